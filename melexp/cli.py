@@ -1,0 +1,75 @@
+"""The command ``melexp``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Entry point of the command."""
+    # `run` is Hydra's: its arguments are overrides and flags that argparse must not touch.
+    if sys.argv[1:2] == ["run"]:
+        from melexp.app import main as run
+
+        sys.argv = ["melexp run", *sys.argv[2:]]
+        run()
+        return
+
+    parser = argparse.ArgumentParser(prog="melexp", description="Mel-spectrogram inversion.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "run",
+        help="run a configuration, or with -m a sweep (Hydra: melexp run --help)",
+        add_help=False,
+    )
+
+    reproduce = commands.add_parser("reproduce", help="run the experiments and draw their figures")
+    reproduce.add_argument("experiments", nargs="*", help="such as fig2 (default: all)")
+    reproduce.add_argument("--profile", default="demo", help="demo (embedded clips) or core (real)")
+    reproduce.add_argument("--figures-only", action="store_true", help="draw from stored tables")
+
+    regress = commands.add_parser(
+        "regress", help="recompute a subset of committed results and compare"
+    )
+    regress.add_argument("--profile", default="demo")
+
+    data = commands.add_parser("data", help="the data sets")
+    data.add_argument("action", choices=["list"], help="clips with licences and authors")
+
+    commands.add_parser("methods", help="the names of the methods")
+
+    arguments = parser.parse_args()
+    try:
+        sys.exit(_dispatch(arguments))
+    except (ValueError, OSError) as error:
+        print(f"melexp: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    """Run a subcommand; modules are imported here, so that the help is quick."""
+    if arguments.command == "reproduce":
+        from melexp.reproduce import figures, reproduce
+
+        if not arguments.figures_only:
+            reproduce(arguments.profile, arguments.experiments)
+        figures(arguments.profile, arguments.experiments)
+    elif arguments.command == "regress":
+        from melexp.regress import regress
+
+        return regress(Path("results") / arguments.profile)
+    elif arguments.command == "data":
+        from melexp.datasets import catalogue
+
+        catalogue().to_csv(sys.stdout, index=False)
+    else:
+        from melexp.methods import available_methods
+
+        print("\n".join(available_methods()))
+    return 0
+
+
+if __name__ == "__main__":
+    main()

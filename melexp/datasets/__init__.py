@@ -1,0 +1,95 @@
+"""Data sets: one module each, named as on the command line, with one function ``clips``.
+
+A module here whose name does not begin with an underscore is a data set; its ``clips``
+lists :class:`Clip` objects without downloading or decoding anything. Its parameters are
+those of ``conf/dataset/<name>.yaml``.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ._clip import Clip, ClipError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "load_dataset"]
+
+
+def available_datasets() -> list[str]:
+    """Names of the data sets, sorted; none of their modules is imported."""
+    return sorted(
+        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
+    )
+
+
+def load_dataset(name: str, **params: Any) -> list[Clip]:
+    """List the clips of a data set.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`available_datasets`.
+    **params
+        The data set's own parameters, as in ``conf/dataset/<name>.yaml``.
+
+    Returns
+    -------
+    list of Clip
+        In the same order on every call; their ids differ.
+
+    Raises
+    ------
+    ValueError
+        Unknown name, unknown or missing parameter, or a value the data set refuses.
+
+    Examples
+    --------
+    >>> clip = load_dataset("demo_speech")[0]
+    >>> clip.load(16000).dtype
+    dtype('float32')
+    """
+    function = _clips_function(name)
+    accepted = inspect.signature(function).parameters
+    exist = f"it takes: {', '.join(accepted) or 'none'}"
+    if unknown := [key for key in params if key not in accepted]:
+        raise ValueError(f"data set {name} has no parameter {', '.join(unknown)}; {exist}")
+    if missing := [key for key in _required(function) if key not in params]:
+        raise ValueError(f"data set {name} needs the parameter {', '.join(missing)}; {exist}")
+    clips = function(**params)
+    if len({clip.id for clip in clips}) != len(clips):
+        raise ValueError(f"data set {name} lists two clips under one id")
+    return clips
+
+
+def catalogue() -> "pd.DataFrame":
+    """Table of every clip that can be named without a parameter.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per clip; columns ``dataset``, ``id``, ``category``, ``licence``, ``author``,
+        ``source``, ``sha256``, all strings. Data sets that need a parameter (``folder``)
+        are left out; the others are listed with their defaults.
+    """
+    import pandas as pd
+
+    columns = ["dataset", "id", "category", "licence", "author", "source", "sha256"]
+    names = [name for name in available_datasets() if not _required(_clips_function(name))]
+    table = [clip.provenance() for name in names for clip in load_dataset(name)]
+    return pd.DataFrame(table, columns=columns)
+
+
+def _clips_function(name: str) -> Callable[..., list[Clip]]:
+    if name not in available_datasets():
+        raise ValueError(f"no data set {name!r}; there are: {', '.join(available_datasets())}")
+    function: Callable[..., list[Clip]] = importlib.import_module(f"{__name__}.{name}").clips
+    return function
+
+
+def _required(function: Callable[..., list[Clip]]) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty]

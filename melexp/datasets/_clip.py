@@ -1,0 +1,109 @@
+"""One sound file: what it is, where it comes from, and how it becomes samples."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+
+class ClipError(ValueError):
+    """A file that cannot be had or used; one line that names the file and the mend."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound file with its provenance. Picklable; holds no samples.
+
+    Attributes
+    ----------
+    id : str
+        Unique within the data set and safe as a file name.
+    dataset, category : str
+        Name of the data set; class of sound within it.
+    sha256 : str
+        Hexadecimal SHA-256 of the file's bytes, verified on every load.
+    licence, author, source : str
+        Terms, maker, and address of the work.
+    locate : callable
+        Returns the path of the file on this machine, fetching it first where it has to.
+    """
+
+    id: str
+    dataset: str
+    category: str
+    sha256: str
+    licence: str
+    author: str
+    source: str
+    locate: Callable[[], Path] = field(repr=False, compare=False)
+
+    def load(self, sr: int) -> NDArray[np.float32]:
+        """Decode the file, average its channels and bring it to one sampling rate.
+
+        Parameters
+        ----------
+        sr : int
+            Sampling rate wanted, in Hz.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_samples,), float32]
+            Full scale is 1. Resampled (soxr, HQ) only where the file's rate differs.
+
+        Raises
+        ------
+        ClipError
+            The file is missing, empty, changed, unreadable or not finite, or could not be
+            fetched.
+        """
+        path = self.locate()
+        try:
+            digest = sha256_of(path)
+        except OSError as error:
+            raise ClipError(f"{path}: {error.strerror}; restore the file") from error
+        if path.stat().st_size == 0:
+            raise ClipError(f"{path}: the file is empty; replace it")
+        if digest != self.sha256:
+            raise ClipError(
+                f"{path}: its SHA-256 is {digest} where {self.sha256} is expected; "
+                "replace the file, or list the data set anew if the change is meant"
+            )
+        try:
+            # The channels are averaged before the rate changes: the same result, less work.
+            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise ClipError(
+                f"{path}: not readable as audio ({' '.join(str(error).split())}); "
+                "convert it to WAV or FLAC, or remove it"
+            ) from error
+        if not len(samples):
+            raise ClipError(f"{path}: holds no samples; remove it")
+        if not np.isfinite(samples).all():
+            raise ClipError(f"{path}: holds NaN or infinite samples; repair or remove it")
+        mono = samples.mean(axis=1)
+        if rate != sr:
+            mono = soxr.resample(mono, rate, sr, quality="HQ")
+        return np.ascontiguousarray(mono, dtype=np.float32)
+
+    def provenance(self) -> dict[str, str]:
+        """Everything that identifies and credits the clip, as strings."""
+        return {
+            "dataset": self.dataset,
+            "id": self.id,
+            "category": self.category,
+            "licence": self.licence,
+            "author": self.author,
+            "source": self.source,
+            "sha256": self.sha256,
+        }
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,101 @@
+"""Clips listed in a registry file (CSV, a row per sound file) and how their files are found.
+
+A row gives ``dataset, path, category, sha256, licence, author, source``; those that are
+fetched also ``url`` and ``subset``. Files of the embedded registry lie beside it. The others
+are looked for as ``<folder>/<dataset>/<path>`` in the folder ``MELEXP_DATA_MIRROR``, then in
+the cache (``MELEXP_CACHE``, or the user's cache folder), and are downloaded into the latter.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ._clip import Clip, ClipError
+
+EMBEDDED = Path(__file__).parent / "demo" / "registry.csv"
+REMOTE = Path(__file__).with_name("registry.csv")
+RETRIES = 3  # after a first failed attempt; the waits between them grow by a second each
+
+Row = dict[str, str]
+
+
+def embedded_clips(dataset: str) -> list[Clip]:
+    """Clips that come with the package; the id is the stem of the file's name."""
+    folder = EMBEDDED.parent
+    return [
+        _clip(row, PurePosixPath(row["path"]).stem, partial(Path, folder, row["path"]))
+        for row in _rows(EMBEDDED, dataset)
+    ]
+
+
+def remote_clips(
+    dataset: str, clip_id: Callable[[Row], str], keep: Callable[[Row], bool] = lambda row: True
+) -> list[Clip]:
+    """Clips whose files are fetched, one at a time, when they are first loaded.
+
+    Parameters
+    ----------
+    dataset : str
+        Value of the registry's column ``dataset``.
+    clip_id, keep : callable
+        The id for a row; whether the row is wanted.
+    """
+    return [
+        _clip(
+            row,
+            clip_id(row),
+            partial(_fetch, f"{dataset}/{row['path']}", row["url"], row["sha256"]),
+        )
+        for row in _rows(REMOTE, dataset)
+        if keep(row)
+    ]
+
+
+def _rows(registry: Path, dataset: str) -> list[Row]:
+    with registry.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["dataset"] == dataset]
+    for row in rows:
+        # A path is joined to a folder of the user's: it may not lead out of it.
+        path, windows = PurePosixPath(row["path"]), PureWindowsPath(row["path"])
+        if not path.parts or path.is_absolute() or windows.anchor or ".." in windows.parts:
+            raise ClipError(f"{registry}: the path {row['path']!r} leaves its folder; mend the row")
+        if not re.fullmatch("[0-9a-f]{64}", row["sha256"]):
+            raise ClipError(f"{registry}: {row['path']!r} has no SHA-256; mend the row")
+    return rows
+
+
+def _clip(row: Row, clip_id: str, locate: Callable[[], Path]) -> Clip:
+    columns = ("dataset", "category", "sha256", "licence", "author", "source")
+    return Clip(id=clip_id, locate=locate, **{name: row[name] for name in columns})
+
+
+def _fetch(relative: str, url: str, sha256: str) -> Path:
+    """Path of a registered file: in the mirror, else in the cache, else downloaded into it."""
+    if mirror := os.environ.get("MELEXP_DATA_MIRROR"):
+        folder = Path(mirror).expanduser()
+        if not folder.is_dir():
+            raise ClipError(f"MELEXP_DATA_MIRROR={mirror} is not a folder; mend or unset it")
+        if (folder / relative).is_file():
+            return folder / relative  # its hash is verified by Clip.load, as for every file
+
+    import pooch  # slow to import, and not needed where nothing is fetched
+
+    cache = os.environ.get("MELEXP_CACHE") or pooch.os_cache("melexp")
+    try:
+        # pooch downloads aside, verifies, then renames: a partial file is never found here.
+        store = pooch.create(
+            path=cache,
+            base_url="",
+            registry={relative: f"sha256:{sha256}"},
+            urls={relative: url},
+            retry_if_failed=RETRIES,
+        )
+        return Path(store.fetch(relative))
+    except (OSError, ValueError) as error:
+        raise ClipError(
+            f"{relative}: could not be fetched from {url} ({' '.join(str(error).split())}); "
+            "try again, or set MELEXP_DATA_MIRROR to a folder that holds it"
+        ) from error

@@ -1,0 +1,34 @@
+"""ESC-10: environmental sounds in ten classes, 40 clips each, from Freesound [1]_.
+
+Each clip has an author and a licence of its own (``melexp data list``).
+
+.. [1] K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", Proc. ACM
+   Multimedia, 2015, doi:10.1145/2733373.2806390
+"""
+
+from pathlib import PurePosixPath
+
+from ._clip import Clip
+from ._registry import remote_clips
+
+
+def clips(*, subset: str = "core") -> list[Clip]:
+    """List the clips; ids are such as ``dog_bark-1-100032-A``.
+
+    Parameters
+    ----------
+    subset : {"core", "full"}
+        Six clips per class, or all 400.
+
+    Raises
+    ------
+    ValueError
+        ``subset`` is neither.
+    """
+    if subset not in ("core", "full"):
+        raise ValueError(f"esc10 has the subsets core and full, not {subset!r}")
+    return remote_clips(
+        "esc10",
+        lambda row: f"{row['category']}-{PurePosixPath(row['path']).stem}",
+        keep=lambda row: subset in ("full", row["subset"]),
+    )

@@ -1,0 +1,300 @@
+"""The mel front end: every convention of a mel-spectrogram in one object."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import scipy.signal
+import scipy.sparse
+
+from melexp.stft import PAD_MODES, STFT, analysis_window
+
+
+class MelFilters:
+    r"""The mel filter bank E as an operator, in the two diagonals that it consists of.
+
+    Every bin lies in at most two adjacent filters of a triangular bank. So E and its transpose
+    cost two multiplications a bin, and :math:`E E^\top + c I` is tridiagonal.
+
+    Parameters
+    ----------
+    basis : np.ndarray [shape=(n_mels, n_bins)], non-negative
+        The filter bank, dense.
+    dtype : np.float32 or np.float64
+        Precision.
+
+    Raises
+    ------
+    ValueError
+        If a bin lies in filters that are not neighbours or in more than two.
+    """
+
+    def __init__(self, basis: np.ndarray, *, dtype: Any = np.float32) -> None:
+        self.n_mels, self.n_bins = basis.shape
+        self.dtype = np.dtype(dtype)
+        self.band = np.minimum(np.argmax(basis > 0, axis=0), max(self.n_mels - 2, 0))
+        above = np.minimum(self.band + 1, self.n_mels - 1)
+        bins = np.arange(self.n_bins)
+        weights = np.stack([basis[self.band, bins], basis[above, bins]])
+        if self.n_mels == 1:
+            weights[1] = 0
+        if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
+            raise ValueError("the filter bank has a bin in filters that are not two neighbours")
+        self.weights = weights
+        gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
+        self._gram_diagonal = np.diag(gram).copy()
+        self._gram_beside = np.diag(gram, 1).copy()
+        #: ||E||_2^2, the largest eigenvalue of E E^T.
+        self.norm_squared = float(np.linalg.eigvalsh(gram)[-1])
+        self._E = scipy.sparse.csr_array(basis.astype(self.dtype))
+        self._Et = scipy.sparse.csr_array(self._E.T)
+        self._solvers: dict[float, TridiagonalSolver] = {}
+
+    def apply(self, Y: np.ndarray) -> np.ndarray:
+        """E Y: magnitude ``(n_bins, n_frames)`` to mel ``(n_mels, n_frames)``."""
+        return self._E @ Y
+
+    def adjoint(self, M: np.ndarray) -> np.ndarray:
+        """E^T M: mel ``(n_mels, n_frames)`` to ``(n_bins, n_frames)``."""
+        return self._Et @ M
+
+    def solver(self, ridge: float) -> TridiagonalSolver:
+        """Solver of (E E^T + ridge I) x = b."""
+        if ridge not in self._solvers:
+            self._solvers[ridge] = TridiagonalSolver(
+                self._gram_diagonal + ridge, self._gram_beside, dtype=self.dtype
+            )
+        return self._solvers[ridge]
+
+
+class TridiagonalSolver:
+    """Solves A x = b for one symmetric positive definite tridiagonal A and many columns b.
+
+    A = L D L^T is factorised once, in float64; a solution is one sweep down and one up (the Thomas
+    algorithm), each step a row operation over all columns.
+    """
+
+    def __init__(self, diagonal: np.ndarray, beside: np.ndarray, *, dtype: Any) -> None:
+        d = np.array(diagonal, dtype=np.float64)
+        low = np.zeros(len(d) - 1)
+        for k in range(len(low)):
+            low[k] = beside[k] / d[k]
+            d[k + 1] -= low[k] * beside[k]
+        if not (d > 0).all():
+            raise ValueError("the mel system is singular: use a ridge above zero")
+        self.low = low
+        self.inv_d = 1.0 / d
+        self._low = low.astype(dtype)
+        self._inv_d = self.inv_d.astype(dtype)[:, None]
+
+    def solve(self, b: np.ndarray) -> np.ndarray:
+        """x for b of shape ``(n_mels, n_frames)``; b is not changed."""
+        x = b.copy()
+        low = self._low
+        for k in range(len(low)):
+            x[k + 1] -= low[k] * x[k]
+        x *= self._inv_d
+        for k in reversed(range(len(low))):
+            x[k] -= low[k] * x[k + 1]
+        return x
+
+
+@lru_cache(maxsize=32)
+def _mel_basis(
+    sr: float, n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool, norm: Any
+) -> np.ndarray:
+    import librosa.filters  # here, because it takes longer to import than the rest together
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MelTransform refuses empty filters itself
+        basis: np.ndarray = librosa.filters.mel(
+            sr=sr,
+            n_fft=n_fft,
+            n_mels=n_mels,
+            fmin=fmin,
+            fmax=fmax,
+            htk=htk,
+            norm=norm,
+            dtype=np.float64,
+        )
+    basis.setflags(write=False)
+    return basis
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelTransform:
+    r"""Waveform to mel-spectrogram, as :func:`librosa.feature.melspectrogram` computes it.
+
+    .. math:: M = E\, |\mathrm{STFT}(x)|^p
+
+    Parameters
+    ----------
+    sr : float > 0
+        Sampling rate in Hz.
+    n_fft : int > 0
+        Frame length in samples.
+    hop_length : int > 0
+        Samples between frames; at most `win_length`.
+    win_length : int or None
+        Window length, at most `n_fft`, which is also the default.
+    window : str, float, tuple or np.ndarray [shape=(win_length,)]
+        As in :func:`scipy.signal.get_window`.
+    center : bool
+        Frame t is centred on sample ``t * hop_length``; the signal is padded with
+        ``n_fft // 2`` samples at either end.
+    pad_mode : str
+        Padding of centred frames: constant (zeros), reflect, edge, symmetric or wrap.
+    n_mels : int > 0
+        Number of mel bands.
+    fmin, fmax : float
+        Range of the filters in Hz; `fmax` None means ``sr / 2``.
+    htk : bool
+        HTK's mel formula instead of Slaney's.
+    norm : "slaney", None or float
+        Normalisation of the filters, as in :func:`librosa.filters.mel`.
+    power : 1.0 or 2.0
+        Exponent p of the magnitude.
+
+    Raises
+    ------
+    ValueError
+        For arguments for which the transform or its inverse is not defined. The message names
+        the argument and the mend.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> transform = MelTransform(n_mels=64)
+    >>> transform(np.zeros(22050, dtype=np.float32)).shape
+    (64, 87)
+    """
+
+    sr: float = 22050
+    n_fft: int = 1024
+    hop_length: int = 256
+    win_length: int | None = None
+    window: Any = "hann"
+    center: bool = True
+    pad_mode: str = "constant"
+    n_mels: int = 80
+    fmin: float = 0.0
+    fmax: float | None = 8000.0
+    htk: bool = False
+    norm: Any = "slaney"
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("sr", "n_fft", "hop_length", "n_mels"):
+            value = getattr(self, name)
+            whole = name == "sr" or float(value).is_integer()
+            if isinstance(value, bool) or not value > 0 or not whole:
+                kind = "a number" if name == "sr" else "a whole number"
+                raise ValueError(f"{name} must be {kind} above zero; got {value!r}")
+        win = self.n_fft if self.win_length is None else self.win_length
+        if not 0 < win <= self.n_fft:
+            raise ValueError(
+                f"win_length must lie in 1 to n_fft = {self.n_fft}; got {self.win_length}"
+            )
+        if self.hop_length > win:
+            raise ValueError(
+                f"hop_length = {self.hop_length} is larger than the window ({win} samples), so "
+                f"samples are lost; use a hop_length of at most {win // 2}"
+            )
+        if self.pad_mode not in PAD_MODES:
+            raise ValueError(
+                f"pad_mode must be one of {', '.join(PAD_MODES)}; got {self.pad_mode!r}"
+            )
+        if self.power not in (1, 2):
+            raise ValueError(f"power must be 1 (magnitude) or 2 (power); got {self.power!r}")
+        top = self.sr / 2 if self.fmax is None else self.fmax
+        if not 0 <= self.fmin < top <= self.sr / 2:
+            raise ValueError(
+                f"fmin = {self.fmin} and fmax = {self.fmax} must satisfy "
+                f"0 <= fmin < fmax <= sr / 2 = {self.sr / 2}"
+            )
+        basis = self.basis
+        empty = np.flatnonzero(basis.max(axis=1) == 0)
+        if empty.size:
+            raise ValueError(
+                f"n_mels = {self.n_mels} leaves {empty.size} of the mel filters empty (first: "
+                f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax"
+            )
+        if not scipy.signal.check_NOLA(self._window, self.n_fft, self.n_fft - self.hop_length):
+            raise ValueError(
+                f"window {self.window!r} with hop_length = {self.hop_length} leaves samples that "
+                f"no frame sees; use a hop_length of at most {win // 2}"
+            )
+
+    @cached_property
+    def _window(self) -> np.ndarray:
+        win_length = self.n_fft if self.win_length is None else self.win_length
+        return analysis_window(self.window, win_length=win_length, n_fft=self.n_fft)
+
+    @property
+    def basis(self) -> np.ndarray:
+        """The filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
+        return _mel_basis(
+            self.sr, self.n_fft, self.n_mels, self.fmin, self.fmax, self.htk, self.norm
+        )
+
+    @cached_property
+    def _filters(self) -> dict[np.dtype, MelFilters]:
+        return {}
+
+    def filters(self, dtype: Any = np.float32) -> MelFilters:
+        """The filter bank as an operator of the given precision."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._filters:
+            self._filters[dtype] = MelFilters(self.basis, dtype=dtype)
+        return self._filters[dtype]
+
+    def stft(self, n_samples: int, dtype: Any = np.float32) -> STFT:
+        """The STFT of signals of `n_samples` samples."""
+        return STFT(
+            n_samples,
+            window=self._window,
+            hop_length=self.hop_length,
+            pad=self.n_fft // 2 if self.center else 0,
+            pad_mode=self.pad_mode,
+            dtype=dtype,
+        )
+
+    def n_samples(self, n_frames: int) -> int:
+        """Shortest signal length that has `n_frames` frames (librosa's ``istft`` gives it too)."""
+        pad = self.n_fft // 2 if self.center else 0
+        return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * pad)
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        """Mel-spectrogram of a waveform.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(..., n_samples)]
+            Real, finite waveform; float64 is computed in float64, all else in float32.
+
+        Returns
+        -------
+        mel : np.ndarray [shape=(..., n_mels, n_frames)], non-negative
+        """
+        y = np.asarray(y)
+        if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
+            raise ValueError(
+                f"y must be a floating-point waveform (..., n_samples); got {y.dtype} of shape "
+                f"{y.shape}"
+            )
+        if not np.isfinite(y).all():
+            raise ValueError("y has samples that are NaN or infinite; repair or drop the clip")
+        dtype = np.float64 if y.dtype == np.float64 else np.float32
+        stft = self.stft(y.shape[-1], dtype)
+        flat = y.astype(dtype, copy=False).reshape(-1, y.shape[-1])
+        mels = [self.filters(dtype).apply(self.spectrum(stft.forward(row))) for row in flat]
+        return np.stack(mels).reshape(*y.shape[:-1], self.n_mels, stft.n_frames)
+
+    def spectrum(self, X: np.ndarray) -> np.ndarray:
+        """|X|^power, what the filter bank is applied to."""
+        magnitude = np.abs(X)
+        return magnitude if self.power == 1 else magnitude * magnitude

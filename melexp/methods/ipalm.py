@@ -1,0 +1,74 @@
+"""iPALM: inertial proximal alternating linearised minimisation (the previous joint method)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from melexp.methods._base import Method, State
+from melexp.problem import Problem
+from melexp.prox import unit_phase
+
+
+@dataclass
+class IPALMState(State):
+    """X and Y of this iteration and of the one before, each of shape (n_bins, n_frames)."""
+
+    X: np.ndarray
+    X_old: np.ndarray
+    Y: np.ndarray
+    Y_old: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPALM(Method[IPALMState]):
+    r"""Griffin-Lim and a gradient step on the magnitude in turn, both with inertia.
+
+    .. math::
+        \min_{X \in C,\, Y \ge 0} \tfrac12 \||X| - Y\|^2 + \tfrac{\lambda}{2} \|M - E Y\|^2
+
+    Parameters
+    ----------
+    lam : float > 0
+        Weight of the mel-spectrogram.
+    inertia : float in [0, 1) or None
+        Weight of the last change; None means (k - 1) / (k + 2) in iteration k = 1, 2, ...
+
+    References
+    ----------
+    Y. Masuyama, N. Ueno and N. Ono, "Signal reconstruction from mel-spectrogram based on bi-level
+    consistency of full-band magnitude and phase", WASPAA 2023, arXiv:2307.12232; T. Pock and
+    S. Sabach, "Inertial proximal alternating linearized minimization (iPALM) for nonconvex and
+    nonsmooth problems", SIAM J. Imaging Sci. 9(4), 2016.
+    """
+
+    lam: float = 5000.0
+    inertia: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.lam > 0:
+            raise ValueError(f"lam must be above zero; got {self.lam}")
+        if self.inertia is not None and not 0 <= self.inertia < 1:
+            raise ValueError(f"inertia must lie in [0, 1) or be None; got {self.inertia}")
+
+    def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> IPALMState:
+        return IPALMState(iteration=0, X=X, X_old=X, Y=Y, Y_old=Y)
+
+    def step(self, problem: Problem, state: IPALMState) -> IPALMState:
+        X, Y, M, E = state.X, state.Y, problem.mel, problem.filters
+        k = state.iteration + 1
+        a = problem.dtype.type((k - 1) / (k + 2) if self.inertia is None else self.inertia)
+        lam = problem.dtype.type(self.lam)
+        # X~ = X_k + a (X_k - X_{k-1});  X_{k+1} = P_C(Y_k phase(X~))
+        X_ahead = X + a * (X - state.X_old)
+        X_new = problem.stft.project(Y * unit_phase(X_ahead))
+        # Y~ = Y_k + a (Y_k - Y_{k-1});  Y_{k+1} = max(0, Y~ - gradient / L)
+        Y_ahead = Y + a * (Y - state.Y_old)
+        gradient = (Y_ahead - np.abs(X_new)) + lam * E.adjoint(E.apply(Y_ahead) - M)
+        lipschitz = problem.dtype.type(1 + self.lam * E.norm_squared)
+        Y_new = np.maximum(Y_ahead - gradient / lipschitz, 0)
+        return IPALMState(iteration=k, X=X_new, X_old=X, Y=Y_new, Y_old=Y)
+
+    def signal(self, problem: Problem, state: IPALMState) -> np.ndarray:
+        return problem.waveform(state.X)

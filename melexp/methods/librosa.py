@@ -1,0 +1,90 @@
+"""The peer that users have today: librosa's own mel_to_stft and griffinlim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from melexp.methods._base import Method, State
+from melexp.problem import Problem
+
+
+@dataclass
+class LibrosaState(State):
+    """librosa's magnitude [shape=(n_bins, n_frames)], its waveform and its random seed."""
+
+    A: np.ndarray
+    y: np.ndarray
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Librosa(Method[LibrosaState]):
+    """`librosa.feature.inverse.mel_to_audio` with its defaults, called and not rewritten.
+
+    It draws its own random phase and cannot go on from where it stopped, so n more iterations
+    run all of them again from its start.
+
+    Parameters
+    ----------
+    momentum : float >= 0
+        As in :func:`librosa.griffinlim`.
+    """
+
+    restarts: ClassVar[bool] = True
+
+    magnitude: str = "librosa"
+    phase: str = "librosa"
+    momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        if (self.magnitude, self.phase) != ("librosa", "librosa"):
+            raise ValueError("librosa has its own start: leave out magnitude and phase")
+
+    def init(self, problem: Problem, rng: np.random.Generator) -> LibrosaState:
+        from librosa.feature.inverse import mel_to_stft
+
+        t = problem.transform
+        A = mel_to_stft(
+            problem.mel,
+            sr=t.sr,
+            n_fft=t.n_fft,
+            power=t.power,
+            fmin=t.fmin,
+            fmax=t.fmax,
+            htk=t.htk,
+            norm=t.norm,
+        )
+        seed = int(rng.integers(2**31))
+        return LibrosaState(iteration=0, A=A, y=np.zeros(problem.n_samples), seed=seed)
+
+    def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> LibrosaState:
+        raise ValueError("librosa cannot be started from a given spectrogram")
+
+    def step(self, problem: Problem, state: LibrosaState) -> LibrosaState:
+        return self.advance(problem, state, 1)
+
+    def advance(self, problem: Problem, state: LibrosaState, n_iter: int) -> LibrosaState:
+        from librosa import griffinlim
+
+        t = problem.transform
+        iteration = state.iteration + n_iter
+        y = griffinlim(
+            state.A,
+            n_iter=iteration,
+            hop_length=t.hop_length,
+            win_length=t.win_length,
+            n_fft=t.n_fft,
+            window=t.window,
+            center=t.center,
+            length=problem.n_samples,
+            pad_mode=t.pad_mode,
+            momentum=self.momentum,
+            random_state=state.seed,
+        )
+        return LibrosaState(iteration=iteration, A=state.A, y=y, seed=state.seed)
+
+    def signal(self, problem: Problem, state: LibrosaState) -> np.ndarray:
+        return (state.y * problem.scale).astype(problem.dtype)

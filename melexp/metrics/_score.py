@@ -1,0 +1,33 @@
+"""A metric's value, or the reason why there is none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Score(NamedTuple):
+    """Value of a metric; NaN with a reason where it is not defined."""
+
+    value: float
+    reason: str = ""
+
+    @classmethod
+    def without(cls, reason: str) -> Score:
+        """No value, because of `reason`."""
+        return cls(float("nan"), reason)
+
+
+def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> Score:
+    """20 log10(||reference - estimate|| / ||reference||) of two spectrograms, in dB."""
+    norm = float(np.linalg.norm(reference))
+    if norm == 0:
+        return Score.without("the reference is silent")
+    error = float(np.linalg.norm(reference - estimate))
+    return Score(20 * float(np.log10(max(error / norm, np.finfo(np.float64).tiny))))
+
+
+def is_silent(reference: np.ndarray) -> bool:
+    """True for a waveform of zeros only."""
+    return not np.any(reference)

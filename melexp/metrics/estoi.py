@@ -1,0 +1,31 @@
+"""ESTOI: extended short-time objective intelligibility."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from melexp.mel import MelTransform
+from melexp.metrics._score import Score, is_silent
+
+
+def estoi(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:
+    """Extended STOI (Jensen & Taal 2016); speech only; higher is better.
+
+    Range: about 0 to 1. Without a value where the reference or the estimate is silent, or where
+    fewer than 30 frames (0.4 s) of the reference are not silent; pystoi itself answers 1e-5 there.
+    """
+    import pystoi
+
+    if is_silent(reference) or is_silent(estimate):
+        return Score.without("the reference or the estimate is silent")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
+        try:
+            value = pystoi.stoi(
+                reference.astype(np.float64), estimate.astype(np.float64), transform.sr, True
+            )
+        except RuntimeWarning:
+            return Score.without("fewer than 30 frames of 26 ms that are not silent")
+    return Score(float(value))

@@ -1,0 +1,59 @@
+"""Runs the experiments of ``conf/experiment`` and draws their figures with ``experiments/``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from melexp.config import conf_dir
+from melexp.store import Store
+
+
+def experiment_configs() -> dict[str, list[str]]:
+    """The configurations (file names) of each experiment, by the experiment's name."""
+    configs: dict[str, list[str]] = {}
+    for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
+        configs.setdefault(OmegaConf.load(path).experiment, []).append(path.stem)
+    return configs
+
+
+def results_of(profile: str) -> Path:
+    """The folder of a profile's results."""
+    path = conf_dir() / "profile" / f"{profile}.yaml"
+    if not path.exists():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise ValueError(f"there is no profile {profile!r}; the profiles are {', '.join(known)}")
+    return Path(OmegaConf.load(path).results)
+
+
+def reproduce(profile: str, experiments: Iterable[str] = ()) -> None:
+    """Run experiments on a profile's data; finished tasks are not run again."""
+    configs, results = experiment_configs(), results_of(profile)
+    chosen = list(experiments) or list(configs)
+    unknown = sorted(set(chosen) - set(configs))
+    if unknown:
+        raise ValueError(f"no experiment {', '.join(unknown)}; there are {', '.join(configs)}")
+    for place, experiment in enumerate(chosen, 1):
+        print(f"[{place}/{len(chosen)}] {experiment}", flush=True)
+        began = time.perf_counter()
+        Store(results).forget_jobs(experiment)
+        for config in configs[experiment]:
+            # One process each: Hydra's state is global.
+            overrides = [f"experiment={config}", f"profile={profile}"]
+            subprocess.run([sys.executable, "-m", "melexp.app", *overrides], check=True)
+        print(f"[{place}/{len(chosen)}] {experiment}: {time.perf_counter() - began:.0f} s")
+
+
+def figures(profile: str, experiments: Iterable[str] = ()) -> None:
+    """Draw the figures of experiments and write the summary, from the stored tables."""
+    scripts = Path(__file__).parent.parent / "experiments"
+    if not scripts.is_dir():
+        raise ValueError("the figures are drawn from a source tree: experiments/ is not here")
+    for name in [*(list(experiments) or experiment_configs()), "summary"]:
+        script = scripts / f"{name}.py"
+        subprocess.run([sys.executable, str(script), str(results_of(profile))], check=True)

@@ -1,0 +1,154 @@
+"""The one loop that runs any method, and the one-call API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from melexp.mel import MelTransform
+from melexp.methods import Method, State, make_method
+from melexp.problem import Problem
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is seen of a run at one iteration.
+
+    Attributes
+    ----------
+    iteration : int
+    signal : np.ndarray [shape=(n_samples,)]
+        The waveform of this iteration.
+    seconds : float
+        Time that the start, the iterations and this waveform took, without what the observer
+        did in between.
+    state : State
+        All that is needed to go on from here.
+    """
+
+    iteration: int
+    signal: np.ndarray
+    seconds: float
+    state: State
+
+
+def solve(
+    method: Method[Any],
+    problem: Problem,
+    *,
+    checkpoints: Sequence[int],
+    seed: Any = 0,
+    state: State | None = None,
+) -> Iterator[Checkpoint]:
+    """Run a method and yield at the chosen iterations; the clock stops while the caller looks.
+
+    Parameters
+    ----------
+    method : Method
+    problem : Problem
+    checkpoints : sequence of int >= 0
+        Iterations to yield at, in any order; the run ends with the last.
+    seed : int or sequence of int
+        Of the start, as :func:`numpy.random.default_rng` takes it.
+    state : State or None
+        Go on from this state (warm start) instead of starting afresh.
+
+    Yields
+    ------
+    Checkpoint
+
+    Raises
+    ------
+    ValueError
+        If a checkpoint is negative or lies before the state's iteration.
+    """
+    chosen = sorted(set(checkpoints))
+    first = 0 if state is None else state.iteration
+    if chosen and chosen[0] < first:
+        raise ValueError(f"checkpoint {chosen[0]} lies before the first iteration, {first}")
+    seconds = 0.0
+    clock = time.perf_counter()
+    if state is None:
+        state = method.init(problem, np.random.default_rng(seed))
+    start_seconds = time.perf_counter() - clock
+    seconds = start_seconds
+    for iteration in chosen:
+        clock = time.perf_counter()
+        if iteration > state.iteration:
+            state = method.advance(problem, state, iteration - state.iteration)
+        now = time.perf_counter()
+        seconds = (start_seconds if method.restarts else seconds) + now - clock
+        signal = method.signal(problem, state)
+        yield Checkpoint(iteration, signal, seconds + time.perf_counter() - now, state)
+
+
+def invert(
+    mel: np.ndarray,
+    transform: MelTransform,
+    *,
+    method: str = "admm",
+    n_iter: int = 500,
+    length: int | None = None,
+    seed: int = 0,
+    dtype: Any = np.float32,
+    **params: Any,
+) -> np.ndarray:
+    """Waveform of a mel-spectrogram.
+
+    Parameters
+    ----------
+    mel : np.ndarray [shape=(..., n_mels, n_frames)], non-negative
+        Linear mel-spectrogram (not in dB, not logarithmic).
+    transform : MelTransform
+        How it was computed.
+    method : str
+        One of `melexp.available_methods`.
+    n_iter : int >= 0
+        Number of iterations.
+    length : int or None
+        Length of the waveform in samples. Give it where it is known: n_frames fixes it only up
+        to a hop.
+    seed : int >= 0
+        Of the random start. Each member of a batch gets the same one.
+    dtype : np.float32 or np.float64
+        Precision of the computation and of the result.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    y : np.ndarray [shape=(..., n_samples)]
+
+    Raises
+    ------
+    ValueError
+        For an unknown method or parameter, or a mel that does not fit the transform.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> transform = MelTransform()
+    >>> tone = np.sin(2 * np.pi * 440 / 22050 * np.arange(22050)).astype(np.float32)
+    >>> invert(transform(tone), transform, n_iter=10, length=22050).shape
+    (22050,)
+    """
+    solver = make_method(method, **params)
+    if n_iter < 0:
+        raise ValueError(f"n_iter must not be negative; got {n_iter}")
+    mel = np.asarray(mel)
+    if mel.ndim < 2:
+        raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {mel.shape}")
+
+    def one(m: np.ndarray) -> np.ndarray:
+        problem = Problem(m, transform, length=length, dtype=dtype)
+        (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed)
+        return last.signal
+
+    signals = [one(m) for m in mel.reshape(-1, *mel.shape[-2:])]
+    if not signals:
+        raise ValueError(f"mel is empty: it has shape {mel.shape}")
+    return np.stack(signals).reshape(*mel.shape[:-2], -1)

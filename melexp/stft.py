@@ -1,0 +1,176 @@
+"""The short-time Fourier transform, its least-squares inverse and the projection P_C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+
+#: Paddings in which every padded sample is a copy of one sample (or zero). For these the
+#: least-squares inverse stays a division, because the padded samples fold back onto their sources.
+PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
+
+
+def analysis_window(
+    window: str | float | tuple[Any, ...] | np.ndarray, *, win_length: int, n_fft: int
+) -> np.ndarray:
+    """Periodic window of ``win_length`` samples, zero-padded on both sides to ``n_fft``."""
+    if isinstance(window, np.ndarray | list):
+        w = np.asarray(window, dtype=np.float64)
+        if w.shape != (win_length,):
+            raise ValueError(
+                f"window has shape {w.shape}; give an array of win_length = {win_length} samples"
+            )
+    else:
+        w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
+    left = (n_fft - win_length) // 2
+    return np.pad(w, (left, n_fft - win_length - left))
+
+
+class STFT:
+    r"""The STFT of real signals of one length, with its exact least-squares inverse.
+
+    Frames are columns, as in librosa: a spectrogram has shape ``(..., n_fft // 2 + 1, n_frames)``.
+    With :math:`w` the window, :math:`h` the hop and :math:`\tilde x` the padded signal,
+
+    .. math:: X[f, t] = \sum_n w[n]\, \tilde x[n + h t]\, e^{-2 \pi i f n / N}.
+
+    :meth:`inverse` is its Moore-Penrose inverse for the inner product of the full (two-sided)
+    spectrum: overlap-add of the windowed frames, each padded sample folded back onto the sample
+    that it copies, divided by the window's sum of squares folded the same way. Hence
+    :meth:`project` is the orthogonal projection onto the consistent spectrograms, also at the
+    edges and for any hop that covers the signal.
+
+    Parameters
+    ----------
+    n_samples : int > 0
+        Length of the signals.
+    window : np.ndarray [shape=(n_fft,)]
+        Analysis window, zero-padded to the frame length.
+    hop_length : int > 0
+        Samples between frames; at most the window's support.
+    pad : int >= 0
+        Samples added at either end (``n_fft // 2`` for centred frames).
+    pad_mode : str
+        One of `PAD_MODES`.
+    dtype : np.float32 or np.float64
+        Precision of the signals.
+
+    Raises
+    ------
+    ValueError
+        If the signal is too short for one frame, or the inverse does not exist for this window
+        and hop.
+
+    References
+    ----------
+    D. W. Griffin and J. S. Lim, "Signal estimation from modified short-time Fourier transform",
+    IEEE TASSP 32(2), 1984.
+    """
+
+    def __init__(
+        self,
+        n_samples: int,
+        *,
+        window: np.ndarray,
+        hop_length: int,
+        pad: int,
+        pad_mode: str = "constant",
+        dtype: Any = np.float32,
+    ) -> None:
+        self.n_fft = n_fft = len(window)
+        self.hop_length = hop_length
+        self.n_samples = n_samples
+        self.dtype = np.dtype(dtype)
+        if n_samples < 1 or n_samples + 2 * pad < n_fft:
+            raise ValueError(
+                f"a signal of {n_samples} samples is shorter than one frame of n_fft = {n_fft}; "
+                "give a longer signal or use center=True"
+            )
+        self.n_frames = 1 + (n_samples + 2 * pad - n_fft) // hop_length
+        self.n_padded = n_fft + hop_length * (self.n_frames - 1)
+        self.pad = pad
+        # Samples that a frame can see; without centring, a tail shorter than a hop is not covered.
+        self.n_covered = min(n_samples, self.n_padded - pad)
+        self._edge_at, self._edge_from = _copied_edges(n_samples, pad, pad_mode, self.n_padded)
+
+        self.window = window
+        self._w = window.astype(self.dtype)[:, None]
+        power = np.zeros(self.n_padded)
+        for t in range(self.n_frames):
+            power[t * hop_length : t * hop_length + n_fft] += window**2
+        power = self._fold(power)
+        # Below this the sum is a window's vanishing edge: the sample leaves no trace in X.
+        seen = power > 1e-14 * np.max(window**2)
+        inv = np.divide(1.0, power, out=np.zeros_like(power), where=seen)
+        self.inv_norm = inv.astype(self.dtype)
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of signals ``(..., n_samples)``."""
+        n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
+        padded = np.zeros((*x.shape[:-1], self._n_rows * hop), dtype=self.dtype)
+        padded[..., self.pad : self.pad + self.n_covered] = x[..., : self.n_covered]
+        padded[..., self._edge_at] = x[..., self._edge_from]
+        # One column per hop: sample n = q hop + i of frame t is row i, column t + q.
+        hops = np.ascontiguousarray(
+            np.swapaxes(padded.reshape(*x.shape[:-1], self._n_rows, hop), -1, -2)
+        )
+        frames = np.empty((*x.shape[:-1], n_fft, n_frames), dtype=self.dtype)
+        for q, start in enumerate(range(0, n_fft, hop)):
+            m = min(hop, n_fft - start)
+            rows = slice(start, start + m)
+            np.multiply(hops[..., :m, q : q + n_frames], self._w[rows], out=frames[..., rows, :])
+        return scipy.fft.rfft(frames, axis=-2, overwrite_x=True)
+
+    def inverse(self, X: np.ndarray) -> np.ndarray:
+        """Least-squares signal ``(..., n_samples)`` of spectrograms, consistent or not."""
+        n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
+        frames = scipy.fft.irfft(X, n=n_fft, axis=-2)
+        frames *= self._w
+        hops = np.zeros((*X.shape[:-2], hop, self._n_rows), dtype=self.dtype)
+        for q, start in enumerate(range(0, n_fft, hop)):
+            m = min(hop, n_fft - start)
+            hops[..., :m, q : q + n_frames] += frames[..., start : start + m, :]
+        padded = np.swapaxes(hops, -1, -2).reshape(*X.shape[:-2], -1)[..., : self.n_padded]
+        x = self._fold(padded)
+        x *= self.inv_norm
+        return x
+
+    def project(self, X: np.ndarray) -> np.ndarray:
+        """P_C: the consistent spectrogram nearest to `X`."""
+        return self.forward(self.inverse(X))
+
+    @property
+    def _n_rows(self) -> int:
+        return self.n_frames - 1 + -(-self.n_fft // self.hop_length)
+
+    @property
+    def pad_index(self) -> np.ndarray:
+        """Sample that each padded sample copies, -1 for zero [shape=(n_padded,), int64]."""
+        index = np.full(self.n_padded, -1)
+        index[self.pad : self.pad + self.n_covered] = np.arange(self.n_covered)
+        index[self._edge_at] = self._edge_from
+        return index
+
+    def _fold(self, padded: np.ndarray) -> np.ndarray:
+        """Adjoint of the padding: add every padded sample onto the sample that it copies."""
+        x = np.zeros((*padded.shape[:-1], self.n_samples), dtype=padded.dtype)
+        x[..., : self.n_covered] = padded[..., self.pad : self.pad + self.n_covered]
+        if self._edge_at.size:
+            np.add.at(x, (..., self._edge_from), padded[..., self._edge_at])
+        return x
+
+
+def _copied_edges(
+    n_samples: int, pad: int, pad_mode: str, n_padded: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the padded signal that copy a sample, and the samples that they copy."""
+    if pad_mode not in PAD_MODES:
+        raise ValueError(f"pad_mode must be one of {', '.join(PAD_MODES)}; got {pad_mode!r}")
+    if pad == 0 or pad_mode == "constant":
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    index = np.pad(np.arange(n_samples), pad, mode=pad_mode)[:n_padded]  # type: ignore[call-overload]
+    at = np.flatnonzero((np.arange(len(index)) < pad) | (np.arange(len(index)) >= pad + n_samples))
+    return at, index[at]

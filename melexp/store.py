@@ -1,0 +1,171 @@
+"""The finished tasks of a sweep on disk, and the tables made from them.
+
+A folder of results holds::
+
+    tasks/<2 digits>/<task id>.json     one finished task: its key, its rows, where it was computed
+    jobs/<experiment>/<job id>.json     which tasks a job asked for, with its configuration
+    <experiment>.csv                    the tidy table of an experiment, from the two above
+    <experiment>.provenance.json        configurations, versions, commits, machines, data hashes
+
+Every file is written aside and renamed, so it is there as a whole or not at all, and carries the
+checksum of what it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+#: Raise it when the meaning of a stored task changes: older files are then recomputed.
+FORMAT = 1
+
+
+class DamagedFile(ValueError):
+    """A stored file whose content does not match its checksum."""
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """Content hash of a JSON value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(aside, 0o644)
+        os.replace(aside, path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, body: dict[str, Any]) -> None:
+    """Write a JSON file with its checksum, as a whole or not at all."""
+    write_text(path, json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises
+    ------
+    DamagedFile
+        If it is truncated or changed.
+    """
+    try:
+        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        checksum = body.pop("checksum")
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+        raise DamagedFile(f"{path} is not a file of this store ({error})") from error
+    if checksum != digest(body):
+        raise DamagedFile(f"{path} does not match its checksum")
+    return body
+
+
+class Store:
+    """The finished tasks under one folder.
+
+    Parameters
+    ----------
+    root : str or Path
+        The folder of results; made when first written to.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def path(self, task_id: str) -> Path:
+        """File of a finished task."""
+        return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
+
+    def load(self, task_id: str) -> dict[str, Any] | None:
+        """A finished task, or None; a damaged file is moved aside and counts as not finished."""
+        path = self.path(task_id)
+        try:
+            return read_json(path)
+        except FileNotFoundError:
+            return None
+        except DamagedFile as error:
+            aside = self.root / "damaged" / path.name
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, aside)
+            print(f"warning: {error}; moved to {aside}, it will be recomputed")
+            return None
+
+    def save(self, task_id: str, body: dict[str, Any]) -> None:
+        """Store a finished task."""
+        write_json(self.path(task_id), body)
+
+    def save_job(self, experiment: str, body: dict[str, Any]) -> None:
+        """Note which tasks a job asked for; the same job again replaces its note."""
+        write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
+
+    def jobs(self, experiment: str) -> list[dict[str, Any]]:
+        """The jobs of an experiment, in an order that does not depend on when they ran."""
+        paths = self._jobs(experiment).glob("*.json")
+        return sorted((read_json(p) for p in paths), key=lambda job: canonical(job["config"]))
+
+    def forget_jobs(self, experiment: str) -> None:
+        """Start an experiment's table anew; finished tasks stay."""
+        for path in self._jobs(experiment).glob("*.json"):
+            path.unlink()
+
+    def rows(self, experiment: str) -> Iterable[dict[str, Any]]:
+        """The tidy rows of an experiment: one per task, checkpoint and metric.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no job of that experiment has finished here.
+        """
+        jobs = self.jobs(experiment)
+        if not jobs:
+            raise FileNotFoundError(
+                f"{self.root} has no results of {experiment!r}; run: melexp run "
+                f"experiment={experiment} results={self.root}"
+            )
+        for job in jobs:
+            wanted = {(c, m) for c in job["checkpoints"] for m in job["metrics"]}
+            for entry in job["tasks"]:
+                task = self.load(entry["task"])
+                # A task without a file failed: its reason stands in the job's note.
+                results = (
+                    task["rows"]
+                    if task is not None
+                    else [
+                        {"iteration": c, "metric": m, "value": None, "seconds": None}
+                        | {"reason": entry.get("reason", "not computed")}
+                        for c, m in sorted(wanted)
+                    ]
+                )
+                for row in results:
+                    if (row["iteration"], row["metric"]) in wanted:
+                        yield {
+                            "experiment": experiment,
+                            "dataset": entry["dataset"],
+                            "clip": entry["clip"],
+                            "category": entry["category"],
+                            **job["method"],
+                            "seed": job["seed"],
+                            "dtype": job["dtype"],
+                            **row,
+                        }
+
+    def _jobs(self, experiment: str) -> Path:
+        return self.root / "jobs" / experiment

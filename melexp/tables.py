@@ -1,0 +1,113 @@
+"""From finished tasks to the tidy table of an experiment, and to its summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+from melexp.store import Store, write_json, write_text
+
+#: The first columns of every table; the methods' parameters stand between `label` and `seed`.
+FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
+LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
+
+
+def write_table(results: str | Path, experiment: str) -> pd.DataFrame:
+    """Collect an experiment's rows into ``<experiment>.csv`` with its provenance beside it."""
+    store = Store(results)
+    table = pd.DataFrame(list(store.rows(experiment)))
+    parameters = sorted(set(table.columns) - set(FIRST) - set(LAST))
+    table = table[[*FIRST, *parameters, *LAST]]
+    table = table.sort_values([*FIRST[:-1], *parameters, "seed", "iteration", "metric"])
+    write_text(store.root / f"{experiment}.csv", table.to_csv(index=False, lineterminator="\n"))
+    jobs = [
+        {key: job[key] for key in ("config", "provenance")} for job in store.jobs(experiment)
+    ]
+    clips = {
+        f"{clip['dataset']}/{clip['id']}": clip
+        for job in jobs
+        for clip in job["provenance"].pop("clips")
+    }
+    write_json(
+        store.root / f"{experiment}.provenance.json",
+        {"experiment": experiment, "jobs": jobs, "clips": clips},
+    )
+    return table
+
+
+def read_table(results: str | Path, experiment: str) -> pd.DataFrame:
+    """The stored table of an experiment.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none; names the command that makes it.
+    """
+    path = Path(results) / f"{experiment}.csv"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing; run: melexp run experiment={experiment} results={results}"
+        )
+    return pd.read_csv(path, keep_default_na=True)
+
+
+def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean and its Student-t confidence interval over clips; NaN values are left out."""
+    values = np.asarray(values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return (float("nan"),) * 3
+    mean = float(values.mean())
+    if values.size == 1:
+        return mean, float("nan"), float("nan")
+    half = scipy.stats.sem(values) * scipy.stats.t.ppf((1 + level) / 2, values.size - 1)
+    return mean, mean - half, mean + half
+
+
+def summarise(
+    table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool]
+) -> pd.DataFrame:
+    """One row per data set, metric and method, each compared clip by clip with one method.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Tidy rows of one iteration.
+    best : str
+        Label of the method that the others are compared with.
+    lower_is_better : dict
+        For each metric.
+
+    Returns
+    -------
+    pd.DataFrame
+        Mean, 95 % interval and median over clips, the number of clips with a value, the share of
+        clips on which `best` wins, and the two-sided p of the paired Wilcoxon test.
+    """
+    rows = []
+    for (dataset, metric), group in table.groupby(["dataset", "metric"], sort=True):
+        wide = group.pivot_table(index="clip", columns="label", values="value", dropna=False)
+        for label in group["label"].drop_duplicates():
+            values = wide[label].to_numpy() if label in wide else np.array([])
+            mean, low, high = mean_interval(values)
+            row = {
+                "dataset": dataset,
+                "metric": metric,
+                "method": label,
+                "clips": int(np.isfinite(values).sum()),
+                "mean": mean,
+                "low95": low,
+                "high95": high,
+                "median": float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan,
+                "seconds": float(group.loc[group["label"] == label, "seconds"].mean()),
+            }
+            if label != best and best in wide:
+                gain = (wide[label] - wide[best]) * (1 if lower_is_better[str(metric)] else -1)
+                gain = gain[np.isfinite(gain)]
+                row["win_rate"] = float((gain > 0).mean()) if len(gain) else np.nan
+                row["p"] = float(scipy.stats.wilcoxon(gain).pvalue) if gain.any() else np.nan
+            rows.append(row)
+    return pd.DataFrame(rows)
