@@ -29,7 +29,7 @@ def main(config: DictConfig) -> None:
     """Run one configuration, or with ``-m`` a sweep of them."""
     from melexp.runner import run
 
-    failures = run(config)  # type: ignore[arg-type]
+    failures = run(config)
     for line in failures:
         print(f"no result: {line}", file=sys.stderr)
 

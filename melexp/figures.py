@@ -134,9 +134,7 @@ def boxes(
     ax.grid(axis="x", visible=False)
 
 
-def save(
-    figure: Figure, results: Path, name: str, *, drawn: pd.DataFrame, caption: str
-) -> None:
+def save(figure: Figure, results: Path, name: str, *, drawn: pd.DataFrame, caption: str) -> None:
     """Write ``<name>.png`` and ``.pdf``, the CSV they were drawn from, and the caption."""
     figure.savefig(results / f"{name}.png", metadata={"Software": None})
     figure.savefig(results / f"{name}.pdf", metadata={"CreationDate": None})

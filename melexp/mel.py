@@ -92,7 +92,7 @@ class TridiagonalSolver:
         self._inv_d = self.inv_d.astype(dtype)[:, None]
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """x for b of shape ``(n_mels, n_frames)``; b is not changed."""
+        """Solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
         x = b.copy()
         low = self._low
         for k in range(len(low)):

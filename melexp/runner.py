@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from melexp.config import RunConfig
 from melexp.datasets import Clip, load_dataset
 from melexp.mel import MelTransform
 from melexp.methods import Method, make_method
@@ -95,13 +94,13 @@ def finish(task: Task, wanted: list[tuple[int, str]], store: Store) -> str:
     return ""
 
 
-def run(config: RunConfig) -> list[str]:
+def run(config: DictConfig) -> list[str]:
     """Run a configuration; finished tasks are taken from the store.
 
     Parameters
     ----------
-    config : RunConfig
-        Resolved configuration, as Hydra composes it.
+    config : DictConfig
+        A `melexp.config.RunConfig`, as Hydra composes it.
 
     Returns
     -------
@@ -114,9 +113,7 @@ def run(config: RunConfig) -> list[str]:
         For a configuration that cannot be run; nothing is computed then.
     """
     began = time.time()
-    plain: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        OmegaConf.create(config), resolve=True, enum_to_str=True
-    )
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     dataset = dict(plain["dataset"])
     dataset_name, speech = dataset.pop("name"), dataset.pop("speech")
     parameters = dict(plain["method"])

@@ -159,7 +159,7 @@ class STFT:
         x = np.zeros((*padded.shape[:-1], self.n_samples), dtype=padded.dtype)
         x[..., : self.n_covered] = padded[..., self.pad : self.pad + self.n_covered]
         if self._edge_at.size:
-            np.add.at(x, (..., self._edge_from), padded[..., self._edge_at])
+            np.add.at(x, (..., self._edge_from), padded[..., self._edge_at])  # type: ignore[arg-type]
         return x
 
 

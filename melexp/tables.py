@@ -23,9 +23,7 @@ def write_table(results: str | Path, experiment: str) -> pd.DataFrame:
     table = table[[*FIRST, *parameters, *LAST]]
     table = table.sort_values([*FIRST[:-1], *parameters, "seed", "iteration", "metric"])
     write_text(store.root / f"{experiment}.csv", table.to_csv(index=False, lineterminator="\n"))
-    jobs = [
-        {key: job[key] for key in ("config", "provenance")} for job in store.jobs(experiment)
-    ]
+    jobs = [{key: job[key] for key in ("config", "provenance")} for job in store.jobs(experiment)]
     clips = {
         f"{clip['dataset']}/{clip['id']}": clip
         for job in jobs
@@ -67,9 +65,7 @@ def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, fl
     return mean, mean - half, mean + half
 
 
-def summarise(
-    table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool]
-) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool]) -> pd.DataFrame:
     """One row per data set, metric and method, each compared clip by clip with one method.
 
     Parameters

@@ -199,7 +199,8 @@ def test_embedded_files_are_the_registered_ones_and_small() -> None:
 @pytest.fixture(scope="module")
 def make_demo() -> ModuleType:
     spec = importlib.util.spec_from_file_location("make_demo", ROOT / "experiments/make_demo.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -221,7 +222,7 @@ def test_a_missing_synthesiser_is_named(
     make_demo: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(SystemExit, match="flite is not installed .Debian packages: flite, espeak"):
+    with pytest.raises(SystemExit, match=r"flite is not installed .Debian packages: flite, espeak"):
         make_demo.version("flite")
 
 

@@ -80,7 +80,7 @@ class Librosa(Method[LibrosaState]):
             window=t.window,
             center=t.center,
             length=problem.n_samples,
-            pad_mode=t.pad_mode,
+            pad_mode=t.pad_mode,  # type: ignore[arg-type]
             momentum=self.momentum,
             random_state=state.seed,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +27,7 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> Score:
     if norm == 0:
         return Score.without("the reference is silent")
     error = float(np.linalg.norm(reference - estimate))
-    return Score(20 * float(np.log10(max(error / norm, np.finfo(np.float64).tiny))))
+    return Score(20 * math.log10(max(error / norm, sys.float_info.min)))
 
 
 def is_silent(reference: np.ndarray) -> bool:

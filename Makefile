@@ -1,0 +1,49 @@
+# Set-up needs Python >= 3.10, gcc and make; everything else is put into .venv.
+PYTHON ?= python3
+PROFILE ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce figures sweep test lint bench regress clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PROFILE=demo (embedded clips, the default) or PROFILE=core (LJSpeech and ESC-10)"
+
+setup: $(STAMP) ## install the package and its tools into .venv, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("melexp needs Python 3.10 or newer; use: make PYTHON=...") if sys.version_info < (3, 10) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . $(TOOLS)
+	touch $@
+
+TOOLS := pytest hypothesis ruff mypy
+
+reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
+	$(BIN)/melexp reproduce --profile $(PROFILE)
+
+figures: setup ## draw the figures and tables of PROFILE again from the stored results
+	$(BIN)/melexp reproduce --profile $(PROFILE) --figures-only
+
+sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05,0.1"
+	$(BIN)/melexp run -m $(ARGS)
+
+test: setup ## run the tests (with the real clips where MELEXP_DATA_MIRROR or ../shared/data has them)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## time the methods against their floor and their peers, in one run
+	$(BIN)/melexp bench
+
+regress: setup ## recompute a subset of the committed results and compare
+	$(BIN)/melexp regress --profile core
+
+clean: ## remove .venv, caches and the demo's results (results/core stays)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo

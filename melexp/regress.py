@@ -1,0 +1,63 @@
+"""Recomputes a subset of committed results and compares it with them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from melexp.runner import run
+from melexp.store import read_json
+from melexp.tables import read_table, write_table
+
+#: What is recomputed: the first so many clips of these experiments, with every method.
+CLIPS = 4
+EXPERIMENTS = ("fig3", "fig4")
+
+#: How far the mean over those clips may lie from the committed one. The iterations amplify
+#: rounding, so another processor or another FFT moves single clips; these bounds are twice the
+#: largest difference between float32 and float64.
+TOLERANCE = {"scm": 1.0, "sc": 0.2, "pesq": 0.1, "estoi": 0.01}
+
+
+def regress(committed: Path) -> int:
+    """Compare; 0 where all lies within `TOLERANCE`, 1 where something does not.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no committed result to compare with.
+    """
+    worst = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for experiment in EXPERIMENTS:
+            old = read_table(committed, experiment)
+            jobs = read_json(committed / f"{experiment}.provenance.json")["jobs"]
+            for job in jobs:
+                config = job["config"] | {"limit": CLIPS, "results": folder, "workers": None}
+                for line in run(OmegaConf.create(config)):
+                    print(f"no result: {line}")
+                    worst = 1
+            new = write_table(folder, experiment)
+            worst = max(worst, compare(old, new))
+    print("regress:", "FAILED" if worst else "all within tolerance")
+    return worst
+
+
+def compare(old: pd.DataFrame, new: pd.DataFrame) -> int:
+    """Print the means of the rows that both tables have; 1 if one is out of tolerance."""
+    where = ["dataset", "label", "iteration", "metric"]
+    both = old.merge(new, on=[*where, "clip", "seed"], suffixes=("_old", "_new"))
+    worst = 0
+    for key, rows in both.groupby(where):
+        *names, metric = key
+        was, now = rows["value_old"].mean(), rows["value_new"].mean()
+        out = not abs(now - was) <= TOLERANCE[metric]  # also where one of them is NaN
+        worst |= out
+        print(
+            f"{' '.join(map(str, names))} {metric}: {was:.3f} -> {now:.3f} "
+            f"({len(rows)} clips, tolerance {TOLERANCE[metric]}){'  OUT' if out else ''}"
+        )
+    return int(worst)
