@@ -54,7 +54,13 @@ def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
 
 def test_the_data_sets_are_the_modules_and_the_yaml_files() -> None:
     assert {"demo_foley", "demo_speech", "esc10", "folder", "ljspeech"} <= set(available_datasets())
-    assert available_datasets() == sorted(p.stem for p in (ROOT / "conf/dataset").glob("*.yaml"))
+    documents = {
+        p.stem: yaml.safe_load(p.read_text()) for p in (ROOT / "conf/dataset").glob("*.yaml")
+    }
+    # The data sets of a profile are names for others: `defaults: [<name>]` and nothing else.
+    named = {key for key, conf in documents.items() if set(conf) != {"defaults"}}
+    assert available_datasets() == sorted(named)
+    assert all(documents[key]["defaults"][0] in named for key in set(documents) - named)
 
 
 @pytest.mark.parametrize("name", available_datasets())

@@ -93,9 +93,44 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
             urls={relative: url},
             retry_if_failed=RETRIES,
         )
-        return Path(store.fetch(relative))
+        with _DownloadBar(relative) as bar:
+            return Path(store.fetch(relative, downloader=pooch.HTTPDownloader(progressbar=bar)))
     except (OSError, ValueError) as error:
         raise ClipError(
             f"{relative}: could not be fetched from {url} ({' '.join(str(error).split())}); "
             "try again, or set MELEXP_DATA_MIRROR to a folder that holds it"
         ) from error
+
+
+class _DownloadBar:
+    """A rich progress bar with the four names that pooch asks of one."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+        self._shown = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._shown.add_task(title, total=None)
+        self.total = 0
+
+    def __enter__(self) -> "_DownloadBar":
+        self._shown.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.stop()
+
+    def update(self, n: int) -> None:
+        self._shown.update(self._task, advance=n, total=self.total)
+
+    def reset(self) -> None:
+        """Before each attempt's bytes, and once more after the last."""
+        self._shown.reset(self._task)
+
+    def close(self) -> None:
+        self._shown.update(self._task, completed=self.total)
