@@ -1,7 +1,6 @@
 """Fig. 4: SC of iPALM and ADMM on foley sounds, per category and overall."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.patches import Patch
 
 from melexp.figures import (
@@ -29,7 +28,7 @@ def main() -> None:
     figure, ax = plt.subplots(figsize=(WIDTH, 2.7), layout="constrained")
     for place, category in enumerate(categories):
         rows = table if category == "all" else table[table["category"] == category]
-        boxes(ax, rows, METHODS, positions=place + np.array([-0.27, 0, 0.27]), width=0.22)
+        boxes(ax, rows, METHODS, positions=[place - 0.27, place, place + 0.27], width=0.22)
     ax.axvline(len(categories) - 1.5, color="0.6", linewidth=0.8)
     names = [category.replace("_", " ") for category in categories]
     ax.set_xticks(range(len(categories)), names, rotation=30, ha="right")

@@ -14,6 +14,10 @@ from melexp.config import conf_dir
 from melexp.store import Store
 
 
+#: Drawn from the tables of several experiments.
+FROM_TABLES = ("walltime", "summary")
+
+
 def experiment_configs() -> dict[str, list[str]]:
     """The configurations (file names) of each experiment, by the experiment's name."""
     configs: dict[str, list[str]] = {}
@@ -54,6 +58,6 @@ def figures(profile: str, experiments: Iterable[str] = ()) -> None:
     scripts = Path(__file__).parent.parent / "experiments"
     if not scripts.is_dir():
         raise ValueError("the figures are drawn from a source tree: experiments/ is not here")
-    for name in [*(list(experiments) or experiment_configs()), "summary"]:
+    for name in [*(list(experiments) or experiment_configs()), *FROM_TABLES]:
         script = scripts / f"{name}.py"
         subprocess.run([sys.executable, str(script), str(results_of(profile))], check=True)

@@ -1,0 +1,61 @@
+"""Quality against wall time: every method on speech, the start's time included."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from melexp.figures import (
+    STYLE,
+    WIDTH,
+    look,
+    mean_table,
+    methods_in_order,
+    metric_config,
+    results_folder,
+    save,
+)
+from melexp.tables import read_table
+
+
+def main() -> None:
+    results = results_folder(__doc__)
+    table = read_table(results, "fig2")
+    peer = read_table(results, "fig3")
+    table = pd.concat([table, peer[peer["label"] == "librosa"]])
+    labels = methods_in_order(table)
+
+    plt.rcParams.update(STYLE)
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4), layout="constrained")
+    drawn = []
+    for ax, letter, metric in zip(axes, "abc", ["scm", "pesq", "estoi"], strict=True):
+        rows = table[table["metric"] == metric]
+        means = mean_table(rows, ["label", "iteration"])
+        seconds = rows.groupby(["label", "iteration"])["seconds"].mean().rename("seconds")
+        means = means.join(seconds, on=["label", "iteration"]).sort_values(["label", "iteration"])
+        for label in labels:
+            curve = means[means["label"] == label]
+            ax.plot(curve["seconds"], curve["mean"], label=label, **look(label, labels))
+        ax.set_xscale("log")
+        ax.set_xlabel("seconds per clip")
+        ax.set_ylabel(metric_config(metric).label)
+        ax.set_title(f"({letter})", loc="left")
+        drawn.append(means.assign(metric=metric))
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(labels))
+
+    save(
+        figure,
+        results,
+        "walltime",
+        drawn=pd.concat(drawn),
+        caption=(
+            f"Mean quality of {table['clip'].nunique()} clips of speech "
+            f"({', '.join(table['dataset'].unique())}) against the mean time that a method takes "
+            "on one core, its start included; a mark per checkpoint. librosa is observed at its "
+            "default number of iterations and at the last checkpoint only, because it cannot go "
+            "on from where it stopped."
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
