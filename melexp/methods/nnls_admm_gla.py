@@ -13,19 +13,19 @@ from melexp.prox import unit_phase
 
 @dataclass
 class ADMMGLAState(State):
-    """The fixed magnitude A and X, Z and the scaled dual U, each (n_bins, n_frames)."""
+    """The fixed magnitude A and P = X + U, U the scaled dual, each (n_bins, n_frames)."""
 
     A: np.ndarray
-    X: np.ndarray
-    Z: np.ndarray
-    U: np.ndarray
+    P: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
 class ADMMGLA(Method[ADMMGLAState]):
     r"""Griffin-Lim-like phase recovery by ADMM.
 
-    Minimises :math:`\tfrac12 \|Z - P_C(Z)\|^2` subject to Z = X and |X| = A.
+    Minimises :math:`\tfrac12 \|Z - P_C(Z)\|^2` subject to Z = X and |X| = A. The update of Z needs
+    X only through P = X + U, which is the whole state; U has no consistent part, so P and X have
+    the same inverse STFT.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ class ADMMGLA(Method[ADMMGLAState]):
             raise ValueError(f"rho must be above zero; got {self.rho}")
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMGLAState:
-        return ADMMGLAState(iteration=0, A=Y, X=X, Z=X, U=np.zeros_like(X))
+        return ADMMGLAState(iteration=0, A=Y, P=X)
 
     def step(self, problem: Problem, state: ADMMGLAState) -> ADMMGLAState:
-        rho = problem.dtype.type(self.rho)
-        X = state.A * unit_phase(state.Z - state.U)
-        P = X + state.U
+        P, rho = state.P, problem.dtype.type(self.rho)
         Z = (rho * P + problem.stft.project(P)) / (1 + rho)
-        return ADMMGLAState(iteration=state.iteration + 1, A=state.A, X=X, Z=Z, U=P - Z)
+        # U += X - Z, which makes it P - Z;  X = A phase(Z - U)
+        X = state.A * unit_phase(2 * Z - P)
+        return ADMMGLAState(iteration=state.iteration + 1, A=state.A, P=X + P - Z)
 
     def signal(self, problem: Problem, state: ADMMGLAState) -> np.ndarray:
-        return problem.waveform(state.X)
+        return problem.waveform(state.P)

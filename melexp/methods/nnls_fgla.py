@@ -13,11 +13,11 @@ from melexp.prox import unit_phase
 
 @dataclass
 class FGLAState(State):
-    """The fixed magnitude A, the consistent C and the accelerated T, (n_bins, n_frames)."""
+    """The fixed magnitude A, and C of this iteration and the one before, (n_bins, n_frames)."""
 
     A: np.ndarray
     C: np.ndarray
-    T: np.ndarray
+    C_old: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,12 @@ class FGLA(Method[FGLAState]):
             raise ValueError(f"momentum must not be negative; got {self.momentum}")
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> FGLAState:
-        return FGLAState(iteration=0, A=Y, C=X, T=X)
+        return FGLAState(iteration=0, A=Y, C=X, C_old=X)
 
     def step(self, problem: Problem, state: FGLAState) -> FGLAState:
-        C = problem.stft.project(state.A * unit_phase(state.T))
-        T = C + problem.dtype.type(self.momentum) * (C - state.C)
-        return FGLAState(iteration=state.iteration + 1, A=state.A, C=C, T=T)
+        T = state.C + problem.dtype.type(self.momentum) * (state.C - state.C_old)
+        C = problem.stft.project(state.A * unit_phase(T))
+        return FGLAState(iteration=state.iteration + 1, A=state.A, C=C, C_old=state.C)
 
     def signal(self, problem: Problem, state: FGLAState) -> np.ndarray:
         return problem.waveform(state.C)
