@@ -11,6 +11,7 @@ _PUBLIC = {
     "MelTransform": "melexp.mel",
     "invert": "melexp.solve",
     "solve": "melexp.solve",
+    "Stop": "melexp.methods",
     "Problem": "melexp.problem",
     "available_methods": "melexp.methods",
     "make_method": "melexp.methods",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -188,16 +189,20 @@ class MelTransform:
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("sr", "n_fft", "hop_length", "n_mels"):
+        if isinstance(self.window, list) and isinstance(next(iter(self.window), None), str):
+            # [kaiser, 8.0] in YAML, which has no tuples.
+            object.__setattr__(self, "window", tuple(self.window))
+        for name in ("n_fft", "hop_length", "n_mels"):
             value = getattr(self, name)
-            whole = name == "sr" or float(value).is_integer()
-            if isinstance(value, bool) or not value > 0 or not whole:
-                kind = "a number" if name == "sr" else "a whole number"
-                raise ValueError(f"{name} must be {kind} above zero; got {value!r}")
-        win = self.n_fft if self.win_length is None else self.win_length
-        if not 0 < win <= self.n_fft:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name} must be a whole number above zero; got {value!r}")
+        if not 0 < self.sr < np.inf:
+            raise ValueError(f"sr must be a number above zero; got {self.sr!r}")
+        win: Any = self.n_fft if self.win_length is None else self.win_length
+        if not (isinstance(win, int | np.integer) and 0 < win <= self.n_fft):
             raise ValueError(
-                f"win_length must lie in 1 to n_fft = {self.n_fft}; got {self.win_length}"
+                f"win_length must be a whole number in 1 to n_fft = {self.n_fft}; "
+                f"got {self.win_length!r}"
             )
         if self.hop_length > win:
             raise ValueError(
@@ -215,6 +220,12 @@ class MelTransform:
             raise ValueError(
                 f"fmin = {self.fmin} and fmax = {self.fmax} must satisfy "
                 f"0 <= fmin < fmax <= sr / 2 = {self.sr / 2}"
+            )
+        if not (
+            self.norm in (None, "slaney") or (isinstance(self.norm, Real) and float(self.norm) > 0)
+        ):
+            raise ValueError(
+                f"norm must be 'slaney', None or a number above zero; got {self.norm!r}"
             )
         basis = self.basis
         empty = np.flatnonzero(basis.max(axis=1) == 0)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from melexp.mel import MelTransform
+
+if TYPE_CHECKING:
+    from melexp.fast import LaneEngine
 
 
 class Problem:
@@ -25,6 +30,9 @@ class Problem:
         Length of the waveform in samples; by default the shortest with that many frames.
     dtype : np.float32 or np.float64
         Precision of all computation.
+    engine : "auto", "fast" or "portable"
+        The fast engine, where it can be used and else the portable one (with the reason in the
+        log); or one of them in any case.
 
     Raises
     ------
@@ -48,6 +56,7 @@ class Problem:
         *,
         length: int | None = None,
         dtype: Any = np.float32,
+        engine: str = "auto",
     ) -> None:
         mel = np.asarray(mel)
         if mel.ndim != 2 or mel.shape[0] != transform.n_mels or mel.shape[1] == 0:
@@ -67,6 +76,9 @@ class Problem:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float32 or float64; got {self.dtype}")
+        if engine not in ("auto", "fast", "portable"):
+            raise ValueError(f"engine must be auto, fast or portable; got {engine!r}")
+        self._engine = engine
         self.transform = transform
         self.n_samples = transform.n_samples(mel.shape[1]) if length is None else int(length)
         self.stft = transform.stft(self.n_samples, self.dtype)
@@ -79,6 +91,47 @@ class Problem:
         peak = float(mel.max())
         self.scale = peak ** (1 / transform.power) if peak > 0 else 1.0
         self.mel = (mel.astype(np.float64) / (peak or 1.0)).astype(self.dtype)
+
+    @cached_property
+    def lanes(self) -> LaneEngine | None:
+        """The fast engine for this problem, or None."""
+        if self._engine == "portable":
+            return None
+        reason = self._why_not_fast()
+        if reason and self._engine == "fast":
+            raise ValueError(f"the fast engine cannot be used: {reason}; use engine='auto'")
+        if reason:
+            logging.getLogger("melexp").info("portable engine: %s", reason)
+            return None
+        from melexp.fast import LaneEngine  # here, because numba takes a while to import
+
+        return LaneEngine(
+            n_fft=self.stft.n_fft,
+            hop_length=self.stft.hop_length,
+            window=self.stft.window,
+            pad_index=self.stft.pad_index,
+            inv_norm=self.stft.inv_norm,
+            n_samples=self.n_samples,
+            n_frames=self.stft.n_frames,
+            band=self.filters.band,
+            weights=self.filters.weights,
+            n_mels=self.filters.n_mels,
+        )
+
+    def _why_not_fast(self) -> str | None:
+        from melexp.fast import LaneEngine
+
+        if self.dtype != np.float32:
+            return f"the fast engine has float32 only, not {self.dtype}"
+        if self.transform.power != 1:
+            return "the fast engine has no step for power mels"
+        return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
+
+    def misfit(self, y: np.ndarray) -> float:
+        """||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
+        X = self.stft.forward(y / self.dtype.type(self.scale))
+        error = self.mel - self.filters.apply(self.transform.spectrum(X))
+        return float(np.linalg.norm(error) / np.linalg.norm(self.mel))
 
     def waveform(self, X: np.ndarray) -> np.ndarray:
         """Waveform [shape=(n_samples,)] at the level of the given mel of a spectrogram X."""

@@ -38,6 +38,7 @@ def magnitude_pair(
     x, y : np.ndarray
         The magnitude |X| and Y.
     """
+    rho_x, rho_y = float(rho_x), float(rho_y)  # one of numpy's float64 would widen float32 arrays
     q = 1.0 / (rho_x + rho_y + rho_x * rho_y)
     y = (q * (1 + rho_x) * rho_y) * w + (q * rho_x) * z
     x = (q * (1 + rho_y) * rho_x) * z + (q * rho_y) * w

@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from melexp.config import conf_dir
 from melexp.store import Store
 
-
 #: Drawn from the tables of several experiments.
 FROM_TABLES = ("walltime", "summary")
 

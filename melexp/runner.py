@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class Task:
         )
 
 
-@lru_cache(maxsize=None)
+@cache
 def warm_up(method: Method[Any], transform: MelTransform) -> None:
     """Invert silence once in this process, so that imports and compilation are not timed."""
     silence = transform(np.zeros(4 * transform.n_fft, dtype=np.float32))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from melexp.mel import MelTransform
-from melexp.methods import Method, State, make_method
+from melexp.methods import Method, State, Stop, make_method
 from melexp.problem import Problem
 
 
@@ -43,6 +43,7 @@ def solve(
     checkpoints: Sequence[int],
     seed: Any = 0,
     state: State | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[Checkpoint]:
     """Run a method and yield at the chosen iterations; the clock stops while the caller looks.
 
@@ -56,6 +57,8 @@ def solve(
         Of the start, as :func:`numpy.random.default_rng` takes it.
     state : State or None
         Go on from this state (warm start) instead of starting afresh.
+    stop : Stop or None
+        When to end early; the last checkpoint is then the iteration at which it ended.
 
     Yields
     ------
@@ -79,11 +82,14 @@ def solve(
     for iteration in chosen:
         clock = time.perf_counter()
         if iteration > state.iteration:
-            state = method.advance(problem, state, iteration - state.iteration)
+            state = method.advance(problem, state, iteration - state.iteration, stop)
         now = time.perf_counter()
         seconds = (start_seconds if method.restarts else seconds) + now - clock
         signal = method.signal(problem, state)
-        yield Checkpoint(iteration, signal, seconds + time.perf_counter() - now, state)
+        done = state.iteration
+        yield Checkpoint(done, signal, seconds + time.perf_counter() - now, state)
+        if done < iteration:
+            return
 
 
 def invert(
@@ -95,6 +101,8 @@ def invert(
     length: int | None = None,
     seed: int = 0,
     dtype: Any = np.float32,
+    engine: str = "auto",
+    stop: Stop | None = None,
     **params: Any,
 ) -> np.ndarray:
     """Waveform of a mel-spectrogram.
@@ -116,6 +124,10 @@ def invert(
         Of the random start. Each member of a batch gets the same one.
     dtype : np.float32 or np.float64
         Precision of the computation and of the result.
+    engine : "auto", "fast" or "portable"
+        See `melexp.Problem`.
+    stop : Stop or None
+        When to end before `n_iter` iterations; each member of a batch ends by itself.
     **params
         Parameters of the method.
 
@@ -144,8 +156,8 @@ def invert(
         raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {mel.shape}")
 
     def one(m: np.ndarray) -> np.ndarray:
-        problem = Problem(m, transform, length=length, dtype=dtype)
-        (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed)
+        problem = Problem(m, transform, length=length, dtype=dtype, engine=engine)
+        (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed, stop=stop)
         return last.signal
 
     signals = [one(m) for m in mel.reshape(-1, *mel.shape[-2:])]

@@ -24,7 +24,12 @@ def analysis_window(
                 f"window has shape {w.shape}; give an array of win_length = {win_length} samples"
             )
     else:
-        w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
+        try:
+            w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"window {window!r} is none that scipy.signal.get_window knows ({error})"
+            ) from error
     left = (n_fft - win_length) // 2
     return np.pad(w, (left, n_fft - win_length - left))
 

@@ -11,9 +11,9 @@ import importlib
 import pkgutil
 from typing import Any
 
-from melexp.methods._base import Method, State
+from melexp.methods._base import Method, State, Stop
 
-__all__ = ["Method", "State", "available_methods", "make_method"]
+__all__ = ["Method", "State", "Stop", "available_methods", "make_method"]
 
 
 def available_methods() -> list[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from melexp.problem import Problem
 from melexp.start import start
+
+if TYPE_CHECKING:
+    from melexp.fast import LaneEngine
 
 
 @dataclass
@@ -23,6 +26,35 @@ class State:
 
 
 S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """When a run may end before its last iteration.
+
+    Parameters
+    ----------
+    every : int > 0
+        Look every so many iterations.
+    target : float or None
+        End when the SCM of the waveform is below this, in dB.
+    tol : float or None
+        End when an iteration changes the waveform by less than this share of its norm.
+    """
+
+    every: int = 10
+    target: float | None = None
+    tol: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1; got {self.every}")
+
+    def reached(self, problem: Problem, before: np.ndarray, now: np.ndarray) -> bool:
+        """Whether the waveforms of the last two iterations end the run."""
+        if self.tol is not None and np.linalg.norm(now - before) < self.tol * np.linalg.norm(now):
+            return True
+        return self.target is not None and problem.misfit(now) < 10 ** (self.target / 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +94,28 @@ class Method(ABC, Generic[S]):
     def signal(self, problem: Problem, state: S) -> np.ndarray:
         """The waveform of a state [shape=(n_samples,)]."""
 
-    def advance(self, problem: Problem, state: S, n_iter: int) -> S:
-        """`n_iter` iterations."""
-        for _ in range(n_iter):
-            state = self.step(problem, state)
+    def advance(self, problem: Problem, state: S, n_iter: int, stop: Stop | None = None) -> S:
+        """`n_iter` iterations, or fewer where `stop` ends them; by the fast engine if it can."""
+        if problem.lanes is not None and type(self).advance_fast is not Method.advance_fast:
+            return self.advance_fast(problem.lanes, problem, state, n_iter, stop)
+        for k in range(1, n_iter + 1):
+            before, state = state, self.step(problem, state)
+            if stop is not None and k % stop.every == 0:
+                signals = self.signal(problem, before), self.signal(problem, state)
+                if stop.reached(problem, *signals):
+                    break
         return state
+
+    def advance_fast(
+        self, lanes: LaneEngine, problem: Problem, state: S, n_iter: int, stop: Stop | None
+    ) -> S:
+        """As `advance`, in the fast engine; a method that has no such function uses `step`."""
+        raise TypeError(f"{type(self).__name__} has no fast form")
+
+
+def lane_stop(stop: Stop | None) -> dict[str, Any]:
+    """A `Stop` in the engine's words, where 0 means never."""
+    if stop is None:
+        return {}
+    target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
+    return {"every": stop.every, "target": target, "tol": stop.tol or 0.0}

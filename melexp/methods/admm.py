@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from melexp.methods._base import Method, State
+from melexp.methods._base import Method, State, Stop
+from melexp.methods._splitting import douglas_rachford_lanes, douglas_rachford_step
 from melexp.problem import Problem
-from melexp.prox import magnitude_pair, unit_phase
+
+if TYPE_CHECKING:
+    from melexp.fast import LaneEngine
 
 
 @dataclass
@@ -55,19 +59,35 @@ class ADMM(Method[ADMMState]):
         return ADMMState(iteration=0, P=X, R=Y)
 
     def step(self, problem: Problem, state: ADMMState) -> ADMMState:
-        P, R, M, E = state.P, state.R, problem.mel, problem.filters
-        # Z = P_C(X + U)
-        Z = problem.stft.project(P)
-        # W = R + d,  d = E^T (E E^T + (rho / lam) I)^-1 (M - E R)
-        d = E.adjoint(E.solver(self.rho / self.lam).solve(M - E.apply(R)))
-        # (X, Y): per bin, from Z - U and W - V
-        zeta = 2 * Z - P
-        z = np.abs(zeta)
-        x, y = magnitude_pair(z, R + 2 * d, rho_x=self.rho, rho_y=self.rho)
-        # U += X - Z,  V += Y - W
-        return ADMMState(
-            iteration=state.iteration + 1, P=P + x * unit_phase(zeta, z) - Z, R=y - d
+        P, R = douglas_rachford_step(
+            problem,
+            state.P,
+            state.R,
+            rho_x=self.rho,
+            rho_y=self.rho,
+            ridge=self.rho / self.lam,
         )
+        return ADMMState(iteration=state.iteration + 1, P=P, R=R)
+
+    def advance_fast(
+        self,
+        lanes: LaneEngine,
+        problem: Problem,
+        state: ADMMState,
+        n_iter: int,
+        stop: Stop | None,
+    ) -> ADMMState:
+        done, P, R = douglas_rachford_lanes(
+            lanes,
+            problem,
+            state.P,
+            state.R,
+            rho_x=[self.rho] * n_iter,
+            rho_y=[self.rho] * n_iter,
+            ridge=self.rho / self.lam,
+            stop=stop,
+        )
+        return ADMMState(iteration=state.iteration + done, P=P, R=R)
 
     def signal(self, problem: Problem, state: ADMMState) -> np.ndarray:
         return problem.waveform(state.P)

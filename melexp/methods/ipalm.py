@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from melexp.methods._base import Method, State
+from melexp.methods._base import Method, State, Stop, lane_stop
 from melexp.problem import Problem
 from melexp.prox import unit_phase
+
+if TYPE_CHECKING:
+    from melexp.fast import LaneEngine
 
 
 @dataclass
 class IPALMState(State):
-    """X and Y of this iteration and of the one before, each of shape (n_bins, n_frames)."""
+    """X and Y, and their last changes dX and dY, each of shape (n_bins, n_frames)."""
 
     X: np.ndarray
-    X_old: np.ndarray
     Y: np.ndarray
-    Y_old: np.ndarray
+    dX: np.ndarray
+    dY: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,22 +57,48 @@ class IPALM(Method[IPALMState]):
             raise ValueError(f"inertia must lie in [0, 1) or be None; got {self.inertia}")
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> IPALMState:
-        return IPALMState(iteration=0, X=X, X_old=X, Y=Y, Y_old=Y)
+        return IPALMState(iteration=0, X=X, Y=Y, dX=np.zeros_like(X), dY=np.zeros_like(Y))
 
     def step(self, problem: Problem, state: IPALMState) -> IPALMState:
         X, Y, M, E = state.X, state.Y, problem.mel, problem.filters
-        k = state.iteration + 1
-        a = problem.dtype.type((k - 1) / (k + 2) if self.inertia is None else self.inertia)
+        a = problem.dtype.type(self._inertia(state.iteration + 1))
         lam = problem.dtype.type(self.lam)
         # X~ = X_k + a (X_k - X_{k-1});  X_{k+1} = P_C(Y_k phase(X~))
-        X_ahead = X + a * (X - state.X_old)
+        X_ahead = X + a * state.dX
         X_new = problem.stft.project(Y * unit_phase(X_ahead))
         # Y~ = Y_k + a (Y_k - Y_{k-1});  Y_{k+1} = max(0, Y~ - gradient / L)
-        Y_ahead = Y + a * (Y - state.Y_old)
+        Y_ahead = Y + a * state.dY
         gradient = (Y_ahead - np.abs(X_new)) + lam * E.adjoint(E.apply(Y_ahead) - M)
         lipschitz = problem.dtype.type(1 + self.lam * E.norm_squared)
         Y_new = np.maximum(Y_ahead - gradient / lipschitz, 0)
-        return IPALMState(iteration=k, X=X_new, X_old=X, Y=Y_new, Y_old=Y)
+        return IPALMState(
+            iteration=state.iteration + 1, X=X_new, Y=Y_new, dX=X_new - X, dY=Y_new - Y
+        )
+
+    def _inertia(self, k: int) -> float:
+        """Inertia of iteration k = 1, 2, ..."""
+        return (k - 1) / (k + 2) if self.inertia is None else self.inertia
+
+    def advance_fast(
+        self,
+        lanes: LaneEngine,
+        problem: Problem,
+        state: IPALMState,
+        n_iter: int,
+        stop: Stop | None,
+    ) -> IPALMState:
+        first = state.iteration + 1
+        packed = lanes.pack(X=state.X, Y=state.Y, dX=state.dX, dY=state.dY)
+        done = lanes.ipalm(
+            packed,
+            lanes.pack_mel(problem.mel),
+            [self._inertia(k) for k in range(first, first + n_iter)],
+            self.lam,
+            problem.filters.norm_squared**0.5,
+            **lane_stop(stop),
+        )
+        X, Y, dX, dY = lanes.unpack(packed)
+        return IPALMState(iteration=state.iteration + done, X=X, Y=Y, dX=dX, dY=dY)
 
     def signal(self, problem: Problem, state: IPALMState) -> np.ndarray:
         return problem.waveform(state.X)

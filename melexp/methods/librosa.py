@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from melexp.methods._base import Method, State
+from melexp.methods._base import Method, State, Stop
 from melexp.problem import Problem
 
 
@@ -66,8 +66,13 @@ class Librosa(Method[LibrosaState]):
     def step(self, problem: Problem, state: LibrosaState) -> LibrosaState:
         return self.advance(problem, state, 1)
 
-    def advance(self, problem: Problem, state: LibrosaState, n_iter: int) -> LibrosaState:
+    def advance(
+        self, problem: Problem, state: LibrosaState, n_iter: int, stop: Stop | None = None
+    ) -> LibrosaState:
         from librosa import griffinlim
+
+        if stop is not None:
+            raise ValueError("librosa cannot end early: it shows no iteration before the last")
 
         t = problem.transform
         iteration = state.iteration + n_iter

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from melexp.methods._base import Method, State
+from melexp.methods._base import Method, State, Stop, lane_stop
 from melexp.problem import Problem
 from melexp.prox import unit_phase
+
+if TYPE_CHECKING:
+    from melexp.fast import LaneEngine
 
 
 @dataclass
@@ -54,6 +58,20 @@ class ADMMGLA(Method[ADMMGLAState]):
         # U += X - Z, which makes it P - Z;  X = A phase(Z - U)
         X = state.A * unit_phase(2 * Z - P)
         return ADMMGLAState(iteration=state.iteration + 1, A=state.A, P=X + P - Z)
+
+    def advance_fast(
+        self,
+        lanes: LaneEngine,
+        problem: Problem,
+        state: ADMMGLAState,
+        n_iter: int,
+        stop: Stop | None,
+    ) -> ADMMGLAState:
+        packed, fixed = lanes.pack(P=state.P), lanes.pack(A=state.A)["A"]
+        mel = lanes.pack_mel(problem.mel)
+        done = lanes.admm_gla(packed, fixed, [self.rho] * n_iter, mel, **lane_stop(stop))
+        (P,) = lanes.unpack(packed)
+        return ADMMGLAState(iteration=state.iteration + done, A=state.A, P=P)
 
     def signal(self, problem: Problem, state: ADMMGLAState) -> np.ndarray:
         return problem.waveform(state.P)

@@ -1,0 +1,263 @@
+"""Lanes for a whole clip: NumPy arrays in, iterations in compiled code, NumPy arrays out."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .compiling import LANES
+from .fft import buffer_rows, make_plan
+from .kernels import Layout, Stop, iterate, make_signal
+from .methods import Admm, AdmmGla, Gla, Ipalm, Mel, Spectrum, Work
+
+_KNOBS = 5
+
+
+class LaneEngine:
+    """Mel-spectrogram inversion of clips of one length, in float32.
+
+    The clip is cut into `LANES` parts that are processed side by side.  A state is a dict of
+    arrays made by `pack`; the methods change it in place and can be called again to continue.
+    They release the GIL but share their work space: use one engine a thread.
+
+    Parameters
+    ----------
+    n_fft, hop_length : int
+        Length and distance of the frames; see `unsupported`.
+    window : numpy.ndarray, shape (n_fft,)
+    pad_index : numpy.ndarray of int, shape (n_fft + hop_length * (n_frames - 1),)
+        Sample that each sample of the padded signal copies, -1 for a zero.
+    inv_norm : numpy.ndarray, shape (n_samples,)
+        1 / the sum of all squared windows over the copies of a sample, 0 where there are none.
+    n_samples, n_frames : int
+    band : numpy.ndarray of int, shape (n_fft // 2 + 1,)
+        The lower filter of each bin.
+    weights : numpy.ndarray, shape (2, n_fft // 2 + 1)
+        Weights of each bin in that filter and in the next one.
+    n_mels : int
+    threads : int, default 1
+        Cores to use; they must be idle ones, as the threads wait for each other all the time.
+    """
+
+    @staticmethod
+    def unsupported(n_fft, hop_length):
+        """Why frames of this kind cannot be processed, or None if they can."""
+        if n_fft < 64 or n_fft & (n_fft - 1):
+            return f"n_fft must be a power of two, at least 64, not {n_fft}"
+        if hop_length < 2 or n_fft % hop_length:
+            return f"hop_length must be even and divide n_fft = {n_fft}, not {hop_length}"
+        return None
+
+    def __init__(
+        self, *, n_fft, hop_length, window, pad_index, inv_norm, n_samples, n_frames, band, weights,
+        n_mels, threads=1,
+    ):  # fmt: skip
+        reason = self.unsupported(n_fft, hop_length)
+        if reason:
+            raise ValueError(reason)
+        later = n_fft // hop_length - 1  # further frames that begin within a frame
+        self.n_fft, self.n_frames, self.n_mels, self.threads = n_fft, n_frames, n_mels, threads
+        # The last lane ends with `later` empty frames, as no lane follows to take their overlap;
+        # that of any other lane, or segment of a lane, must not reach past the next one.
+        rows = max(-(-(n_frames + later) // (LANES * threads)), later, 1)
+        self.rows = threads * rows
+        window = np.asarray(window, np.float64)
+        squares = (window**2).reshape(-1, hop_length).sum(axis=0)
+        norm = np.divide(1, squares, out=np.zeros(hop_length), where=squares > 0)
+        # Dividing the signal by the sum of squared windows is left to the analysis window.
+        whole = np.tile(norm, n_fft // hop_length)
+        self._plan, bins = make_plan(n_fft, hop_length, window * whole, window)
+        self._bins, self._slot = bins, np.unique(bins, return_index=True)[1]
+        self._layout = self._make_layout(np.asarray(pad_index), np.asarray(inv_norm), norm, squares)
+        self._band, self._weights = np.asarray(band), np.asarray(weights, np.float64)
+        self._work = [
+            Work(_aligned(buffer_rows(n_fft)), _aligned(len(bins)), _aligned(n_mels + 1))
+            for _ in range(threads)
+        ]
+        self._signals = [_aligned(threads, (rows - 1) * hop_length + n_fft) for _ in range(2)]
+        # The copy of each sample to read it from: the last one with the largest factor.
+        inside = np.flatnonzero(np.asarray(pad_index) >= 0)
+        inside = inside[np.argsort(norm[inside % hop_length], kind="stable")]
+        self._copy = np.full(n_samples, -1)
+        self._copy[np.asarray(pad_index)[inside]] = inside
+
+    def _make_layout(self, pad_index, inv_norm, norm, squares):
+        hop = len(norm)
+        alive = np.arange(self.rows)[:, None] + self.rows * np.arange(LANES) < self.n_frames
+        mask = _aligned(self.rows)
+        mask[:] = alive
+        # Most samples have one copy, covered by as many frames as can be; the others are edges.
+        j = np.arange(len(pad_index))
+        factor = np.where(pad_index < 0, 0, inv_norm[pad_index])
+        copies = np.bincount(pad_index[pad_index >= 0], minlength=len(inv_norm))[pad_index]
+        usual = (pad_index >= 0) & (copies == 1) & np.isclose(factor, norm[j % hop], 1e-6, 0)
+        j = np.flatnonzero(~usual)
+        values, group = np.unique(pad_index[j], return_inverse=True)
+        return Layout(
+            segments=self.threads,
+            rows=self.rows // self.threads,
+            mask=mask,
+            partial=~alive.all(axis=1),
+            edges=self._place(j, hop),
+            group=group,
+            scale=(factor[j] * squares[j % hop]).astype(np.float32),
+            sums=np.zeros(len(values), np.float32),
+            norm=norm.astype(np.float32),
+        )
+
+    def _place(self, j, hop):
+        """Where samples of the padded signal are in the signals of all segments."""
+        own = self.rows // self.threads * hop
+        lane, j = np.divmod(j, self.threads * own)
+        segment, j = np.divmod(j, own)
+        return (segment * (own + self.n_fft - hop) + j) * LANES + lane
+
+    def _make_mel(self, c=1.0):
+        n, band, (low, high) = self.n_mels, self._band, self._weights
+        used = np.flatnonzero((low != 0) | (high != 0))
+        used = used[np.argsort(band[used], kind="stable")]
+        diagonal = c + np.bincount(band, low**2, n + 1) + np.bincount(band + 1, high**2, n + 1)
+        beside = np.bincount(band, low * high, n)
+        below, pivot = np.zeros(n + 1), diagonal[:n]
+        for k in range(1, n):
+            below[k] = beside[k - 1] / pivot[k - 1]
+            pivot[k] -= below[k] * beside[k - 1]
+        table = (used, low[used], high[used], low[self._bins], high[self._bins], below, 1 / pivot)
+        _, lower, upper, low, high, below, pivot = (x.astype(np.float32) for x in table)
+        starts = np.searchsorted(band[used], np.arange(n + 1))
+        return Mel(
+            starts, self._slot[used], lower, upper, band[self._bins], low, high, below, pivot
+        )
+
+    # Packing
+
+    def _pack(self, x):
+        """Shape (K, T) to (rows, K, LANES), frames past the end are zero."""
+        out = np.zeros((len(x), LANES * self.rows), x.dtype)
+        out[:, : self.n_frames] = x
+        return out.reshape(len(x), LANES, self.rows).transpose(2, 0, 1)
+
+    def _unpack(self, x):
+        return x[:, self._slot].transpose(1, 2, 0).reshape(len(self._slot), -1)[:, : self.n_frames]
+
+    def pack(self, **arrays):
+        """A state of spectrograms, complex64, and magnitudes, float32, of shape (F, T)."""
+        state = {}
+        for name, x in arrays.items():
+            lanes = self._pack(np.asarray(x))
+            if np.iscomplexobj(x):
+                state[name] = _aligned(self.rows, len(self._bins), 2)
+                state[name][:, :, 0] = lanes.real[:, self._bins]
+                state[name][:, :, 1] = lanes.imag[:, self._bins]
+            else:
+                state[name] = _aligned(self.rows, len(self._bins))
+                state[name][:] = lanes[:, self._bins]
+        return state
+
+    def pack_mel(self, M):
+        """A mel-spectrogram, shape (n_mels, T), in the form that the methods take."""
+        lanes = _aligned(self.rows, self.n_mels)
+        lanes[:] = self._pack(np.asarray(M))
+        return lanes
+
+    def unpack(self, state):
+        """The arrays of a state, in the order in which they were packed."""
+        return tuple(
+            self._unpack(x[:, :, 0]) + np.complex64(1j) * self._unpack(x[:, :, 1])
+            if x.ndim == 4
+            else self._unpack(x)
+            for x in state.values()
+        )
+
+    def signal(self, state):
+        """Inverse STFT of the first spectrogram of a state: shape (n_samples,), float32."""
+        spectrum = next(x for x in state.values() if x.ndim == 4)
+        lanes, hop = self._signals[0], self._plan.hop
+        tables = self._plan, self._layout, self._make_mel(), self._work[0]
+        make_signal(*tables, Spectrum(spectrum), np.zeros((1, _KNOBS), np.float32), lanes)
+        values = lanes.reshape(-1)[self._place(self._copy, hop)] * self._layout.norm[self._copy % hop]
+        return np.where(self._copy < 0, np.float32(0), values)
+
+    # Methods
+
+    def _iterate(self, state, knobs, M, stop, *, c=1.0, fresh=False):
+        knobs = np.broadcast_arrays(*np.atleast_1d(*knobs))
+        table = np.zeros((len(knobs[0]), _KNOBS), np.float32)
+        table[:, : len(knobs)] = np.stack(knobs, axis=1)
+        if M is None:
+            if stop.get("target"):
+                raise ValueError("a target needs the mel-spectrogram M")
+            M = _aligned(self.rows, self.n_mels)
+        tables, stop = (self._plan, self._layout, self._make_mel(c)), Stop(fresh, **stop)
+        make_signal(*tables, self._work[0], state, table, self._signals[0])
+        shared = np.zeros(2, np.int64)
+
+        def run(segment):
+            return iterate(
+                *tables, self._work[segment], state, table, *self._signals, M, stop, segment, shared
+            )
+
+        if self.threads == 1:
+            return run(0)
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(run, range(self.threads)))[0]
+
+    def admm(self, state, M, rho1, rho2, c, **stop):
+        """ADMM; state P, R.
+
+        Parameters
+        ----------
+        state : dict
+            ``pack(P=X + U, R=Y + V)``.
+        M : numpy.ndarray
+            From `pack_mel`.
+        rho1, rho2 : array_like, shape (iterations,)
+            Penalties of the two constraints.
+        c : float
+            Penalty of the mel-spectrogram over its weight, rho / lambda.
+        **stop
+            ``every=m, target=s, tol=t``: look every m iterations (0: never) whether
+            ``||M - E |STFT(x)|| / ||M||`` is below s, or the last relative change of the signal
+            below t, and end if so.
+
+        Returns
+        -------
+        int
+            Number of iterations done.
+        """
+        rho1, rho2 = np.asarray(rho1, np.float64), np.asarray(rho2, np.float64)
+        method = Admm(state["P"], state["R"], M)
+        return self._iterate(method, Admm.knobs(rho1, rho2), M, stop, c=c, fresh=True)
+
+    def ipalm(self, state, M, inertia, lam, norm, **stop):
+        """iPALM; state X, Y, with changes dX, dY (zeros if absent); `norm` is ``||E||_2``."""
+        knobs = Ipalm.knobs(np.asarray(inertia, np.float64), lam, norm)
+        return self._iterate(Ipalm(*self._fill(state, "X Y"), M), knobs, M, stop)
+
+    def gla(self, state, A, momentum, M=None, **stop):
+        """Fast Griffin-Lim, or Griffin-Lim if momentum is 0; state X, with its change dX.
+
+        `A` is from ``pack``: the fixed magnitude, ``pack(A=A)["A"]``; `momentum` has one value an
+        iteration.  `M` is wanted for a target only.
+        """
+        knobs = Gla.knobs(np.asarray(momentum, np.float64))
+        return self._iterate(Gla(*self._fill(state, "X"), A), knobs, M, stop)
+
+    def admm_gla(self, state, A, rho, M=None, **stop):
+        """ADMM for the phase alone; state ``P = X + U``, `rho` has one value an iteration."""
+        knobs = AdmmGla.knobs(np.asarray(rho, np.float64))
+        return self._iterate(AdmmGla(state["P"], A), knobs, M, stop, fresh=True)
+
+    @staticmethod
+    def _fill(state, names):
+        for name in names.split():
+            if "d" + name not in state:
+                state["d" + name] = _aligned(*state[name].shape[:-1])
+        return [state[prefix + name] for name in names.split() for prefix in ("", "d")]
+
+
+def _aligned(*shape):
+    """Zeros of shape (*shape, LANES), float32, each row within as few cache lines as can be."""
+    size = int(np.prod(shape)) * LANES
+    raw = np.zeros(size + 16, np.float32)
+    start = -raw.ctypes.data % 64 // 4
+    return raw[start : start + size].reshape(*shape, LANES)

@@ -1,0 +1,192 @@
+"""The iteration that all methods share: read frames, change their spectra, overlap-add."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .compiling import inline, kernel
+from .fft import GROUPS, add_frame, backward, forward, merge, read_frame, split
+from .lanes import (
+    add_atomic,
+    cload,
+    cstore,
+    give_way,
+    load,
+    store,
+    sum_lanes,
+    to_next_lane,
+    to_previous_lane,
+)
+from .methods import filter_rows, polar, prepare, source, step
+
+
+class Layout(NamedTuple):
+    """How a clip is cut into lanes."""
+
+    segments: int  # parts of a lane, one for each thread, with a signal of their own
+    rows: int  # frames of a segment
+    mask: np.ndarray  # (segments * rows, LANES), 1 for the frames of the clip
+    partial: np.ndarray  # (segments * rows,), whether the mask has zeros
+    edges: np.ndarray  # samples that padding copies or fewer frames cover: where they are,
+    group: np.ndarray  # ... which ones stand for the same sample of the clip,
+    scale: np.ndarray  # ... what turns their sum into its value
+    sums: np.ndarray  # ... and room for the sums
+    norm: np.ndarray  # (hop,), 1 / sum of the squared windows over all other samples
+
+
+@inline
+def _knobs(table, n):
+    return table[n, 0], table[n, 1], table[n, 2], table[n, 3], table[n, 4]
+
+
+@inline
+def _read(plan, layout, work, signals, segment, row):
+    read_frame(plan, work.buffer, signals[segment], row)
+    row += segment * layout.rows
+    if layout.partial[row]:  # frames past the end of the clip must remain zero
+        mask = load(layout.mask, row)
+        for i in range(plan.half + 8):
+            cstore(work.buffer, i, cload(work.buffer, i) * mask)
+
+
+@inline
+def _close(plan, layout, signals):
+    """Complete signals to which all frames have been added."""
+    last, end, overlap = layout.segments - 1, layout.rows * plan.hop, 2 * plan.half - plan.hop
+    for segment in range(layout.segments):  # what lies past the end belongs to the next segment
+        signal, before = signals[segment], signals[segment - 1 if segment else last]
+        for j in range(overlap):
+            x = load(before, end + j)
+            store(signal, j, load(signal, j) + (x if segment else to_next_lane(x)))
+    samples = signals.reshape(-1)
+    layout.sums[:] = 0
+    for i in range(len(layout.edges)):
+        layout.sums[layout.group[i]] += samples[layout.edges[i]]
+    for i in range(len(layout.edges)):
+        samples[layout.edges[i]] = layout.sums[layout.group[i]] * layout.scale[i]
+    for segment in range(layout.segments):
+        signal, after = signals[segment], signals[segment + 1 if segment < last else 0]
+        for j in range(overlap):
+            x = load(after, j)
+            store(signal, end + j, x if segment < last else to_previous_lane(x))
+
+
+@kernel
+def make_signal(plan, layout, mel, work, state, table, signals):
+    """The signal of a state, as `iterate` takes it: windows are not yet divided out."""
+    knobs, slots = _knobs(table, 0), len(mel.band)
+    for segment in range(layout.segments):
+        for row in range(layout.rows):
+            first = (segment * layout.rows + row) * slots
+            for g in range(GROUPS):
+                for i in range(plan.groups[g], plan.groups[g + 1]):
+                    x = source(state, knobs, first + 2 * i)
+                    y = source(state, knobs, first + 2 * i + 1)
+                    merge(plan, work.buffer, i, x, y)
+                backward(plan, work.buffer, g)
+            add_frame(plan, work.buffer, signals[segment], row)
+    _close(plan, layout, signals)
+
+
+@inline
+def _sweep(plan, layout, mel, work, state, knobs, old, new, segment):
+    """One iteration, from the signal `old` to the signal `new`, up to `_close`."""
+    for row in range(layout.rows):
+        at = segment * layout.rows + row
+        first = at * len(mel.band)
+        prepare(state, mel, work, knobs, at)
+        _read(plan, layout, work, old, segment, row)
+        for g in range(GROUPS):
+            forward(plan, work.buffer, g)
+            for i in range(plan.groups[g], plan.groups[g + 1]):
+                x, y = split(plan, work.buffer, i)
+                x = step(state, mel, work, knobs, 2 * i, first + 2 * i, x)
+                y = step(state, mel, work, knobs, 2 * i + 1, first + 2 * i + 1, y)
+                merge(plan, work.buffer, i, x, y)
+            backward(plan, work.buffer, g)
+        add_frame(plan, work.buffer, new[segment], row)
+
+
+@inline
+def _misfit(plan, layout, mel, work, signals, M):
+    """``||M - E |STFT(x)|| / ||M||``"""
+    n_mels = len(mel.pivot)
+    wrong = total = 0.0
+    for at in range(layout.segments * layout.rows):
+        _read(plan, layout, work, signals, at // layout.rows, at % layout.rows)
+        for g in range(GROUPS):
+            forward(plan, work.buffer, g)
+        for i in range(len(plan.left)):
+            x, y = split(plan, work.buffer, i)
+            store(work.magnitude, 2 * i, polar(x)[0])
+            store(work.magnitude, 2 * i + 1, polar(y)[0])
+        filter_rows(mel, work.magnitude, 0, work.mel)
+        for k in range(n_mels):
+            m = load(M, at * n_mels + k)
+            d = m - load(work.mel, k)
+            wrong += sum_lanes(d * d)
+            total += sum_lanes(m * m)
+    return np.sqrt(wrong / total)
+
+
+@inline
+def _change(plan, layout, old, new):
+    """``||new - old|| / ||new||``"""
+    wrong = total = 0.0
+    for segment in range(layout.segments):
+        for j in range(layout.rows * plan.hop):
+            norm = layout.norm[j % plan.hop]
+            x = load(new[segment], j) * norm
+            d = x - load(old[segment], j) * norm
+            wrong += sum_lanes(d * d)
+            total += sum_lanes(x * x)
+    return np.sqrt(wrong / total)
+
+
+class Stop(NamedTuple):
+    """When to end before the last iteration."""
+
+    fresh: bool  # whether the result is the signal just made, or the one that it is made from
+    every: int = 0  # look every so many iterations; 0 is never
+    target: float = 0.0
+    tol: float = 0.0
+
+
+@inline
+def _must_stop(plan, layout, mel, work, old, new, M, stop):
+    if stop.tol > 0 and _change(plan, layout, old, new) < stop.tol:
+        return True
+    if stop.target > 0:
+        return _misfit(plan, layout, mel, work, new if stop.fresh else old, M) < stop.target
+    return False
+
+
+@inline
+def _meet(shared, threads):
+    """Wait for all threads; `shared` counts how often one has come here."""
+    if threads > 1:
+        count = add_atomic(shared, 1)
+        everyone = (count + threads - 1) // threads * threads
+        while add_atomic(shared, 0) < everyone:
+            give_way()
+
+
+@kernel
+def iterate(plan, layout, mel, work, state, table, old, new, M, stop, segment, shared):
+    """Iterate as often as `table` has rows of knobs, or less; returns the number of iterations.
+
+    The signal `old` is that of the state; `new` is work space.  This is to be called at the same
+    time for each segment; `shared` is two zeros, `work` is for one call only.
+    """
+    for n in range(len(table)):
+        _sweep(plan, layout, mel, work, state, _knobs(table, n), old, new, segment)
+        _meet(shared, layout.segments)
+        if segment == 0:
+            _close(plan, layout, new)
+            if stop.every and (n + 1) % stop.every == 0:
+                shared[1] = _must_stop(plan, layout, mel, work, old, new, M, stop)
+        _meet(shared, layout.segments)
+        if shared[1]:
+            return n + 1
+        old, new = new, old
+    return len(table)

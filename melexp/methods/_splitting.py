@@ -1,0 +1,70 @@
+"""The iteration that ADMM is, shared by the methods that differ in their start and penalties."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from melexp.methods._base import Stop, lane_stop
+from melexp.problem import Problem
+from melexp.prox import magnitude_pair, unit_phase
+
+if TYPE_CHECKING:
+    from melexp.fast import LaneEngine
+
+
+def douglas_rachford_step(
+    problem: Problem, P: np.ndarray, R: np.ndarray, *, rho_x: float, rho_y: float, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""One iteration of ADMM for the joint problem, in the state P = X + U and R = Y + V.
+
+    As each update of (Z, W) needs X and Y only through P and R, these are the whole state
+    (Douglas-Rachford splitting): Z - U = 2Z - P and W - V = 2W - R.
+
+    Parameters
+    ----------
+    problem : Problem
+    P : np.ndarray [shape=(n_bins, n_frames), complex]
+    R : np.ndarray [shape=(n_bins, n_frames)]
+    rho_x, rho_y : float > 0
+        Penalties of Z = X and of W = Y.
+    ridge : float > 0
+        rho_y / lambda.
+
+    Returns
+    -------
+    P, R : np.ndarray
+        The next state; the arrays given are left as they were.
+    """
+    M, E = problem.mel, problem.filters
+    # Z = P_C(X + U)
+    Z = problem.stft.project(P)
+    # W = R + d,  d = E^T (E E^T + (rho_y / lam) I)^-1 (M - E R)
+    d = E.adjoint(E.solver(ridge).solve(M - E.apply(R)))
+    # (X, Y): per bin, from Z - U and W - V
+    zeta = 2 * Z - P
+    z = np.abs(zeta)
+    x, y = magnitude_pair(z, R + 2 * d, rho_x=rho_x, rho_y=rho_y)
+    # U += X - Z,  V += Y - W
+    return P + x * unit_phase(zeta, z) - Z, y - d
+
+
+def douglas_rachford_lanes(
+    lanes: LaneEngine,
+    problem: Problem,
+    P: np.ndarray,
+    R: np.ndarray,
+    *,
+    rho_x: Sequence[float],
+    rho_y: Sequence[float],
+    ridge: float,
+    stop: Stop | None,
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """As many iterations as there are penalties, in the fast engine; also how many were done."""
+    packed = lanes.pack(P=P, R=R)
+    mel = lanes.pack_mel(problem.mel)
+    done = lanes.admm(packed, mel, rho_x, rho_y, ridge, **lane_stop(stop))
+    P, R = lanes.unpack(packed)
+    return done, P, R

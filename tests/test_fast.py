@@ -1,0 +1,302 @@
+"""The lane engine against a slow transcription of the equations in float64."""
+
+import os
+import subprocess
+import sys
+
+import librosa
+import numpy as np
+import pytest
+
+from melexp.fast import LaneEngine
+
+
+class Slow:
+    """Every equation as it is written, with numpy.fft; also the arguments of the engine."""
+
+    def __init__(self, n_fft=256, hop=64, n_samples=8000, n_mels=40, padding="reflect"):
+        self.n_fft, self.hop, self.n_samples = n_fft, hop, n_samples
+        self.window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        index, half = np.arange(n_samples), n_fft // 2
+        if padding == "reflect":
+            index = np.pad(index, half, mode="reflect")
+        elif padding == "zeros":
+            index = np.pad(index, half, constant_values=-1)
+        self.n_frames = 1 + max(0, len(index) - n_fft) // hop
+        length = n_fft + hop * (self.n_frames - 1)
+        index = np.pad(index, (0, max(0, length - len(index))), constant_values=-1)
+        self.index = index[:length]
+        total = self.fold(self.overlap_add(np.tile(self.window**2, (self.n_frames, 1))))
+        self.inv_norm = np.divide(1, total, out=np.zeros(n_samples), where=total > 1e-8)
+        self.E = librosa.filters.mel(
+            sr=22050, n_fft=n_fft, n_mels=n_mels, fmax=8000, dtype=np.float64
+        )
+
+    def engine(self):
+        n_mels, n_bins = self.E.shape
+        first = np.argmax(self.E > 0, axis=0)
+        band = np.minimum(first, max(0, n_mels - 2))
+        weights = np.zeros((2, n_bins))
+        weights[0] = self.E[band, np.arange(n_bins)]
+        if n_mels > 1:
+            weights[1] = self.E[band + 1, np.arange(n_bins)]
+        return LaneEngine(
+            n_fft=self.n_fft, hop_length=self.hop, window=self.window, pad_index=self.index,
+            inv_norm=self.inv_norm, n_samples=self.n_samples, n_frames=self.n_frames, band=band,
+            weights=weights, n_mels=n_mels,
+        )  # fmt: skip
+
+    def overlap_add(self, frames):
+        out = np.zeros(self.n_fft + self.hop * (self.n_frames - 1))
+        for t, frame in enumerate(frames):
+            out[t * self.hop : t * self.hop + self.n_fft] += frame
+        return out
+
+    def fold(self, padded):
+        out = np.zeros(self.n_samples)
+        np.add.at(out, self.index[self.index >= 0], padded[self.index >= 0])
+        return out
+
+    def istft(self, X):
+        frames = np.fft.irfft(X.T, n=self.n_fft) * self.window
+        return self.inv_norm * self.fold(self.overlap_add(frames))
+
+    def stft(self, x):
+        padded = np.where(self.index >= 0, x[self.index], 0)
+        starts = self.hop * np.arange(self.n_frames)[:, None]
+        return np.fft.rfft(padded[starts + np.arange(self.n_fft)] * self.window).T
+
+    def project(self, X):
+        return self.stft(self.istft(X))
+
+    def admm(self, M, P, R, rho1, rho2, c):
+        inverse = np.linalg.inv(self.E @ self.E.T + c * np.eye(len(self.E)))
+        for a, b in zip(rho1, rho2, strict=True):
+            Z = self.project(P)
+            d = self.E.T @ inverse @ (M - self.E @ R)
+            w, zeta, q = R + 2 * d, 2 * Z - P, 1 / (a + b + a * b)
+            z = np.abs(zeta)
+            y = q * ((1 + a) * b * w + a * z)
+            x = q * ((1 + b) * a * z + b * w)
+            x, y = np.where(y < 0, a * z / (1 + a), x), np.maximum(y, 0)
+            P, R = P + x * phase(zeta) - Z, R + y - (R + d)
+        return P, R
+
+    def admm_gla(self, A, P, rho):
+        """P = X + U; from Z, U to X, then the next Z and U."""
+        for r in rho:
+            Z = (r * P + self.project(P)) / (1 + r)
+            U = P - Z
+            P = A * phase(Z - U) + U
+        return P
+
+    def gla(self, A, X, momentum):
+        C, T = X, X
+        for a in momentum:
+            new = self.project(A * phase(T))
+            C, T = new, new + a * (new - C)
+        return C
+
+    def ipalm(self, M, X, Y, inertia, lam):
+        lipschitz = 1 + lam * np.linalg.norm(self.E, 2) ** 2
+        X_old, Y_old = X, Y
+        for a in inertia:
+            ahead, Y_ahead = X + a * (X - X_old), Y + a * (Y - Y_old)
+            X, X_old = self.project(Y * phase(ahead)), X
+            slope = Y_ahead - np.abs(X) + lam * self.E.T @ (self.E @ Y_ahead - M)
+            Y, Y_old = np.maximum(0, Y_ahead - slope / lipschitz), Y
+        return X, Y
+
+    def problem(self, seed=0):
+        """A mel-spectrogram of noise with an envelope, and a start."""
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal(self.n_samples) * np.hanning(self.n_samples + 2)[1:-1]
+        M = (self.E @ np.abs(self.stft(x))).astype(np.float32)
+        A = np.maximum(0, np.linalg.pinv(self.E) @ M).astype(np.float32)
+        X = (A * np.exp(2j * np.pi * rng.random(A.shape))).astype(np.complex64)
+        return M, A, X
+
+
+def phase(z):
+    size = np.abs(z)
+    return np.where(size > 0, z / np.where(size > 0, size, 1), 1)
+
+
+def error(a, b):
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def noise(*shape, seed=1):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    return x.astype(np.complex64)
+
+
+METHODS = ("admm", "ipalm", "gla", "fast gla", "admm_gla")
+RHO1, RHO2 = np.linspace(0.1, 0.3, 20), np.linspace(0.2, 0.1, 20)
+INERTIA = np.arange(20) / np.arange(3, 23)
+LAM, C = 5000.0, 2e-5
+
+
+def start(method, engine, A, X):
+    """A state, and what is fixed but for the mel-spectrogram."""
+    fixed = engine.pack(A=A)["A"]
+    if method == "admm":
+        return engine.pack(P=X, R=A), None
+    if method == "ipalm":
+        return engine.pack(X=X, Y=A), None
+    return engine.pack(**{"P" if method == "admm_gla" else "X": X}), fixed
+
+
+def run(method, slow, engine, M, state, fixed, which=slice(None), **stop):
+    """Some of the 20 iterations."""
+    if method == "admm":
+        return engine.admm(state, M, RHO1[which], RHO2[which], C, **stop)
+    if method == "ipalm":
+        norm = np.linalg.norm(slow.E, 2)
+        return engine.ipalm(state, M, INERTIA[which], LAM, norm, **stop)
+    if method == "admm_gla":
+        return engine.admm_gla(state, fixed, RHO1[which], M, **stop)
+    momentum = np.full(20, 0.99 if method == "fast gla" else 0.0)
+    return engine.gla(state, fixed, momentum[which], M, **stop)
+
+
+def reference(method, slow, M, A, X, which=slice(None)):
+    if method == "admm":
+        return slow.admm(M, X, A, RHO1[which], RHO2[which], C)
+    if method == "ipalm":
+        return slow.ipalm(M, X, A, INERTIA[which], LAM)
+    if method == "admm_gla":
+        return (slow.admm_gla(A, X, RHO1[which]),)
+    return (slow.gla(A, X, np.full(20, 0.99 if method == "fast gla" else 0.0)[which]),)
+
+
+@pytest.mark.parametrize("n_fft", [64, 128, 256, 512, 1024, 2048, 4096])
+def test_transforms_of_one_frame(n_fft):
+    slow = Slow(n_fft, n_fft // 2, n_fft, 1, padding="none")
+    assert slow.n_frames == 1
+    engine, X = slow.engine(), noise(n_fft // 2 + 1, 1)
+    inner = slice(n_fft // 8, -n_fft // 8)  # away from where the window is zero
+    x = np.fft.irfft(X[:, 0], n=n_fft)
+    inverse = engine.signal(engine.pack(X=X))[inner] * slow.window[inner]
+    assert error(inverse, x[inner]) < 1e-6
+    state = engine.pack(X=X)
+    engine.gla(state, engine.pack(A=np.abs(X))["A"], [0.0])
+    assert error(engine.unpack(state)[0], slow.project(X)) < 1e-6
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zeros", "none"])
+@pytest.mark.parametrize("overlap", [1, 2, 4, 8])
+@pytest.mark.parametrize("n_samples", [33, 64, 65, 127, 500, 1001, 5003])
+def test_projection(n_samples, overlap, padding):
+    slow = Slow(64, 64 // overlap, n_samples, 10, padding)
+    engine = slow.engine()
+    X = noise(33, slow.n_frames)
+    state = engine.pack(X=X)
+    assert np.array_equal(engine.unpack(state)[0], X)
+    x = engine.signal(state)
+    assert x.shape == (n_samples,) and x.dtype == np.float32
+    assert error(x, slow.istft(X)) < 1e-6
+    engine.gla(state, engine.pack(A=np.abs(X))["A"], [0.0])
+    assert error(engine.unpack(state)[0], slow.project(X)) < 2e-6
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters")
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("n_mels", "iterations", "bound"),
+    # The phases of the smallest bins are chaotic: float32 differs from float64 ever faster.
+    [(40, 20, 1e-4), (40, 5, 2e-5), (1, 5, 2e-5), (128, 5, 2e-5)],
+)
+def test_methods(method, n_mels, iterations, bound):
+    slow = Slow(n_mels=n_mels)
+    engine = slow.engine()
+    M, A, X = slow.problem()
+    state, fixed = start(method, engine, A, X)
+    part = slice(0, iterations)
+    assert run(method, slow, engine, engine.pack_mel(M), state, fixed, part) == iterations
+    results = reference(method, slow, M, A, X, part)
+    for got, expected in zip(engine.unpack(state), results, strict=False):
+        assert error(got, expected) < bound
+
+
+def test_admm_at_full_size():
+    slow = Slow(1024, 256, 30000, 80)
+    engine = slow.engine()
+    M, A, X = slow.problem()
+    state = engine.pack(P=X, R=A)
+    engine.admm(state, engine.pack_mel(M), RHO1, RHO2, C)
+    P, R = slow.admm(M, X, A, RHO1, RHO2, C)
+    assert error(engine.unpack(state)[0], P) < 1e-4
+    assert error(engine.unpack(state)[1], R) < 1e-4
+    assert error(engine.signal(state), slow.istft(P)) < 1e-4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_continues_bit_for_bit(method):
+    slow = Slow()
+    M, A, X = slow.problem()
+    results = []
+    for parts in ([slice(0, 20)], [slice(0, 10), slice(10, 20)], [slice(0, 20)]):
+        engine = slow.engine()
+        state, fixed = start(method, engine, A, X)
+        for part in parts:
+            run(method, slow, engine, engine.pack_mel(M), state, fixed, part)
+        results.append(engine.unpack(state))
+    for other in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_silence(method):
+    slow = Slow(n_samples=3000)
+    engine = slow.engine()
+    M, A, X = slow.problem()
+    for factor in (0, 1e-20):
+        state, fixed = start(method, engine, factor * A, factor * X)
+        run(method, slow, engine, engine.pack_mel(factor * M), state, fixed)
+        assert all(np.isfinite(x).all() for x in engine.unpack(state))
+        assert np.isfinite(engine.signal(state)).all()
+    if method == "admm":  # no sound is found where there is none
+        state = engine.pack(P=0 * X, R=0 * A)
+        run(method, slow, engine, engine.pack_mel(0 * M), state, None)
+        assert not np.any(engine.signal(state))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stops_at_target(method):
+    slow = Slow()
+    engine = slow.engine()
+    M, A, X = slow.problem()
+
+    def misfit(iterations):
+        state, fixed = start(method, engine, A, X)
+        run(method, slow, engine, engine.pack_mel(M), state, fixed, slice(0, iterations))
+        x = engine.signal(state)
+        return np.linalg.norm(M - slow.E @ np.abs(slow.stft(x))) / np.linalg.norm(M)
+
+    values = [misfit(n) for n in (4, 8, 12, 16, 20)]
+    target = (values[1] + values[2]) / 2
+    expected = 4 * (1 + next(i for i, v in enumerate(values) if v < target))
+    state, fixed = start(method, engine, A, X)
+    packed = engine.pack_mel(M)
+    assert run(method, slow, engine, packed, state, fixed, every=4, target=target) == expected
+    assert run(method, slow, engine, packed, state, fixed, every=3, tol=1e9) == 3
+    assert run(method, slow, engine, packed, state, fixed, every=3, tol=1e-9) == 20
+
+
+def test_unsupported():
+    assert LaneEngine.unsupported(1024, 256) is None
+    assert "power of two" in LaneEngine.unsupported(1000, 250)
+    assert "power of two" in LaneEngine.unsupported(32, 8)
+    assert "divide" in LaneEngine.unsupported(1024, 300)
+    assert "divide" in LaneEngine.unsupported(1024, 1)
+
+
+@pytest.mark.slow
+def test_eight_lanes():
+    """The width of processors without AVX-512 gives the same results."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "methods and admm-40"]
+    subprocess.run(
+        command + ["-p", "no:cacheprovider"], env={**os.environ, "MELEXP_LANES": "8"}, check=True
+    )
