@@ -1,0 +1,170 @@
+"""Full-band magnitudes that fit a mel-spectrogram."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from melexp.mel import MelFilters
+from melexp.problem import Problem
+
+
+def pinv(problem: Problem) -> np.ndarray:
+    """max(0, E^+ M): the least-squares solution of least norm, clipped."""
+    inverse = np.linalg.pinv(problem.transform.basis).astype(problem.dtype)
+    return np.maximum(inverse @ problem.mel, 0)
+
+
+def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarray:
+    r"""Non-negative least squares :math:`\min_{A \ge 0} \|M - E A\|`, from the clipped `pinv`.
+
+    The solution is not unique (there are more bins than mels), so the start matters: this one
+    keeps it near the solution of least norm. Accelerated projected gradient (FISTA), restarted
+    where the momentum points uphill, until an iteration changes A by less than `tol` of its norm.
+
+    References
+    ----------
+    A. Beck and M. Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse
+    problems", SIAM J. Imaging Sci. 2(1), 2009; B. O'Donoghue and E. Candes, "Adaptive restart for
+    accelerated gradient schemes", Found. Comput. Math. 15, 2015.
+    """
+    E, M = problem.filters, problem.mel
+    step = problem.dtype.type(1 / E.norm_squared)
+    A = B = pinv(problem)
+    t = 1.0
+    for _ in range(n_iter):
+        A_new = np.maximum(B + step * E.adjoint(M - E.apply(B)), 0)
+        change = A_new - A
+        if np.vdot(B - A_new, change) > 0:
+            t = 1.0
+        t_new = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        B = A_new + problem.dtype.type((t - 1) / t_new) * change
+        A, t = A_new, t_new
+        if np.linalg.norm(change) <= tol * np.linalg.norm(A):
+            break
+    return A
+
+
+def kl(problem: Problem, *, n_iter: int = 30) -> np.ndarray:
+    r"""Main-lobe KL-NNLS: the mel-spectrogram explained by spectral lines of the window's width.
+
+    The magnitude is A = H a with :math:`a \ge 0`, where H convolves along frequency with the main
+    lobe of the window, :func:`main_lobe`: no magnitude that this window sees is narrower. a
+    decreases the Kullback-Leibler divergence D(M | E H a), which weighs faint bands as it does
+    strong ones, by the multiplicative updates
+
+    .. math:: a \leftarrow a \circ (E H)^\top \frac{M}{E H a} \Big/ (E H)^\top 1
+
+    from the clipped least-norm solution, floored at 1e-6 of the largest mel value. The result is
+    zero in the bins that no filter covers.
+
+    Parameters
+    ----------
+    problem : Problem
+    n_iter : int >= 0
+        Number of updates.
+
+    Returns
+    -------
+    A : np.ndarray [shape=(n_bins, n_frames)], non-negative
+
+    References
+    ----------
+    D. D. Lee and H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2000 (the
+    updates, with one factor fixed).
+    """
+    from melexp.start._kernels import kl_updates  # here, because it imports the compiler
+
+    E, M = problem.filters, problem.mel
+    lobe = main_lobe(problem.stft.window)
+    bands = _bands_of(E, lobe)
+    least = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
+    a = np.maximum(least, problem.dtype.type(_FLOOR) * M.max(initial=0))
+    kl_updates(M, a, bands.first_bin, bands.rows, bands.first_mel, bands.columns, n_iter)
+    A = _convolved(a, lobe.astype(problem.dtype))
+    A[E.weights.sum(axis=0) == 0] = 0
+    return A
+
+
+_FLOOR = 1e-6
+#: Far below what moves the solution of least norm; keeps E E^T regular where filters coincide.
+_RIDGE = 1e-9
+
+
+def main_lobe(window: np.ndarray) -> np.ndarray:
+    """The window's power spectrum at whole bins down to its first zero, 1 in the middle.
+
+    It is (1/4, 1, 1/4) for a Hann window of n_fft samples, and wider for a shorter window.
+
+    Parameters
+    ----------
+    window : np.ndarray [shape=(n_fft,)]
+
+    Returns
+    -------
+    lobe : np.ndarray [shape=(2 n + 1,), float64]
+    """
+    power = np.abs(np.fft.rfft(window)) ** 2
+    power /= power[0]
+    rising = np.flatnonzero(np.diff(power) >= 0)
+    end = rising[0] + 1 if rising.size else len(power)
+    side = power[1:end]
+    side = side[side > 1e-3]  # 30 dB down it explains nothing
+    return np.concatenate([side[::-1], [1.0], side])
+
+
+def _convolved(a: np.ndarray, lobe: np.ndarray) -> np.ndarray:
+    """H a: every column convolved with the lobe, zero beyond the ends."""
+    n = len(lobe) // 2
+    out = lobe[n] * a
+    for k in range(1, min(n, len(a) - 1) + 1):
+        out[k:] += lobe[n + k] * a[:-k]
+        out[:-k] += lobe[n - k] * a[k:]
+    return out
+
+
+class _Bands(NamedTuple):
+    """G = E H by rows and by columns, each a dense strip from its first entry on.
+
+    `rows` [shape=(n_mels, longest)] starts at bin `first_bin[k]`; `columns`
+    [shape=(n_bins, widest)] starts at mel `first_mel[f]` and is divided by the column's sum.
+    Strips are as long as a multiple of four, padded with zeros.
+    """
+
+    first_bin: np.ndarray
+    rows: np.ndarray
+    first_mel: np.ndarray
+    columns: np.ndarray
+
+
+_BANDS: WeakKeyDictionary[MelFilters, dict[bytes, _Bands]] = WeakKeyDictionary()
+
+
+def _bands_of(E: MelFilters, lobe: np.ndarray) -> _Bands:
+    table = _BANDS.setdefault(E, {})
+    if lobe.tobytes() not in table:
+        basis = np.zeros((E.n_mels, E.n_bins))
+        bins = np.arange(E.n_bins)
+        basis[E.band, bins] += E.weights[0]
+        basis[np.minimum(E.band + 1, E.n_mels - 1), bins] += E.weights[1]
+        G = _convolved(basis.T, lobe).T
+        total = G.sum(axis=0)
+        scaled = np.divide(G, total, out=np.zeros_like(G), where=total > 0)
+        first_bin, rows = _strips(G)
+        first_mel, columns = _strips(scaled.T)
+        table[lobe.tobytes()] = _Bands(
+            first_bin, rows.astype(E.dtype), first_mel, columns.astype(E.dtype)
+        )
+    return table[lobe.tobytes()]
+
+
+def _strips(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First non-zero column of each row (0 in empty rows), and the rows from there on."""
+    used = G != 0
+    first = np.argmax(used, axis=1)
+    last = np.where(used.any(axis=1), G.shape[1] - np.argmax(used[:, ::-1], axis=1), first)
+    width = -(-int((last - first).max()) // 4) * 4
+    padded = np.pad(G, ((0, 0), (0, width)))
+    return first, np.take_along_axis(padded, first[:, None] + np.arange(width), axis=1)
