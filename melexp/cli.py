@@ -35,6 +35,10 @@ def main() -> None:
     )
     regress.add_argument("--profile", default="demo")
 
+    bench = commands.add_parser("bench", help="time the methods against their floor and peers")
+    bench.add_argument("--dataset", default="demo_speech", help="speech for the time to quality")
+    bench.add_argument("--quick", action="store_true", help="fewer rounds and clips")
+
     data = commands.add_parser("data", help="the data sets")
     data.add_argument("action", choices=["list"], help="clips with licences and authors")
 
@@ -60,6 +64,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.regress import regress
 
         return regress(Path("results") / arguments.profile)
+    elif arguments.command == "bench":
+        from melexp.bench import bench
+
+        bench(Path("results/bench"), dataset=arguments.dataset, quick=arguments.quick)
     elif arguments.command == "data":
         from melexp.datasets import catalogue
 

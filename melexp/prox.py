@@ -46,3 +46,52 @@ def magnitude_pair(
     y[clipped] = 0
     x[clipped] = (rho_x / (1 + rho_x)) * z[clipped]
     return x, y
+
+
+def power_pair(
+    z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""`magnitude_pair` for power mels: Y is the squared magnitude.
+
+    Minimises, bin by bin over :math:`x \ge 0` and :math:`y \ge 0`,
+
+    .. math::
+        \tfrac12 (x - \sqrt y)^2 + \tfrac{\rho_x}{2} (x - z)^2 + \tfrac{\rho_y}{2} (y - w)^2.
+
+    With :math:`b = \sqrt y` and :math:`c = \rho_x / (1 + \rho_x)` the best x is
+    :math:`(b + \rho_x z) / (1 + \rho_x)`, and what remains is stationary where
+
+    .. math:: b^3 + p\, b = q, \qquad p = \frac{c}{2 \rho_y} - w, \quad q = \frac{c z}{2 \rho_y}.
+
+    As q is not negative, at most one root is positive, and it is the minimiser; where none is
+    (z = 0 and p >= 0), b = 0 is. From :math:`\sqrt{\max(-p, 0)} + \sqrt[3]{q}`, which lies above
+    the root, Newton's steps descend to it.
+
+    Parameters
+    ----------
+    z : np.ndarray, non-negative
+        |Z - U|, the magnitude that the complex spectrogram asks for.
+    w : np.ndarray of z's shape
+        W - V, the power that the mel-spectrogram asks for; may be negative.
+    rho_x : float > 0
+        Penalty of Z = X.
+    rho_y : float or np.ndarray of z's shape > 0
+        Penalty of W = Y.
+
+    Returns
+    -------
+    x, y : np.ndarray
+        The magnitude |X| and the power Y.
+    """
+    one = z.dtype.type(1)  # a float64 scalar would widen float32 arrays
+    rho_x = one * rho_x
+    h = rho_x / (2 * (1 + rho_x)) / (one * rho_y)
+    p, q = h - w, h * z
+    b = np.sqrt(np.maximum(-p, 0)) + np.cbrt(q)
+    # The start is within a factor of two of the root, or is so after a step or two (p >> q^2/3);
+    # from there six steps reach float32's precision.
+    tiny = np.finfo(b.dtype).tiny
+    for _ in range(7 if b.dtype == np.float32 else 9):
+        square = b * b
+        b = (2 * square * b + q) / (3 * square + p + tiny)
+    return (b + rho_x * z) / (1 + rho_x), b * b

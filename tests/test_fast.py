@@ -32,7 +32,7 @@ class Slow:
             sr=22050, n_fft=n_fft, n_mels=n_mels, fmax=8000, dtype=np.float64
         )
 
-    def engine(self):
+    def engine(self, threads=1):
         n_mels, n_bins = self.E.shape
         first = np.argmax(self.E > 0, axis=0)
         band = np.minimum(first, max(0, n_mels - 2))
@@ -43,7 +43,7 @@ class Slow:
         return LaneEngine(
             n_fft=self.n_fft, hop_length=self.hop, window=self.window, pad_index=self.index,
             inv_norm=self.inv_norm, n_samples=self.n_samples, n_frames=self.n_frames, band=band,
-            weights=weights, n_mels=n_mels,
+            weights=weights, n_mels=n_mels, threads=threads,
         )  # fmt: skip
 
     def overlap_add(self, frames):
@@ -195,7 +195,8 @@ def test_projection(n_samples, overlap, padding):
     state = engine.pack(X=X)
     assert np.array_equal(engine.unpack(state)[0], X)
     x = engine.signal(state)
-    assert x.shape == (n_samples,) and x.dtype == np.float32
+    assert x.shape == (n_samples,)
+    assert x.dtype == np.float32
     assert error(x, slow.istft(X)) < 1e-6
     engine.gla(state, engine.pack(A=np.abs(X))["A"], [0.0])
     assert error(engine.unpack(state)[0], slow.project(X)) < 2e-6
@@ -248,6 +249,24 @@ def test_continues_bit_for_bit(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_samples", [100, 3000, 20000])
+def test_threads(method, n_samples):
+    slow = Slow(64, 16, n_samples, 10)
+    M, A, X = slow.problem()
+    results = []
+    for threads in (1, 2, 3):
+        engine = slow.engine(threads)
+        state, fixed = start(method, engine, A, X)
+        packed, part = engine.pack_mel(M), slice(0, 5)
+        assert run(method, slow, engine, packed, state, fixed, part, every=2, tol=1e-9) == 5
+        results.append([*engine.unpack(state), engine.signal(state)])
+        assert run(method, slow, engine, packed, state, fixed, part, every=2, tol=1e9) == 2
+    for other in results[1:]:
+        for got, expected in zip(other, results[0], strict=True):
+            assert error(got, expected) < 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_silence(method):
     slow = Slow(n_samples=3000)
     engine = slow.engine()
@@ -291,12 +310,13 @@ def test_unsupported():
     assert "power of two" in LaneEngine.unsupported(32, 8)
     assert "divide" in LaneEngine.unsupported(1024, 300)
     assert "divide" in LaneEngine.unsupported(1024, 1)
+    with pytest.raises(ValueError, match="divide"):
+        Slow(256, 60).engine()
 
 
 @pytest.mark.slow
 def test_eight_lanes():
     """The width of processors without AVX-512 gives the same results."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "methods and admm-40"]
-    subprocess.run(
-        command + ["-p", "no:cacheprovider"], env={**os.environ, "MELEXP_LANES": "8"}, check=True
-    )
+    tests = [f"{__file__}::test_methods[40-20-0.0001-admm]", f"{__file__}::test_projection"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    subprocess.run(command, env={**os.environ, "MELEXP_LANES": "8"}, check=True)

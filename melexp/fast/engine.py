@@ -60,25 +60,27 @@ class LaneEngine:
         # that of any other lane, or segment of a lane, must not reach past the next one.
         rows = max(-(-(n_frames + later) // (LANES * threads)), later, 1)
         self.rows = threads * rows
-        window = np.asarray(window, np.float64)
+        window, pad_index = np.asarray(window, np.float64), np.asarray(pad_index, np.int64)
+        if len(pad_index) != n_fft + hop_length * (n_frames - 1):
+            raise ValueError("pad_index must cover the frames exactly")
         squares = (window**2).reshape(-1, hop_length).sum(axis=0)
         norm = np.divide(1, squares, out=np.zeros(hop_length), where=squares > 0)
         # Dividing the signal by the sum of squared windows is left to the analysis window.
         whole = np.tile(norm, n_fft // hop_length)
         self._plan, bins = make_plan(n_fft, hop_length, window * whole, window)
         self._bins, self._slot = bins, np.unique(bins, return_index=True)[1]
-        self._layout = self._make_layout(np.asarray(pad_index), np.asarray(inv_norm), norm, squares)
-        self._band, self._weights = np.asarray(band), np.asarray(weights, np.float64)
+        self._layout = self._make_layout(pad_index, np.asarray(inv_norm), norm, squares)
+        self._band, self._weights = np.asarray(band, np.int64), np.asarray(weights, np.float64)
         self._work = [
             Work(_aligned(buffer_rows(n_fft)), _aligned(len(bins)), _aligned(n_mels + 1))
             for _ in range(threads)
         ]
         self._signals = [_aligned(threads, (rows - 1) * hop_length + n_fft) for _ in range(2)]
         # The copy of each sample to read it from: the last one with the largest factor.
-        inside = np.flatnonzero(np.asarray(pad_index) >= 0)
+        inside = np.flatnonzero(pad_index >= 0)
         inside = inside[np.argsort(norm[inside % hop_length], kind="stable")]
         self._copy = np.full(n_samples, -1)
-        self._copy[np.asarray(pad_index)[inside]] = inside
+        self._copy[pad_index[inside]] = inside
 
     def _make_layout(self, pad_index, inv_norm, norm, squares):
         hop = len(norm)
@@ -136,8 +138,13 @@ class LaneEngine:
         out[:, : self.n_frames] = x
         return out.reshape(len(x), LANES, self.rows).transpose(2, 0, 1)
 
-    def _unpack(self, x):
-        return x[:, self._slot].transpose(1, 2, 0).reshape(len(self._slot), -1)[:, : self.n_frames]
+    def _unpack(self, lanes):
+        if lanes.ndim == 4:
+            x = np.empty((len(self._slot), self.n_frames), np.complex64)
+            x.real, x.imag = self._unpack(lanes[:, :, 0]), self._unpack(lanes[:, :, 1])
+            return x
+        x = lanes[:, self._slot].transpose(1, 2, 0).reshape(len(self._slot), -1)
+        return x[:, : self.n_frames]
 
     def pack(self, **arrays):
         """A state of spectrograms, complex64, and magnitudes, float32, of shape (F, T)."""
@@ -161,33 +168,31 @@ class LaneEngine:
 
     def unpack(self, state):
         """The arrays of a state, in the order in which they were packed."""
-        return tuple(
-            self._unpack(x[:, :, 0]) + np.complex64(1j) * self._unpack(x[:, :, 1])
-            if x.ndim == 4
-            else self._unpack(x)
-            for x in state.values()
-        )
+        return tuple(map(self._unpack, state.values()))
 
     def signal(self, state):
         """Inverse STFT of the first spectrogram of a state: shape (n_samples,), float32."""
         spectrum = next(x for x in state.values() if x.ndim == 4)
-        lanes, hop = self._signals[0], self._plan.hop
+        lanes, hop, copy = self._signals[0], self._plan.hop, self._copy
         tables = self._plan, self._layout, self._make_mel(), self._work[0]
         make_signal(*tables, Spectrum(spectrum), np.zeros((1, _KNOBS), np.float32), lanes)
-        values = lanes.reshape(-1)[self._place(self._copy, hop)] * self._layout.norm[self._copy % hop]
-        return np.where(self._copy < 0, np.float32(0), values)
+        x = lanes.reshape(-1)[self._place(copy, hop)] * self._layout.norm[copy % hop]
+        return np.where(copy < 0, np.float32(0), x)
 
     # Methods
 
-    def _iterate(self, state, knobs, M, stop, *, c=1.0, fresh=False):
-        knobs = np.broadcast_arrays(*np.atleast_1d(*knobs))
+    def _iterate(self, state, knobs, M, *, c=1.0, fresh=False, every=0, target=0.0, tol=0.0):
+        knobs = np.broadcast_arrays(*knobs)
         table = np.zeros((len(knobs[0]), _KNOBS), np.float32)
         table[:, : len(knobs)] = np.stack(knobs, axis=1)
+        if not len(table):
+            return 0
         if M is None:
-            if stop.get("target"):
+            if target > 0:
                 raise ValueError("a target needs the mel-spectrogram M")
-            M = _aligned(self.rows, self.n_mels)
-        tables, stop = (self._plan, self._layout, self._make_mel(c)), Stop(fresh, **stop)
+            M = _aligned(1, self.n_mels)
+        tables = self._plan, self._layout, self._make_mel(c)
+        stop = Stop(fresh, int(every), float(target), float(tol))
         make_signal(*tables, self._work[0], state, table, self._signals[0])
         shared = np.zeros(2, np.int64)
 
@@ -199,7 +204,7 @@ class LaneEngine:
         if self.threads == 1:
             return run(0)
         with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(run, range(self.threads)))[0]
+            return max(pool.map(run, range(self.threads)))  # all are equal
 
     def admm(self, state, M, rho1, rho2, c, **stop):
         """ADMM; state P, R.
@@ -226,12 +231,12 @@ class LaneEngine:
         """
         rho1, rho2 = np.asarray(rho1, np.float64), np.asarray(rho2, np.float64)
         method = Admm(state["P"], state["R"], M)
-        return self._iterate(method, Admm.knobs(rho1, rho2), M, stop, c=c, fresh=True)
+        return self._iterate(method, Admm.knobs(rho1, rho2), M, c=c, fresh=True, **stop)
 
     def ipalm(self, state, M, inertia, lam, norm, **stop):
         """iPALM; state X, Y, with changes dX, dY (zeros if absent); `norm` is ``||E||_2``."""
         knobs = Ipalm.knobs(np.asarray(inertia, np.float64), lam, norm)
-        return self._iterate(Ipalm(*self._fill(state, "X Y"), M), knobs, M, stop)
+        return self._iterate(Ipalm(*self._fill(state, "X Y"), M), knobs, M, **stop)
 
     def gla(self, state, A, momentum, M=None, **stop):
         """Fast Griffin-Lim, or Griffin-Lim if momentum is 0; state X, with its change dX.
@@ -240,12 +245,12 @@ class LaneEngine:
         iteration.  `M` is wanted for a target only.
         """
         knobs = Gla.knobs(np.asarray(momentum, np.float64))
-        return self._iterate(Gla(*self._fill(state, "X"), A), knobs, M, stop)
+        return self._iterate(Gla(*self._fill(state, "X"), A), knobs, M, **stop)
 
     def admm_gla(self, state, A, rho, M=None, **stop):
         """ADMM for the phase alone; state ``P = X + U``, `rho` has one value an iteration."""
         knobs = AdmmGla.knobs(np.asarray(rho, np.float64))
-        return self._iterate(AdmmGla(state["P"], A), knobs, M, stop, fresh=True)
+        return self._iterate(AdmmGla(state["P"], A), knobs, M, fresh=True, **stop)
 
     @staticmethod
     def _fill(state, names):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .compiling import inline
-from .lanes import cload, conj, cstore, full, load, pair, store, swap
+from .lanes import cload, conj, cstore, full, pair, store, swap
 
 GROUPS = 5  # blocks 0 and 4, and the pairs 1 and 7, 2 and 6, 3 and 5
 
@@ -217,38 +217,50 @@ def backward(plan, buffer, group):
 
 
 @inline
-def _weigh(z, w, j):
+def _weigh(x, w, p, m):
+    """Eight legs, each a pair of samples, times the window."""
+    return (_weigh1(x[0], w, p), _weigh1(x[1], w, p + m), _weigh1(x[2], w, p + 2 * m),
+            _weigh1(x[3], w, p + 3 * m), _weigh1(x[4], w, p + 4 * m), _weigh1(x[5], w, p + 5 * m),
+            _weigh1(x[6], w, p + 6 * m), _weigh1(x[7], w, p + 7 * m))  # fmt: skip
+
+
+@inline
+def _weigh1(z, w, j):
     return pair(z.re * w[2 * j], z.im * w[2 * j + 1])
+
+
+@inline
+def _add8(x, y):
+    return (x[0] + y[0], x[1] + y[1], x[2] + y[2], x[3] + y[3],
+            x[4] + y[4], x[5] + y[5], x[6] + y[6], x[7] + y[7])  # fmt: skip
+
+
+@inline
+def _swap8(x):
+    return (swap(x[0]), swap(x[1]), swap(x[2]), swap(x[3]),
+            swap(x[4]), swap(x[5]), swap(x[6]), swap(x[7]))  # fmt: skip
 
 
 @inline
 def read_frame(plan, buffer, signal, row):
     """First pass, from frame `row` of the signal, windowed, to the blocks in the buffer."""
-    m, start, w = plan.half // 8, row * plan.hop // 2, plan.analysis
+    m, start = plan.half // 8, row * plan.hop // 2
     for p in range(m):
-        x = _load8(signal, start + p, m)
-        x = (_weigh(x[0], w, p), _weigh(x[1], w, p + m),
-             _weigh(x[2], w, p + 2 * m), _weigh(x[3], w, p + 3 * m),
-             _weigh(x[4], w, p + 4 * m), _weigh(x[5], w, p + 5 * m),
-             _weigh(x[6], w, p + 6 * m), _weigh(x[7], w, p + 7 * m))  # fmt: skip
-        _store8(buffer, p, m + 1, _twiddle8(_butterfly8(x), plan.first, 7 * p))
+        x = _butterfly8(_weigh(_load8(signal, start + p, m), plan.analysis, p, m))
+        _store8(buffer, p, m + 1, _twiddle8(x, plan.first, 7 * p))
 
 
 @inline
 def add_frame(plan, buffer, signal, row):
     """Mirror image of `read_frame`: the frame, windowed, is added to the signal."""
-    m, start, w = plan.half // 8, row * plan.hop // 2, plan.synthesis
+    m, start = plan.half // 8, row * plan.hop // 2
     fresh = 0 if row == 0 else 2 * plan.half - plan.hop  # samples no earlier frame has touched
     for j in range(2 * start + fresh, 2 * (start + plan.half)):
         store(signal, j, full(0.0))
     for p in range(m):
-        x = _butterfly8(_twiddle8(_load8(buffer, p, m + 1), plan.first, 7 * p))
-        y = _load8(signal, start + p, m)
-        y = (y[0] + _weigh(swap(x[0]), w, p), y[1] + _weigh(swap(x[1]), w, p + m),
-             y[2] + _weigh(swap(x[2]), w, p + 2 * m), y[3] + _weigh(swap(x[3]), w, p + 3 * m),
-             y[4] + _weigh(swap(x[4]), w, p + 4 * m), y[5] + _weigh(swap(x[5]), w, p + 5 * m),
-             y[6] + _weigh(swap(x[6]), w, p + 6 * m), y[7] + _weigh(swap(x[7]), w, p + 7 * m))  # fmt: skip
-        _store8(signal, start + p, m, y)
+        x = _swap8(_butterfly8(_twiddle8(_load8(buffer, p, m + 1), plan.first, 7 * p)))
+        x = _weigh(x, plan.synthesis, p, m)
+        _store8(signal, start + p, m, _add8(_load8(signal, start + p, m), x))
 
 
 @inline

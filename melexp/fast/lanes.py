@@ -91,7 +91,9 @@ def _pair(context, builder, re, im):
 
 def _sum(operation):
     def lower(context, builder, signature, args):
-        (a, ai), (b, bi) = (_parts(context, builder, *x) for x in zip(args, signature.args))
+        (a, ai), (b, bi) = (
+            _parts(context, builder, *x) for x in zip(args, signature.args, strict=True)
+        )
         add = getattr(builder, operation)
         re = add(a, b, flags=_FLAGS)
         if ai is None and bi is None:
@@ -103,7 +105,9 @@ def _sum(operation):
 
 
 def _product(context, builder, signature, args):
-    (a, ai), (b, bi) = (_parts(context, builder, *x) for x in zip(args, signature.args))
+    (a, ai), (b, bi) = (
+        _parts(context, builder, *x) for x in zip(args, signature.args, strict=True)
+    )
 
     def times(x, y):
         return builder.fmul(x, y, flags=_FLAGS)

@@ -1,0 +1,129 @@
+"""Compressed mel-spectrograms (dB, logarithms) and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Base of the logarithm and the factor in front of it.
+UNITS = {
+    "ln": (np.e, 1.0),
+    "log10": (10.0, 1.0),
+    "power_db": (10.0, 10.0),
+    "amplitude_db": (10.0, 20.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compression:
+    r"""A logarithm with a floor, scaled and shifted; with its inverse.
+
+    .. math::
+        \ell = \log\frac{\max(M + \epsilon,\, \mathrm{floor})}{\mathrm{ref}}, \qquad
+        L = \mathrm{gain} \cdot \max(\ell,\; \max \ell - \mathrm{range}) + \mathrm{offset}
+
+    The inverse is exact but for the bins on the floor: of these only an upper bound is known.
+    `expand` returns them as a mask, and `melexp.Problem` weighs them as bounds.
+
+    Parameters
+    ----------
+    unit : str
+        "ln", "log10", "power_db" (10 log10, as :func:`librosa.power_to_db`) or "amplitude_db"
+        (20 log10, as :func:`librosa.amplitude_to_db`).
+    floor : float >= 0
+        Smaller values are raised to it (``amin``, ``clip_val``). Zero only with `epsilon`.
+    epsilon : float >= 0
+        Added before the logarithm.
+    ref : float > 0 or "max"
+        What is 0. With "max" it is the largest value, and the level is lost.
+    range : float > 0 or None
+        Values this far below the largest are raised to that (``top_db``), in the logarithm's unit.
+    gain, offset : float
+        Whisper's ``(L + 4) / 4`` is a gain of 0.25 and an offset of 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> compression = Compression(unit="ln", floor=1e-5)
+    >>> M, floored = compression.expand(compression.compress(np.array([[0.5, 0.0]])))
+    >>> M.round(5).tolist(), floored.tolist()
+    ([[0.5, 1e-05]], [[False, True]])
+    """
+
+    unit: str = "ln"
+    floor: float = 1e-5
+    epsilon: float = 0.0
+    ref: float | str = 1.0
+    range: float | None = None
+    gain: float = 1.0
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ValueError(f"unit must be one of {', '.join(UNITS)}; got {self.unit!r}")
+        if not (self.floor >= 0 and self.epsilon >= 0 and max(self.floor, self.epsilon) > 0):
+            raise ValueError(
+                "floor and epsilon must not be negative and one must be above zero, or the "
+                f"logarithm of silence is not finite; got {self.floor} and {self.epsilon}"
+            )
+        if self.ref != "max" and (isinstance(self.ref, str) or not self.ref > 0):
+            raise ValueError(f"ref must be a number above zero or 'max'; got {self.ref!r}")
+        if self.range is not None and not self.range > 0:
+            raise ValueError(f"range must be above zero or None; got {self.range}")
+        if self.gain == 0:
+            raise ValueError("gain must not be zero")
+
+    def compress(self, mel: np.ndarray) -> np.ndarray:
+        """Compressed mel of a linear one [shape=(n_mels, n_frames), non-negative]."""
+        base, factor = UNITS[self.unit]
+        raised = np.maximum(mel + mel.dtype.type(self.epsilon), mel.dtype.type(self.floor))
+        ref = float(raised.max()) if isinstance(self.ref, str) else self.ref
+        log = factor / np.log(base) * (np.log(raised) - np.log(ref))
+        if self.range is not None:
+            log = np.maximum(log, log.max() - self.range)
+        compressed: np.ndarray = (self.gain * log + self.offset).astype(mel.dtype)
+        return compressed
+
+    def expand(self, compressed: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Linear mel of a compressed one.
+
+        Parameters
+        ----------
+        compressed : np.ndarray [shape=(n_mels, n_frames)]
+
+        Returns
+        -------
+        mel : np.ndarray [shape=(n_mels, n_frames), float64, non-negative]
+        floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
+            Where `mel` is an upper bound; None if there is no such bin. Values below the floor,
+            as models emit them, count as on it.
+
+        Raises
+        ------
+        ValueError
+            If the values are far too large for this compression.
+        """
+        base, factor = UNITS[self.unit]
+        log = (compressed.astype(np.float64) - self.offset) / self.gain
+        # The rounding of the given numbers, so that the floor is recognised in any precision.
+        rounding = 4 * float(np.finfo(compressed.dtype).eps) * float(np.abs(log).max(initial=1))
+        least = -np.inf
+        if self.floor > 0 and not isinstance(self.ref, str):
+            least = factor * np.log(self.floor / self.ref) / np.log(base)
+        if self.range is not None:
+            least = max(least, float(log.max()) - self.range)
+        floored = log <= least + rounding
+        exponent = np.maximum(log, least) * (np.log(base) / factor)
+        if exponent.max() > _LARGEST:
+            raise ValueError(
+                f"mel has values of up to {compressed.max():.4g}, far too large for {self.unit}; "
+                "is it linear, or compressed in another way?"
+            )
+        ref = 1.0 if isinstance(self.ref, str) else self.ref
+        mel = np.maximum(ref * np.exp(exponent) - self.epsilon, 0)
+        return mel, floored if floored.any() else None
+
+
+#: ln 1e15: no mel-spectrogram of a waveform has such values.
+_LARGEST = 34.5

@@ -1,0 +1,118 @@
+"""ADMM from a phase-aware start with growing penalties: fewer iterations, a better end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from melexp.methods._base import Method, State, Stop
+from melexp.methods._schedules import SCHEDULES
+from melexp.methods._splitting import douglas_rachford_lanes, douglas_rachford_step
+from melexp.problem import Problem
+
+if TYPE_CHECKING:
+    from melexp.fast import LaneEngine
+
+
+@dataclass
+class ADMMRampState(State):
+    """P = X + U (complex) and R = Y + V (real), each of shape (n_bins, n_frames)."""
+
+    P: np.ndarray
+    R: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ADMMRamp(Method[ADMMRampState]):
+    r"""The iteration of `admm` with another start and penalties that grow.
+
+    The start is a magnitude of the window's resolution (`kl`) with the phase that its gradient
+    implies (`pghi`), made consistent. The problem is not convex, and a small penalty takes long
+    steps away from a start while a large one settles near it: so Z = X and W = Y have penalties
+    of their own, which grow geometrically over the first `ramp` iterations and then stay.
+    The scaled duals are not rescaled.
+
+    With a known number of iterations, `ramp` is best that number; the default is for use at any
+    time.
+
+    Parameters
+    ----------
+    schedule : str
+        One of `melexp.methods._schedules.SCHEDULES`; "constant" uses the last penalties only.
+    rho_x, rho_x_last : float > 0
+        First and last penalty of Z = X.
+    rho_y, rho_y_last : float > 0
+        First and last penalty of W = Y.
+    ratio : float > 0
+        Weight of the mel-spectrogram over the penalty of W = Y. As the weight grows with the
+        penalty, the mel system is the same in all iterations.
+    ramp : int > 0
+        Number of iterations in which the penalties grow.
+    """
+
+    magnitude: str = "kl"
+    phase: str = "pghi"
+    schedule: str = "geometric"
+    rho_x: float = 0.001
+    rho_x_last: float = 0.3
+    rho_y: float = 0.01
+    rho_y_last: float = 0.3
+    ratio: float = 50000.0
+    ramp: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("rho_x", "rho_x_last", "rho_y", "rho_y_last", "ratio"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above zero; got {getattr(self, name)}")
+        if self.ramp < 1:
+            raise ValueError(f"ramp must be at least 1; got {self.ramp}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}"
+            )
+
+    def penalties(self, k: int) -> tuple[float, float]:
+        """rho_x and rho_y of iteration k = 1, 2, ..."""
+        schedule = SCHEDULES[self.schedule]
+        return (
+            schedule(k, self.rho_x, self.rho_x_last, self.ramp),
+            schedule(k, self.rho_y, self.rho_y_last, self.ramp),
+        )
+
+    def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMRampState:
+        return ADMMRampState(iteration=0, P=problem.stft.project(X), R=Y)
+
+    def step(self, problem: Problem, state: ADMMRampState) -> ADMMRampState:
+        k = state.iteration + 1
+        rho_x, rho_y = self.penalties(k)
+        P, R = douglas_rachford_step(
+            problem, state.P, state.R, rho_x=rho_x, rho_y=rho_y, ridge=1 / self.ratio
+        )
+        return ADMMRampState(iteration=k, P=P, R=R)
+
+    def advance_fast(
+        self,
+        lanes: LaneEngine,
+        problem: Problem,
+        state: ADMMRampState,
+        n_iter: int,
+        stop: Stop | None,
+    ) -> ADMMRampState:
+        ks = range(state.iteration + 1, state.iteration + n_iter + 1)
+        penalties = [self.penalties(k) for k in ks]
+        done, P, R = douglas_rachford_lanes(
+            lanes,
+            problem,
+            state.P,
+            state.R,
+            rho_x=[rho_x for rho_x, _ in penalties],
+            rho_y=[rho_y for _, rho_y in penalties],
+            ridge=1 / self.ratio,
+            stop=stop,
+        )
+        return ADMMRampState(iteration=state.iteration + done, P=P, R=R)
+
+    def signal(self, problem: Problem, state: ADMMRampState) -> np.ndarray:
+        return problem.waveform(state.P)

@@ -1,0 +1,130 @@
+"""ADMM with growing penalties: the equations, the schedules, and that it keeps its promise."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.methods._schedules import SCHEDULES, constant, geometric
+from melexp.methods.admm_ramp import ADMMRamp
+from melexp.problem import Problem
+from melexp.solve import invert, solve
+
+ROOT = Path(__file__).resolve().parents[1]
+METHOD = "admm_ramp"
+
+
+def scm(y: np.ndarray, mel: np.ndarray, transform: MelTransform) -> float:
+    error = np.linalg.norm(mel - transform(y.astype(np.float64))) / np.linalg.norm(mel)
+    return float(20 * np.log10(error))
+
+
+def transcription(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, ramp: int) -> np.ndarray:
+    """The method in plain matrices: P after n iterations."""
+    E, M = p.transform.basis, p.mel
+    inverse = E.T @ np.linalg.inv(E @ E.T + 2e-5 * np.eye(len(E)))
+
+    def project(S: np.ndarray) -> np.ndarray:
+        return p.stft.forward(p.stft.inverse(S))
+
+    P, R = project(X), Y
+    for k in range(1, n + 1):
+        s = min(1.0, (k - 1) / (ramp - 1))
+        rho_1, rho_2 = 0.001 * 300**s, 0.01 * 30**s
+        Z = project(P)
+        d = inverse @ (M - E @ R)
+        W, w = R + d, R + 2 * d
+        zeta = 2 * Z - P
+        z = np.abs(zeta)
+        q = 1 / (rho_1 + rho_2 + rho_1 * rho_2)
+        y = q * ((1 + rho_1) * rho_2 * w + rho_1 * z)
+        x = q * ((1 + rho_2) * rho_1 * z + rho_2 * w)
+        x = np.where(y < 0, rho_1 * z / (1 + rho_1), x)
+        y = np.maximum(y, 0)
+        P = P + x * zeta / z - Z
+        R = R + y - W
+    return P
+
+
+@pytest.mark.parametrize("ramp", [20, 12])
+def test_twenty_iterations_are_the_equations(speech: np.ndarray, ramp: int) -> None:
+    transform = MelTransform()
+    mel = transform(speech[:12000].astype(np.float64))
+    p = Problem(mel, transform, length=12000, dtype=np.float64)
+    method = make_method(METHOD, ramp=ramp)
+    state = method.init(p, np.random.default_rng(0))
+    start = make_method("admm", magnitude="kl", phase="pghi").init(p, np.random.default_rng(0))
+    expected = transcription(p, start.R, start.P, 20, ramp)
+    P = method.advance(p, state, 20).P
+    assert np.linalg.norm(P - expected) < 1e-8 * np.linalg.norm(expected)
+
+
+def test_penalties() -> None:
+    assert [geometric(k, 0.001, 1.0, 4) for k in range(1, 7)] == pytest.approx(
+        [0.001, 0.01, 0.1, 1, 1, 1]
+    )
+    assert geometric(1, 0.1, 2.0, 1) == 2.0
+    assert [constant(k, 0.001, 1.0, 4) for k in (1, 2, 9)] == [1.0] * 3
+    assert set(SCHEDULES) == {"constant", "geometric"}
+    method = ADMMRamp()
+    assert method.penalties(1) == pytest.approx((0.001, 0.01))
+    assert method.penalties(100) == method.penalties(1000) == pytest.approx((0.3, 0.3))
+    assert ADMMRamp(schedule="constant").penalties(1) == (0.3, 0.3)
+
+
+def test_constant_equal_penalties_are_admm(speech: np.ndarray) -> None:
+    transform = MelTransform()
+    p = Problem(transform(speech[:8000]), transform, length=8000)
+    ramp = make_method(METHOD, schedule="constant", rho_x_last=0.1, rho_y_last=0.1)
+    admm = make_method("admm", lam=5000.0, rho=0.1)
+    a = ramp.init(p, np.random.default_rng(0))
+    b = admm.begin(p, a.R, a.P)
+    np.testing.assert_allclose(
+        ramp.advance(p, a, 3).P, admm.advance(p, b, 3).P, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_it_goes_on_exactly_where_it_stopped(speech: np.ndarray) -> None:
+    transform = MelTransform()
+    p = Problem(transform(speech[:8000]), transform, length=8000)
+    method = make_method(METHOD, ramp=8)
+    (half,) = solve(method, p, checkpoints=[5])
+    (whole,) = solve(method, p, checkpoints=[10])
+    (second,) = solve(method, p, checkpoints=[10], state=half.state)
+    np.testing.assert_array_equal(whole.signal, second.signal)
+
+
+def test_quarter_of_the_iterations_and_a_better_end(speech: np.ndarray) -> None:
+    transform = MelTransform()
+    mel = transform(speech.astype(np.float64))
+
+    def reached(method: str, n_iter: int, **params: object) -> float:
+        y = invert(mel, transform, method=method, n_iter=n_iter, length=len(speech), **params)
+        return scm(y, mel, transform)
+
+    paper = reached("admm", 200)
+    assert reached(METHOD, 50, ramp=50) < paper - 1
+    assert reached(METHOD, 200, ramp=200) < paper - 4
+
+
+@pytest.mark.parametrize("name", ["rho_x", "rho_x_last", "rho_y", "rho_y_last", "ratio", "ramp"])
+def test_values_out_of_range_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        make_method(METHOD, **{name: 0})
+
+
+def test_unknown_schedules_are_refused() -> None:
+    with pytest.raises(ValueError, match="schedule must be one of constant, geometric; got 'cos'"):
+        make_method(METHOD, schedule="cos")
+
+
+def test_the_yaml_says_every_parameter_and_its_default() -> None:
+    conf = yaml.safe_load((ROOT / "conf" / "method" / f"{METHOD}.yaml").read_text())
+    assert conf.pop("name") == METHOD
+    assert conf.pop("label")
+    assert make_method(METHOD, **conf) == ADMMRamp()
+    assert set(conf) == {field.name for field in dataclasses.fields(ADMMRamp)}
