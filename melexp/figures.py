@@ -26,6 +26,7 @@ from melexp.tables import mean_interval
 #: each, so that a figure can be read without colour too.
 _LOOKS = {
     "ADMM": ("#D55E00", "-", "o"),
+    "ADMM, ramped": ("#000000", "-", "P"),
     "iPALM": ("#0072B2", "-", "s"),
     "iPALM (tuned)": ("#56B4E9", "--", "s"),
     "NNLS + GLA": ("#009E73", "-", "^"),
@@ -33,7 +34,7 @@ _LOOKS = {
     "NNLS + ADMM-GLA": ("#CC79A7", ":", "D"),
     "librosa": ("#7F7F7F", "--", "x"),
 }
-_FURTHER = [("#000000", "-", "P"), ("#8C6D1F", "--", "*"), ("#5B2A86", "-.", "X")]
+_FURTHER = [("#8C6D1F", "--", "*"), ("#5B2A86", "-.", "X"), ("#7A0019", ":", "h")]
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 150,
@@ -151,7 +152,7 @@ def save(figure: Figure, results: Path, name: str, *, drawn: pd.DataFrame, capti
 def methods_in_order(table: pd.DataFrame) -> list[str]:
     """The labels of a table: cascades first, the proposed method last, unknown ones behind it."""
     order = ["librosa", "NNLS + GLA", "NNLS + FGLA", "NNLS + ADMM-GLA"]
-    order += ["iPALM", "iPALM (tuned)", "ADMM"]
+    order += ["iPALM", "iPALM (tuned)", "ADMM", "ADMM, ramped"]
     labels = list(table["label"].drop_duplicates())
     return [name for name in order if name in labels] + sorted(set(labels) - set(order))
 

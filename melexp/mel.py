@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from numbers import Real
@@ -12,6 +14,7 @@ import numpy as np
 import scipy.signal
 import scipy.sparse
 
+from melexp.compression import Compression
 from melexp.stft import PAD_MODES, STFT, analysis_window
 
 
@@ -49,6 +52,8 @@ class MelFilters:
         gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
         self._gram_diagonal = np.diag(gram).copy()
         self._gram_beside = np.diag(gram, 1).copy()
+        #: Filters that no bin lies in.
+        self.empty = np.flatnonzero(basis.max(axis=1) == 0)
         #: ||E||_2^2, the largest eigenvalue of E E^T.
         self.norm_squared = float(np.linalg.eigvalsh(gram)[-1])
         self._E = scipy.sparse.csr_array(basis.astype(self.dtype))
@@ -71,17 +76,39 @@ class MelFilters:
             )
         return self._solvers[ridge]
 
+    @cached_property
+    def _squares(self) -> tuple[Any, Any]:
+        """E * E, and the products of each filter with the next one: what E S E^T is linear in."""
+        E = self._E.toarray().astype(np.float64)
+        return scipy.sparse.csr_array(E * E), scipy.sparse.csr_array(E[:-1] * E[1:])
+
+    def weighted_solver(self, S: np.ndarray, ridge: float) -> TridiagonalSolver:
+        """Solver of (E S E^T + ridge diag(E s)) x = b, where S = diag(s) differs by frame.
+
+        Parameters
+        ----------
+        S : np.ndarray [shape=(n_bins, n_frames)], positive
+            The diagonal s of each frame.
+        ridge : float > 0
+        """
+        squares, products = self._squares
+        S = S.astype(np.float64)
+        diagonal = squares @ S + ridge * (self._E @ S)
+        diagonal[self.empty] = 1  # there b does not matter, and S says nothing
+        return TridiagonalSolver(diagonal, products @ S, dtype=self.dtype)
+
 
 class TridiagonalSolver:
     """Solves A x = b for one symmetric positive definite tridiagonal A and many columns b.
 
     A = L D L^T is factorised once, in float64; a solution is one sweep down and one up (the Thomas
-    algorithm), each step a row operation over all columns.
+    algorithm), each step a row operation over all columns. With a second axis in `diagonal` and
+    `beside`, each column of b has an A of its own.
     """
 
     def __init__(self, diagonal: np.ndarray, beside: np.ndarray, *, dtype: Any) -> None:
         d = np.array(diagonal, dtype=np.float64)
-        low = np.zeros(len(d) - 1)
+        low = np.zeros((len(d) - 1, *d.shape[1:]))
         for k in range(len(low)):
             low[k] = beside[k] / d[k]
             d[k + 1] -= low[k] * beside[k]
@@ -90,7 +117,7 @@ class TridiagonalSolver:
         self.low = low
         self.inv_d = 1.0 / d
         self._low = low.astype(dtype)
-        self._inv_d = self.inv_d.astype(dtype)[:, None]
+        self._inv_d = self.inv_d.astype(dtype).reshape(len(d), -1)
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
@@ -159,6 +186,14 @@ class MelTransform:
         Normalisation of the filters, as in :func:`librosa.filters.mel`.
     power : 1.0 or 2.0
         Exponent p of the magnitude.
+    pad : int >= 0 or None
+        Samples added at either end where `center` is False, in the way of `pad_mode`; None means
+        none. HiFi-GAN adds ``(n_fft - hop_length) // 2``.
+    compression : Compression, dict of its arguments, or None
+        How the mel-spectrogram is compressed after that; None leaves it linear.
+    empty_filters : bool
+        Accept filters that no bin lies in: their bands are zero and say nothing. torchaudio's
+        defaults have such filters.
 
     Raises
     ------
@@ -187,11 +222,16 @@ class MelTransform:
     htk: bool = False
     norm: Any = "slaney"
     power: float = 1.0
+    pad: int | None = None
+    compression: Compression | None = None
+    empty_filters: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.window, list) and isinstance(next(iter(self.window), None), str):
             # [kaiser, 8.0] in YAML, which has no tuples.
             object.__setattr__(self, "window", tuple(self.window))
+        if isinstance(self.compression, Mapping):
+            object.__setattr__(self, "compression", Compression(**self.compression))
         for name in ("n_fft", "hop_length", "n_mels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
@@ -227,9 +267,13 @@ class MelTransform:
             raise ValueError(
                 f"norm must be 'slaney', None or a number above zero; got {self.norm!r}"
             )
-        basis = self.basis
-        empty = np.flatnonzero(basis.max(axis=1) == 0)
-        if empty.size:
+        whole = isinstance(self.pad, int | np.integer) and not isinstance(self.pad, bool)
+        if self.pad is not None and not (whole and self.pad >= 0):
+            raise ValueError(f"pad must be a whole number of samples or None; got {self.pad!r}")
+        if self.pad is not None and self.center:
+            raise ValueError("centred frames have their own padding: give pad with center=False")
+        empty = np.flatnonzero(self.basis.max(axis=1) == 0)
+        if empty.size and not self.empty_filters:
             raise ValueError(
                 f"n_mels = {self.n_mels} leaves {empty.size} of the mel filters empty (first: "
                 f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax"
@@ -239,6 +283,53 @@ class MelTransform:
                 f"window {self.window!r} with hop_length = {self.hop_length} leaves samples that "
                 f"no frame sees; use a hop_length of at most {win // 2}"
             )
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> MelTransform:
+        """The front end of that name, one of `presets`, with changes to its arguments.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name or argument.
+
+        Examples
+        --------
+        >>> MelTransform.preset("hifigan").compression.unit
+        'ln'
+        """
+        from omegaconf import OmegaConf
+
+        from melexp.config import conf_dir  # here, because it imports Hydra
+
+        if name not in cls.presets():
+            raise ValueError(f"no preset {name!r}; there are {', '.join(cls.presets())}")
+        given: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "mel" / f"{name}.yaml"))
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(changes) - known):
+            raise ValueError(f"the transform has no argument {', '.join(unknown)}")
+        return cls(**given | changes)
+
+    @staticmethod
+    def presets() -> list[str]:
+        """Names of the front ends in ``conf/mel``, sorted."""
+        from melexp.config import conf_dir
+
+        return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments as JSON values, without those that say nothing.
+
+        Arguments that came later are left out where they are not used, so that what was stored
+        under a hash of these values is still found.
+        """
+        values = dataclasses.asdict(self)
+        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
+
+    @property
+    def padding(self) -> int:
+        """Samples added at either end of the waveform."""
+        return self.n_fft // 2 if self.center else self.pad or 0
 
     @cached_property
     def _window(self) -> np.ndarray:
@@ -269,18 +360,17 @@ class MelTransform:
             n_samples,
             window=self._window,
             hop_length=self.hop_length,
-            pad=self.n_fft // 2 if self.center else 0,
+            pad=self.padding,
             pad_mode=self.pad_mode,
             dtype=dtype,
         )
 
     def n_samples(self, n_frames: int) -> int:
         """Shortest signal length that has `n_frames` frames (librosa's ``istft`` gives it too)."""
-        pad = self.n_fft // 2 if self.center else 0
-        return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * pad)
+        return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.padding)
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
-        """Mel-spectrogram of a waveform.
+        """Mel-spectrogram of a waveform, compressed where the transform says so.
 
         Parameters
         ----------
@@ -289,8 +379,17 @@ class MelTransform:
 
         Returns
         -------
-        mel : np.ndarray [shape=(..., n_mels, n_frames)], non-negative
+        mel : np.ndarray [shape=(..., n_mels, n_frames)]
+            Non-negative where there is no compression.
         """
+        mel = self.linear(y)
+        if self.compression is None:
+            return mel
+        flat = mel.reshape(-1, *mel.shape[-2:])
+        return np.stack([self.compression.compress(m) for m in flat]).reshape(mel.shape)
+
+    def linear(self, y: np.ndarray) -> np.ndarray:
+        """The mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
         y = np.asarray(y)
         if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
             raise ValueError(
@@ -309,3 +408,7 @@ class MelTransform:
         """|X|^power, what the filter bank is applied to."""
         magnitude = np.abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
+
+
+#: Arguments added after results were stored, with the values that change nothing.
+_LATER = {"pad": None, "compression": None, "empty_filters": False}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from melexp.mel import MelTransform
+from melexp.mel import MelTransform, TridiagonalSolver
+from melexp.prox import magnitude_pair, power_pair
 
 if TYPE_CHECKING:
     from melexp.fast import LaneEngine
@@ -22,8 +23,9 @@ class Problem:
 
     Parameters
     ----------
-    mel : np.ndarray [shape=(n_mels, n_frames)], non-negative
-        The mel-spectrogram M.
+    mel : np.ndarray [shape=(n_mels, n_frames)]
+        The mel-spectrogram as `transform` makes it: compressed if that has a compression, else
+        linear and non-negative.
     transform : MelTransform
         How it was computed.
     length : int or None
@@ -42,7 +44,9 @@ class Problem:
     Attributes
     ----------
     mel : np.ndarray [shape=(n_mels, n_frames)]
-        M divided by its maximum.
+        The linear mel-spectrogram M divided by its maximum.
+    floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
+        Where a compression's floor hides the value, so that `mel` is an upper bound of it.
     scale : float
         What the waveform is multiplied by in the end.
     stft : STFT
@@ -68,10 +72,13 @@ class Problem:
             raise ValueError(f"mel must be floating-point; got {mel.dtype}")
         if not np.isfinite(mel).all():
             raise ValueError("mel has values that are NaN or infinite")
+        self.floored: np.ndarray | None = None
+        if transform.compression is not None:
+            mel, self.floored = transform.compression.expand(mel)
         if mel.min() < 0:
             raise ValueError(
-                f"mel has negative values (least: {mel.min():.3g}); a log or dB mel must be "
-                "converted to linear first"
+                f"mel has negative values (least: {mel.min():.3g}), so it is not linear; name its "
+                "compression (MelTransform's argument, or a preset that has it)"
             )
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -91,6 +98,8 @@ class Problem:
         peak = float(mel.max())
         self.scale = peak ** (1 / transform.power) if peak > 0 else 1.0
         self.mel = (mel.astype(np.float64) / (peak or 1.0)).astype(self.dtype)
+        self.mel[self.filters.empty] = 0  # a compression's floor stands there, and means nothing
+        self._solvers: dict[float, TridiagonalSolver] = {}
 
     @cached_property
     def lanes(self) -> LaneEngine | None:
@@ -125,7 +134,55 @@ class Problem:
             return f"the fast engine has float32 only, not {self.dtype}"
         if self.transform.power != 1:
             return "the fast engine has no step for power mels"
+        if self.floored is not None:
+            return "the fast engine has no bounds, which the floor of this mel is"
         return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
+
+    def residual(self, W: np.ndarray) -> np.ndarray:
+        """M - E W, but zero where M is only an upper bound and E W lies below it."""
+        error = self.mel - self.filters.apply(W)
+        if self.floored is not None:
+            error[self.floored & (error > 0)] = 0
+        return error
+
+    @cached_property
+    def envelope(self) -> np.ndarray:
+        """Power density that the mel implies, smooth over the bins [shape=(n_bins, n_frames)].
+
+        A band's power divided by its filter's sum, and of the two bands of a bin the mean by their
+        weights there. At least -80 dB of the largest, also where no filter reaches.
+        """
+        E = self.transform.basis
+        rows, columns = E.sum(axis=1)[:, None], E.sum(axis=0)[:, None]
+        density = np.divide(self.mel, rows, out=np.zeros_like(self.mel, np.float64), where=rows > 0)
+        spread = E.T @ density
+        spread = np.divide(spread, columns, out=np.zeros_like(spread), where=columns > 0)
+        peak = spread.max()
+        return np.maximum(spread, 1e-8 * peak if peak > 0 else 1.0).astype(self.dtype)
+
+    def correction(self, R: np.ndarray, *, ridge: float) -> np.ndarray:
+        r"""W - R of the W step: what brings R nearer to the mel-spectrogram.
+
+        For magnitude mels W minimises :math:`\frac{\lambda}{2} \|M - E W\|^2 +
+        \frac{\rho}{2} \|W - R\|^2`, with `ridge` = rho / lambda. Powers differ by so much that
+        one penalty cannot suit loud and faint bins, so for power mels both terms are relative to
+        the `envelope` S: :math:`\|W - R\|^2` is divided by S and :math:`\|M - E W\|^2` by E S,
+        which makes them squares of magnitudes, as J is.
+        """
+        E, error = self.filters, self.residual(R)
+        if self.transform.power == 1:
+            return E.adjoint(E.solver(ridge).solve(error))
+        if ridge not in self._solvers:
+            self._solvers[ridge] = E.weighted_solver(self.envelope, ridge)
+        return self.envelope * E.adjoint(self._solvers[ridge].solve(error))
+
+    def pair(
+        self, z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The (X, Y) step for this power; `rho_y` is relative to the `envelope` for power mels."""
+        if self.transform.power == 1:
+            return magnitude_pair(z, w, rho_x=rho_x, rho_y=rho_y)
+        return power_pair(z, w, rho_x=rho_x, rho_y=self.dtype.type(rho_y) / self.envelope)
 
     def misfit(self, y: np.ndarray) -> float:
         """||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""

@@ -80,12 +80,14 @@ def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool
     Returns
     -------
     pd.DataFrame
-        Mean, 95 % interval and median over clips, the number of clips with a value, the share of
-        clips on which `best` wins, and the two-sided p of the paired Wilcoxon test.
+        Over clips, each the mean over its seeds: mean, 95 % interval, median, number of clips with
+        a value, and the two-sided p of the paired Wilcoxon test. `win_rate` is the share of runs
+        (clip and seed) in which `best` is better, `clip_win_rate` that of clips.
     """
     rows = []
     for (dataset, metric), group in table.groupby(["dataset", "metric"], sort=True):
-        wide = group.pivot_table(index="clip", columns="label", values="value", dropna=False)
+        runs = group.pivot(index=["clip", "seed"], columns="label", values="value")
+        wide = runs.groupby("clip").mean()
         for label in group["label"].drop_duplicates():
             values = wide[label].to_numpy() if label in wide else np.array([])
             mean, low, high = mean_interval(values)
@@ -101,9 +103,11 @@ def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool
                 "seconds": float(group.loc[group["label"] == label, "seconds"].mean()),
             }
             if label != best and best in wide:
-                gain = (wide[label] - wide[best]) * (1 if lower_is_better[str(metric)] else -1)
-                gain = gain[np.isfinite(gain)]
-                row["win_rate"] = float((gain > 0).mean()) if len(gain) else np.nan
+                sign = 1 if lower_is_better[str(metric)] else -1
+                gain = (sign * (wide[label] - wide[best])).dropna()
+                gain_of_runs = (sign * (runs[label] - runs[best])).dropna()
+                row["win_rate"] = float((gain_of_runs > 0).mean())
+                row["clip_win_rate"] = float((gain > 0).mean())
                 row["p"] = float(scipy.stats.wilcoxon(gain).pvalue) if gain.any() else np.nan
             rows.append(row)
     return pd.DataFrame(rows)

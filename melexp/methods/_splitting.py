@@ -9,7 +9,7 @@ import numpy as np
 
 from melexp.methods._base import Stop, lane_stop
 from melexp.problem import Problem
-from melexp.prox import magnitude_pair, unit_phase
+from melexp.prox import unit_phase
 
 if TYPE_CHECKING:
     from melexp.fast import LaneEngine
@@ -28,6 +28,7 @@ def douglas_rachford_step(
     problem : Problem
     P : np.ndarray [shape=(n_bins, n_frames), complex]
     R : np.ndarray [shape=(n_bins, n_frames)]
+        As Y and W, a magnitude or a power, whichever the mel-spectrogram is of.
     rho_x, rho_y : float > 0
         Penalties of Z = X and of W = Y.
     ridge : float > 0
@@ -38,15 +39,14 @@ def douglas_rachford_step(
     P, R : np.ndarray
         The next state; the arrays given are left as they were.
     """
-    M, E = problem.mel, problem.filters
     # Z = P_C(X + U)
     Z = problem.stft.project(P)
-    # W = R + d,  d = E^T (E E^T + (rho_y / lam) I)^-1 (M - E R)
-    d = E.adjoint(E.solver(ridge).solve(M - E.apply(R)))
+    # W = R + d,  d = E^T (E E^T + (rho_y / lam) I)^-1 (M - E R) for magnitude mels
+    d = problem.correction(R, ridge=ridge)
     # (X, Y): per bin, from Z - U and W - V
     zeta = 2 * Z - P
     z = np.abs(zeta)
-    x, y = magnitude_pair(z, R + 2 * d, rho_x=rho_x, rho_y=rho_y)
+    x, y = problem.pair(z, R + 2 * d, rho_x=rho_x, rho_y=rho_y)
     # U += X - Z,  V += Y - W
     return P + x * unit_phase(zeta, z) - Z, y - d
 

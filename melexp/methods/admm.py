@@ -56,7 +56,7 @@ class ADMM(Method[ADMMState]):
             raise ValueError(f"lam and rho must be above zero; got {self.lam} and {self.rho}")
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMState:
-        return ADMMState(iteration=0, P=X, R=Y)
+        return ADMMState(iteration=0, P=X, R=problem.transform.spectrum(Y))
 
     def step(self, problem: Problem, state: ADMMState) -> ADMMState:
         P, R = douglas_rachford_step(

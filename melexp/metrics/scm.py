@@ -13,9 +13,12 @@ def scm(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform)
 
     .. math:: 20 \log_{10} (\|M - E\,|\mathrm{STFT}(y)|^p\| / \|M\|)
 
+    The mel-spectrograms are linear, also where the transform has a compression.
+
     Range: below 0 for anything better than silence, about -140 dB for a float32 copy.
     Without a value where the reference is silent.
     """
     return spectral_convergence(
-        transform(reference.astype(np.float64)), transform(estimate.astype(np.float64))
+        transform.linear(reference.astype(np.float64)),
+        transform.linear(estimate.astype(np.float64)),
     )
