@@ -10,7 +10,6 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "MelTransform": "melexp.mel",
     "invert": "melexp.solve",
-    "solve": "melexp.solve",
     "Stop": "melexp.methods",
     "Problem": "melexp.problem",
     "available_methods": "melexp.methods",

@@ -155,12 +155,13 @@ def invert(
     if mel.ndim < 2:
         raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {mel.shape}")
 
+    if mel.size == 0:
+        raise ValueError(f"mel is empty: it has shape {mel.shape}")
+
     def one(m: np.ndarray) -> np.ndarray:
         problem = Problem(m, transform, length=length, dtype=dtype, engine=engine)
         (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed, stop=stop)
         return last.signal
 
     signals = [one(m) for m in mel.reshape(-1, *mel.shape[-2:])]
-    if not signals:
-        raise ValueError(f"mel is empty: it has shape {mel.shape}")
     return np.stack(signals).reshape(*mel.shape[:-2], -1)

@@ -39,7 +39,7 @@ def small() -> MelTransform:
 
 @pytest.fixture
 def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of real clips, made the mirror of the data sets; without it the test is skipped."""
+    """The folder of real clips, as the data sets' mirror; where there is none, a skip."""
     folder = Path(os.environ.get("MELEXP_DATA_MIRROR") or ROOT.parent / "shared" / "data")
     if not folder.is_dir():
         pytest.skip("no recordings: set MELEXP_DATA_MIRROR to a folder that holds them")

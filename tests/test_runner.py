@@ -1,0 +1,324 @@
+"""Runs through Hydra's configuration: what is stored, resumed, refused and put into the table."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+
+from melexp.app import register
+from melexp.config import conf_dir
+from melexp.reproduce import FROM_TABLES, experiment_configs
+from melexp.runner import run
+from melexp.store import DamagedFile, Store, read_json, write_json
+from melexp.tables import mean_interval, summarise, write_table
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = ("limit=2", "checkpoints=[2,4]", "workers=1", "metric=[scm,sc]")
+register()
+
+
+def go(results: Path, *overrides: str) -> list[str]:
+    """`melexp run` in this process; the failures."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", [*QUICK, f"results={results}", *overrides])
+    return run(config)
+
+
+def app(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "melexp.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        **options,
+    )
+
+
+def values(results: Path, experiment: str = "run") -> pd.DataFrame:
+    """The table without the times."""
+    return write_table(results, experiment).drop(columns="seconds").reset_index(drop=True)
+
+
+def stamps(results: Path) -> dict[Path, int]:
+    return {p: p.stat().st_mtime_ns for p in (results / "tasks").rglob("*.json")}
+
+
+# --- Tasks and tables -------------------------------------------------------------------------
+
+
+def test_table_has_a_row_per_clip_checkpoint_and_metric(tmp_path: Path) -> None:
+    assert go(tmp_path) == []
+    table = write_table(tmp_path, "run")
+    assert len(table) == 2 * 2 * 2
+    assert set(table["iteration"]) == {2, 4}
+    assert set(table["metric"]) == {"scm", "sc"}
+    assert (table["method"] == "admm").all()
+    assert (table["rho"] == 0.1).all()
+    assert table["value"].notna().all()
+    assert (table["seconds"] > 0).all()
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "run.csv")[["clip", "value"]],
+        table[["clip", "value"]].reset_index(drop=True),
+    )
+    provenance = read_json(tmp_path / "run.provenance.json")
+    (job,) = provenance["jobs"]
+    assert job["config"]["method"]["lam"] == 5000.0
+    assert set(job["provenance"]) >= {"commit", "dirty", "cpu", "packages", "workers"}
+    assert all(len(clip["sha256"]) == 64 for clip in provenance["clips"].values())
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
+    go(tmp_path)
+    before = stamps(tmp_path)
+    go(tmp_path)
+    assert stamps(tmp_path) == before
+    assert len(before) == 2
+
+
+def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
+    go(tmp_path)
+    first, before = values(tmp_path), stamps(tmp_path)
+    go(tmp_path, "method.rho=0.2")
+    assert {p: t for p, t in stamps(tmp_path).items() if p in before} == before
+    assert len(stamps(tmp_path)) == 4
+    go(tmp_path, "checkpoints=[2,4,6]")  # a longer curve: the old values stay as they are
+    longer = values(tmp_path)
+    old = longer[(longer["rho"] == 0.1) & (longer["iteration"] <= 4)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(old.drop_duplicates().reset_index(drop=True), first)
+
+
+def test_workers_do_not_change_the_values(tmp_path: Path) -> None:
+    go(tmp_path / "1", "limit=3")
+    go(tmp_path / "2", "limit=3", "workers=2")
+    pd.testing.assert_frame_equal(values(tmp_path / "1"), values(tmp_path / "2"))
+
+
+def test_seeds_differ_and_methods_share_their_start(tmp_path: Path) -> None:
+    go(tmp_path, "checkpoints=[0]")
+    go(tmp_path, "checkpoints=[0]", "seed=1")
+    go(tmp_path, "checkpoints=[0]", "method=pinv_gla")
+    table = values(tmp_path)
+    wide = table.pivot(index=["clip", "metric"], columns=["label", "seed"], values="value")
+    assert (wide["ADMM", 0] != wide["ADMM", 1]).all()
+    np.testing.assert_allclose(wide["ADMM", 0], wide["pinv + GLA", 0], rtol=1e-6)
+
+
+def test_foley_has_no_speech_metrics(tmp_path: Path) -> None:
+    go(tmp_path, "dataset=demo_foley", "metric=[scm,pesq]", "limit=1")
+    assert set(values(tmp_path)["metric"]) == {"scm"}
+
+
+def test_a_bad_clip_is_named_and_the_others_are_complete(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    (clips / "a").mkdir(parents=True)
+    noise = np.random.default_rng(0).standard_normal(8000) / 10
+    soundfile.write(clips / "a" / "good.wav", noise, 22050)
+    soundfile.write(clips / "a" / "silent.wav", 0 * noise, 22050)
+    (clips / "a" / "bad.wav").write_bytes(b"RIFF, or so it says" * 20)
+    (line,) = go(
+        tmp_path / "r", "dataset=folder", f"dataset.path={clips}", "limit=null", "workers=2"
+    )
+    assert "bad.wav" in line
+    table = values(tmp_path / "r").set_index("clip")
+    assert len(table) == 3 * 2 * 2
+    bad = table[table.index.str.contains("bad")]
+    assert bad["value"].isna().all()
+    assert bad["reason"].str.contains("not readable as audio").all()
+    assert table[table.index.str.contains("good")]["value"].notna().all()
+    silent = table[table.index.str.contains("silent")]
+    assert silent["value"].isna().all()
+    assert (silent["reason"] == "the reference is silent").all()
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b.replace(b"4", b"5")])
+def test_damaged_files_are_moved_aside_and_recomputed(
+    tmp_path: Path, damage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go(tmp_path)
+    whole = values(tmp_path)
+    victim = min((tmp_path / "tasks").rglob("*.json"))
+    victim.write_bytes(damage(victim.read_bytes()))
+    go(tmp_path)
+    pd.testing.assert_frame_equal(values(tmp_path), whole)
+    assert (tmp_path / "damaged" / victim.name).exists()
+    assert victim.name in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "melexp.app", "-m", "method=admm,ipalm,nnls_gla"]
+    arguments += ["limit=8", "checkpoints=[5,60]", "workers=2"]
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*arguments, f"results={folder}"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    assert start(tmp_path / "undisturbed").wait() == 0
+    for wanted in (1, 9, 17):  # kill it when so many of the 24 tasks are done
+        process = start(tmp_path / "killed")
+        while len(stamps(tmp_path / "killed")) < wanted and process.poll() is None:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert len(stamps(tmp_path / "killed")) >= wanted
+    assert start(tmp_path / "killed").wait() == 0
+    pd.testing.assert_frame_equal(values(tmp_path / "killed"), values(tmp_path / "undisturbed"))
+    assert len(values(tmp_path / "killed")) == 3 * 8 * 2 * 4
+
+
+# --- Configuration ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("typo", ["checkpoint=[5]", "method.rh0=3", "datasett=demo_foley"])
+def test_typos_on_the_command_line_are_refused(tmp_path: Path, typo: str) -> None:
+    with pytest.raises((ConfigCompositionException, ValueError)):
+        go(tmp_path, typo)
+
+
+@pytest.mark.parametrize(
+    "typo", ["checkpoint: [5]", "method: {rh0: 3}", "metric: {scm: {lable: x}}"]
+)
+def test_typos_in_an_experiment_are_refused(tmp_path: Path, typo: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{typo}\n")
+    done = app("run", f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", *QUICK,
+               f"results={tmp_path}")  # fmt: skip
+    assert done.returncode != 0
+    assert not (tmp_path / "run.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mel.hop_length=4096", "hop_length = 4096 is larger than the window"),
+        ("method.lam=-1", "lam and rho must be above zero"),
+        ("checkpoints=[]", "give at least one metric and checkpoints"),
+    ],
+)
+def test_bad_values_are_refused_before_anything_runs(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        go(tmp_path, override)
+    assert not (tmp_path / "tasks").exists()
+
+
+def test_a_sweep_gives_one_table(tmp_path: Path) -> None:
+    done = app("run", "-m", *QUICK, f"results={tmp_path}", "method.rho=0.1,0.2,0.3")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "run.csv")
+    assert sorted(table["rho"].unique()) == [0.1, 0.2, 0.3]
+    assert len(table) == 3 * 8
+
+
+@pytest.mark.slow
+def test_every_experiment_and_its_figure(tmp_path: Path) -> None:
+    for configs in experiment_configs().values():
+        for config in configs:
+            done = app("run", f"experiment={config}", f"results={tmp_path}", "limit=2",
+                       "checkpoints=[2]")  # fmt: skip
+            assert done.returncode == 0, (config, done.stderr)
+    for name in [*experiment_configs(), *FROM_TABLES]:
+        script = ROOT / "experiments" / f"{name}.py"
+        done = subprocess.run(
+            [sys.executable, script, tmp_path], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (name, done.stderr)
+        if name != "summary":
+            for suffix in ("png", "pdf", "drawn.csv", "txt"):
+                assert (tmp_path / f"{name}.{suffix}").stat().st_size > 50
+    assert "ADMM" in (tmp_path / "summary.md").read_text()
+
+
+# --- The command, the store, the summary ------------------------------------------------------
+
+
+def test_commands() -> None:
+    assert app("methods").stdout.split()[0] == "admm"
+    listed = app("data", "list").stdout
+    assert "public domain" in listed
+    assert "CC-BY" in listed
+    bad = app("reproduce", "fig9")
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("melexp: no experiment fig9; there are ")
+    assert app("reproduce", "--profile", "cor").returncode == 2
+    assert app("no-such-command").returncode == 2
+
+
+def test_store_detects_every_changed_byte(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"rows": [1.5, None, "x"], "n": 3})
+    assert read_json(path) == {"rows": [1.5, None, "x"], "n": 3}
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        try:
+            assert read_json(path) == json.loads(whole) | {}  # white space does not matter
+        except (DamagedFile, AssertionError):
+            continue
+    path.write_bytes(b"")
+    with pytest.raises(DamagedFile, match=r"a\.json"):
+        read_json(path)
+
+
+def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    store.save("ab12", {"n": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.save("ab12", {"n": 2})
+    assert store.load("ab12") == {"n": 1}
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["ab12.json"]
+
+
+def test_mean_interval_by_hand() -> None:
+    """Of 1, 2, 3, 4: mean 2.5, sem 0.6455, t(3) 3.1824."""
+    assert mean_interval(np.array([1, 2, 3, 4, np.nan])) == pytest.approx(
+        (2.5, 0.4457, 4.5543), abs=1e-3
+    )
+    assert np.isnan(mean_interval(np.array([np.nan]))).all()
+
+
+def test_summary_by_hand() -> None:
+    rows = [
+        {
+            "dataset": "d",
+            "metric": "scm",
+            "clip": c,
+            "seed": s,
+            "label": m,
+            "value": v,
+            "seconds": 1,
+        }
+        for m, by_clip in {"A": [(-10, -12), (-20, -22)], "B": [(-11, -8), (-10, -10)]}.items()
+        for c, seeds in zip("xy", by_clip, strict=True)
+        for s, v in enumerate(seeds)
+    ]
+    table = summarise(pd.DataFrame(rows), best="A", lower_is_better={"scm": True})
+    b = table.set_index("method").loc["B"]
+    assert b["mean"] == -9.75
+    assert b["win_rate"] == 0.75  # A loses one of the four runs
+    assert b["clip_win_rate"] == 1.0
+    assert b["clips"] == 2

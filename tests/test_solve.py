@@ -1,0 +1,139 @@
+"""The loop and the one-call API."""
+
+import numpy as np
+import pytest
+
+import melexp
+from melexp import MelTransform, Problem, Stop, invert, make_method
+from melexp import solve as module
+from melexp.metrics import score
+from melexp.solve import solve
+
+
+def sound(n: int = 2000) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(n).astype(np.float32)
+
+
+def test_batches_are_loops(small: MelTransform) -> None:
+    mels = small(np.stack([[sound(), 2 * sound()], [sound()[::-1].copy(), sound() ** 2]]))
+    assert mels.shape == (2, 2, 12, 63)
+    y = invert(mels, small, n_iter=4, length=2000)
+    assert y.shape == (2, 2, 2000)
+    for i in np.ndindex(2, 2):
+        np.testing.assert_array_equal(y[i], invert(mels[i], small, n_iter=4, length=2000))
+
+
+def test_the_default_length_has_the_same_frames(small: MelTransform) -> None:
+    mel = small(sound())
+    y = invert(mel, small, n_iter=1)
+    assert small(y).shape == mel.shape
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.T, r"expected \(n_mels = 12, n_frames\); transpose it"),
+        (lambda m: m[:5], r"mel has shape \(5, 63\), expected \(n_mels = 12"),
+        (lambda m: m[0], r"mel must have shape"),
+        (lambda m: m * np.nan, "NaN or infinite"),
+        (lambda m: m - 100, "mel has negative values .*so it is not linear"),
+        (lambda m: m.astype(int), "floating-point"),
+        (lambda m: m[:, :0], r"mel is empty: it has shape \(12, 0\)"),
+    ],
+)
+def test_bad_mels_are_refused(small: MelTransform, change, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        invert(change(small(sound())), small, n_iter=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length": 5000}, "length = 5000 gives 157 frames, but mel has 63; use 1984"),
+        ({"n_iter": -1}, "n_iter must not be negative"),
+        ({"dtype": "int16"}, "dtype must be float32 or float64"),
+        ({"engine": "slow"}, "engine must be auto, fast or portable"),
+        ({"engine": "fast", "dtype": "float64"}, "the fast engine cannot be used: .*float32"),
+        ({"magnitude": "magic"}, "magnitude must be one of pinv, nnls"),
+        ({"phase": "magic"}, "phase must be one of random"),
+    ],
+)
+def test_bad_options_are_refused(small: MelTransform, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        invert(small(sound()), small, **{"n_iter": 1} | options)
+
+
+def test_shapes_without_a_fast_form_fall_back(caplog: pytest.LogCaptureFixture) -> None:
+    transform = MelTransform(sr=8000, n_fft=150, hop_length=40, n_mels=12, fmax=4000)
+    with caplog.at_level("INFO", logger="melexp"):
+        y = invert(transform(sound()), transform, n_iter=2, length=2000)
+    assert np.isfinite(y).all()
+    assert "portable engine: n_fft must be a power of two" in caplog.text
+
+
+def test_checkpoints_in_any_order_are_those_of_one_run(small: MelTransform) -> None:
+    problem, method = Problem(small(sound()), small), make_method("admm")
+    points = list(solve(method, problem, checkpoints=[7, 0, 3, 7]))
+    assert [p.iteration for p in points] == [0, 3, 7]
+    (alone,) = solve(method, problem, checkpoints=[7])
+    np.testing.assert_array_equal(points[-1].signal, alone.signal)
+    with pytest.raises(ValueError, match="checkpoint 2 lies before the first iteration, 7"):
+        list(solve(method, problem, checkpoints=[2, 9], state=alone.state))
+
+
+def test_the_clock_stops_while_the_caller_looks(
+    small: MelTransform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 1.0  # each look at the clock takes a second
+        return now[0]
+
+    monkeypatch.setattr(module.time, "perf_counter", clock)
+    problem, method = Problem(small(sound()), small), make_method("admm")
+    quick = [p.seconds for p in solve(method, problem, checkpoints=[1, 2, 3])]
+    slow = []
+    for point in solve(method, problem, checkpoints=[1, 2, 3]):
+        slow.append(point.seconds)
+        now[0] += 1000.0  # the caller's time
+    assert slow == quick
+
+
+@pytest.mark.parametrize("engine", ["portable", "fast"])
+def test_stops_at_a_target(small: MelTransform, engine: str) -> None:
+    x = sound()
+    problem, method = Problem(small(x), small, length=2000, engine=engine), make_method("admm")
+    values = {
+        p.iteration: 20 * np.log10(problem.misfit(p.signal))
+        for p in solve(method, problem, checkpoints=range(5, 101, 5))
+    }
+    target = (values[20] + values[80]) / 2
+    first = next(k for k, value in values.items() if value < target)
+    (end,) = solve(method, problem, checkpoints=[100], stop=Stop(every=5, target=target))
+    assert end.iteration == first
+    assert score("scm", x, end.signal, transform=small).value == pytest.approx(
+        values[first], abs=1e-2
+    )
+    (never,) = solve(method, problem, checkpoints=[20], stop=Stop(every=5, target=-300.0))
+    assert never.iteration == 20
+    (at_once,) = solve(method, problem, checkpoints=[20], stop=Stop(every=5, tol=10.0))
+    assert at_once.iteration == 5
+
+
+def test_both_engines_stop_at_the_same_iteration(small: MelTransform) -> None:
+    ends = set()
+    for engine in ("portable", "fast"):
+        problem = Problem(small(sound()), small, engine=engine)
+        stop = Stop(every=4, tol=0.02)
+        (end,) = solve(make_method("ipalm"), problem, checkpoints=[400], stop=stop)
+        ends.add(end.iteration)
+    assert len(ends) == 1
+    assert ends.pop() < 400
+
+
+def test_public_names() -> None:
+    assert set(melexp.__all__) <= set(dir(melexp))
+    assert {"admm", "ipalm", "librosa", "nnls_gla"} <= set(melexp.available_methods())
+    with pytest.raises(AttributeError, match="no attribute 'inverse'"):
+        _ = melexp.inverse
