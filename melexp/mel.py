@@ -230,8 +230,8 @@ class MelTransform:
         if isinstance(self.window, list) and isinstance(next(iter(self.window), None), str):
             # [kaiser, 8.0] in YAML, which has no tuples.
             object.__setattr__(self, "window", tuple(self.window))
-        if isinstance(self.compression, Mapping):
-            object.__setattr__(self, "compression", Compression(**self.compression))
+        if isinstance(self.compression, Mapping):  # from YAML
+            object.__setattr__(self, "compression", Compression(**self.compression))  # type: ignore[unreachable]
         for name in ("n_fft", "hop_length", "n_mels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:

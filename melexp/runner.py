@@ -48,7 +48,7 @@ class Task:
                 "method": self.name,
                 "version": self.method.version,
                 "parameters": dataclasses.asdict(self.method),
-                "transform": dataclasses.asdict(self.transform),
+                "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
             }

@@ -92,12 +92,11 @@ def test_it_is_librosas_mel_spectrogram_for_any_arguments(
     arguments: dict[str, Any], n_samples: int
 ) -> None:
     assume(arguments["center"] or n_samples >= arguments["n_fft"])
-    try:
-        transform = MelTransform(**arguments)
-    except ValueError as refusal:  # the one thing that may be wrong with these arguments
-        assert "of the mel filters empty" in str(refusal)
-        assert (librosa_basis(arguments).max(axis=1) == 0).any()
+    if (librosa_basis(arguments).max(axis=1) == 0).any():  # what may be wrong with these arguments
+        with pytest.raises(ValueError, match="of the mel filters empty"):
+            MelTransform(**arguments)
         return
+    transform = MelTransform(**arguments)
     y = noise((n_samples,))
     expected = librosas(y, **arguments)
     mel = transform(y)

@@ -342,7 +342,7 @@ def test_an_unknown_window_is_named(window: object) -> None:
 
 def test_a_signal_shorter_than_an_uncentred_frame_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="15 samples is shorter than one frame of n_fft = 16.*cent"
+        ValueError, match=r"15 samples is shorter than one frame of n_fft = 16.*cent"
     ):
         Frames(15, 16, 4, center=False).stft()
     with pytest.raises(ValueError, match="0 samples"):
