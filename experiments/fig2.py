@@ -28,7 +28,7 @@ def main() -> None:
 
     plt.rcParams.update(STYLE)
     figure, (curves, box) = plt.subplots(
-        1, 2, figsize=(WIDTH, 2.9), width_ratios=[1.5, 1], layout="constrained"
+        1, 2, figsize=(WIDTH, 3.1), width_ratios=[1.5, 1], layout="constrained"
     )
     for label in labels:
         rows = means[means["label"] == label]
@@ -37,7 +37,8 @@ def main() -> None:
     curves.set_xlabel("iteration")
     curves.set_ylabel(metric_config("scm").label)
     curves.set_title("(a)", loc="left")
-    curves.legend(loc="lower left")
+    handles, names = curves.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=4)
     boxes(box, last, labels)
     box.set_title(f"(b) after {iterations} iterations", loc="left")
     box.set_ylabel(metric_config("scm").label)

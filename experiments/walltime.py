@@ -24,7 +24,7 @@ def main() -> None:
     labels = methods_in_order(table)
 
     plt.rcParams.update(STYLE)
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.4), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6), layout="constrained")
     drawn = []
     for ax, letter, metric in zip(axes, "abc", ["scm", "pesq", "estoi"], strict=True):
         rows = table[table["metric"] == metric]
@@ -33,14 +33,14 @@ def main() -> None:
         means = means.join(seconds, on=["label", "iteration"]).sort_values(["label", "iteration"])
         for label in labels:
             curve = means[means["label"] == label]
-            ax.plot(curve["seconds"], curve["mean"], label=label, **look(label, labels))
+            ax.plot(curve["seconds"], curve["mean"], label=label, markersize=2.5, **look(label, labels))
         ax.set_xscale("log")
         ax.set_xlabel("seconds per clip")
         ax.set_ylabel(metric_config(metric).label)
         ax.set_title(f"({letter})", loc="left")
         drawn.append(means.assign(metric=metric))
     handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(labels))
+    figure.legend(handles, names, loc="outside upper center", ncols=4)
 
     save(
         figure,
