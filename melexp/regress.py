@@ -12,14 +12,15 @@ from melexp.runner import run
 from melexp.store import read_json
 from melexp.tables import read_table, write_table
 
-#: What is recomputed: the first so many clips of these experiments, with every method.
+#: What is recomputed: the first so many clips of these experiments, with every method and one seed.
 CLIPS = 4
+SEED = 0
 EXPERIMENTS = ("fig3", "fig4")
 
 #: How far the mean over those clips may lie from the committed one. The iterations amplify
-#: rounding, so another processor or another FFT moves single clips; these bounds are twice the
-#: largest difference between float32 and float64.
-TOLERANCE = {"scm": 1.0, "sc": 0.2, "pesq": 0.1, "estoi": 0.01}
+#: rounding, so another engine, processor or FFT library moves single clips a little (SCM by up to
+#: 0.2 dB, and by more in ADMM-GLA), which the mean of four clips feels less.
+TOLERANCE = {"scm": 0.5, "sc": 0.1, "pesq": 0.1, "estoi": 0.01}
 
 
 def regress(committed: Path) -> int:
@@ -35,7 +36,7 @@ def regress(committed: Path) -> int:
         for experiment in EXPERIMENTS:
             old = read_table(committed, experiment)
             jobs = read_json(committed / f"{experiment}.provenance.json")["jobs"]
-            for job in jobs:
+            for job in (job for job in jobs if job["config"]["seed"] == SEED):
                 config = job["config"] | {"limit": CLIPS, "results": folder, "workers": None}
                 for line in run(OmegaConf.create(config)):
                     print(f"no result: {line}")
