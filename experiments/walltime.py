@@ -33,7 +33,9 @@ def main() -> None:
         means = means.join(seconds, on=["label", "iteration"]).sort_values(["label", "iteration"])
         for label in labels:
             curve = means[means["label"] == label]
-            ax.plot(curve["seconds"], curve["mean"], label=label, markersize=2.5, **look(label, labels))
+            ax.plot(
+                curve["seconds"], curve["mean"], label=label, markersize=2.5, **look(label, labels)
+            )
         ax.set_xscale("log")
         ax.set_xlabel("seconds per clip")
         ax.set_ylabel(metric_config(metric).label)

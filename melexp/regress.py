@@ -18,9 +18,11 @@ SEED = 0
 EXPERIMENTS = ("fig3", "fig4")
 
 #: How far the mean over those clips may lie from the committed one. The iterations amplify
-#: rounding, so another engine, processor or FFT library moves single clips a little (SCM by up to
-#: 0.2 dB, and by more in ADMM-GLA), which the mean of four clips feels less.
+#: rounding, so another engine, processor or FFT library moves single clips a little. From one
+#: engine to the other the mean of four clips moves by 0.004 dB of SCM at most, but in ADMM-GLA,
+#: which does not settle, by 0.2 dB (and a clip by 1 dB): it has three times the tolerance.
 TOLERANCE = {"scm": 0.5, "sc": 0.1, "pesq": 0.1, "estoi": 0.01}
+UNSETTLED = {"NNLS + ADMM-GLA": 3.0}
 
 
 def regress(committed: Path) -> int:
@@ -54,11 +56,12 @@ def compare(old: pd.DataFrame, new: pd.DataFrame) -> int:
     worst = 0
     for key, rows in both.groupby(where):
         *names, metric = key
+        tolerance = TOLERANCE[metric] * UNSETTLED.get(names[1], 1.0)
         was, now = rows["value_old"].mean(), rows["value_new"].mean()
-        out = not abs(now - was) <= TOLERANCE[metric]  # also where one of them is NaN
+        out = not abs(now - was) <= tolerance  # also where one of them is NaN
         worst |= out
         print(
             f"{' '.join(map(str, names))} {metric}: {was:.3f} -> {now:.3f} "
-            f"({len(rows)} clips, tolerance {TOLERANCE[metric]}){'  OUT' if out else ''}"
+            f"({len(rows)} clips, tolerance {tolerance:g}){'  OUT' if out else ''}"
         )
     return int(worst)
