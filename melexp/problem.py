@@ -35,6 +35,8 @@ class Problem:
     engine : "auto", "fast" or "portable"
         The fast engine, where it can be used and else the portable one (with the reason in the
         log); or one of them in any case.
+    floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
+        Where a linear `mel` is only an upper bound. A compressed one says so itself.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class Problem:
         length: int | None = None,
         dtype: Any = np.float32,
         engine: str = "auto",
+        floored: np.ndarray | None = None,
     ) -> None:
         mel = np.asarray(mel)
         if mel.ndim != 2 or mel.shape[0] != transform.n_mels or mel.shape[1] == 0:
@@ -72,7 +75,9 @@ class Problem:
             raise ValueError(f"mel must be floating-point; got {mel.dtype}")
         if not np.isfinite(mel).all():
             raise ValueError("mel has values that are NaN or infinite")
-        self.floored: np.ndarray | None = None
+        self.floored = floored
+        if floored is not None and (transform.compression or floored.shape != mel.shape):
+            raise ValueError("floored must have the shape of mel, which must be linear")
         if transform.compression is not None:
             mel, self.floored = transform.compression.expand(mel)
         if mel.min() < 0:

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed, parallel_config
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, load_dataset
 from melexp.mel import MelTransform
@@ -96,7 +97,9 @@ def finish(task: Task, wanted: list[tuple[int, str]], store: Store) -> str:
     if not missing:
         return ""
     try:
-        rows = rows + list(compute(task, missing))
+        # Also where there is one worker, which is this process: BLAS rounds by its threads.
+        with threadpool_limits(1):
+            rows = rows + list(compute(task, missing))
     except Exception as error:  # one bad clip must not end the run of the others
         return f"{type(error).__name__}: {error}"
     rows.sort(key=lambda row: (row["iteration"], row["metric"]))
@@ -134,6 +137,12 @@ def run(config: DictConfig) -> list[str]:
     checkpoints = sorted(set(plain["checkpoints"]))
     if not metrics or not checkpoints or checkpoints[0] < 0:
         raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
+    if plain["limit"] is not None and plain["limit"] < 1:
+        raise ValueError(f"limit must be null or at least 1; got {plain['limit']}")
+    if plain["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64; got {plain['dtype']}")
+    if plain["seed"] < 0:
+        raise ValueError(f"seed must not be negative; got {plain['seed']}")
     clips = load_dataset(dataset_name, **dataset)[: plain["limit"]]
     tasks = [Task(clip, method, name, transform, plain["seed"], plain["dtype"]) for clip in clips]
     wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]

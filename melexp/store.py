@@ -140,32 +140,31 @@ class Store:
                 f"{self.root} has no results of {experiment!r}; run: melexp run "
                 f"experiment={experiment} results={self.root}"
             )
+        seen = set()
         for job in jobs:
-            wanted = {(c, m) for c in job["checkpoints"] for m in job["metrics"]}
+            wanted = sorted((c, m) for c in job["checkpoints"] for m in job["metrics"])
             for entry in job["tasks"]:
-                task = self.load(entry["task"])
-                # A task without a file failed: its reason stands in the job's note.
-                results = (
-                    task["rows"]
-                    if task is not None
-                    else [
-                        {"iteration": c, "metric": m, "value": None, "seconds": None}
-                        | {"reason": entry.get("reason", "not computed")}
-                        for c, m in sorted(wanted)
-                    ]
-                )
-                for row in results:
-                    if (row["iteration"], row["metric"]) in wanted:
-                        yield {
-                            "experiment": experiment,
-                            "dataset": entry["dataset"],
-                            "clip": entry["clip"],
-                            "category": entry["category"],
-                            **job["method"],
-                            "seed": job["seed"],
-                            "dtype": job["dtype"],
-                            **row,
-                        }
+                task = self.load(entry["task"]) or {"rows": []}
+                found = {(row["iteration"], row["metric"]): row for row in task["rows"]}
+                for c, m in wanted:
+                    # Jobs of one experiment may ask for the same, as with another limit.
+                    key = (entry["task"], entry["dataset"], entry["clip"], job["method"]["label"])
+                    if (key, c, m) in seen:
+                        continue
+                    seen.add((key, c, m))
+                    # What is not there failed: its reason stands in the job's note.
+                    lost = {"iteration": c, "metric": m, "value": None, "seconds": None}
+                    lost["reason"] = entry.get("reason", "not computed")
+                    yield {
+                        "experiment": experiment,
+                        "dataset": entry["dataset"],
+                        "clip": entry["clip"],
+                        "category": entry["category"],
+                        **job["method"],
+                        "seed": job["seed"],
+                        "dtype": job["dtype"],
+                        **found.get((c, m), lost),
+                    }
 
     def _jobs(self, experiment: str) -> Path:
         return self.root / "jobs" / experiment

@@ -49,7 +49,9 @@ def read_table(results: str | Path, experiment: str) -> pd.DataFrame:
         raise FileNotFoundError(
             f"{path} is missing; run: melexp run experiment={experiment} results={results}"
         )
-    return pd.read_csv(path, keep_default_na=True)
+    # Names are no numbers and never missing: a clip may be called 007 or NA.
+    names = dict.fromkeys(["dataset", "clip", "category", "method", "label"], str)
+    return pd.read_csv(path, converters=names)
 
 
 def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float, float]:

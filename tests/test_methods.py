@@ -1,11 +1,17 @@
 """The methods against a plain transcription of their equations, and the contract of each."""
 
 import dataclasses
+import functools
 
+import librosa
 import numpy as np
 import pytest
 import scipy.optimize
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from melexp.config import conf_dir
 from melexp.mel import MelTransform
 from melexp.methods import available_methods, make_method
 from melexp.metrics import score
@@ -181,6 +187,21 @@ def test_nnls_is_the_minimum(small: MelTransform) -> None:
         best = scipy.optimize.nnls(E, problem.mel[:, t])[1]
         ours = np.linalg.norm(problem.mel[:, t] - E @ A[:, t])
         assert ours <= best + 2e-3 * np.linalg.norm(problem.mel[:, t])
+    # Karush, Kuhn and Tucker: the slope is zero where A is above zero, and nowhere below zero.
+    slope = E.T @ (E @ A - problem.mel)
+    scale = np.abs(E.T @ problem.mel).max()
+    assert (A == 0).any()
+    assert slope.min() > -1e-3 * scale
+    used = A / A.max() > 1e-3
+    assert np.abs(slope[used]).max() < 1e-3 * scale
+
+
+def test_the_pinv_start_is_the_clipped_solution_of_least_norm(small: MelTransform) -> None:
+    problem = small_problem(small)
+    least = np.stack(
+        [np.linalg.lstsq(small.basis, m, rcond=None)[0] for m in problem.mel.T], axis=1
+    )
+    np.testing.assert_allclose(MAGNITUDES["pinv"](problem), np.maximum(least, 0), atol=1e-12)
 
 
 # --- The contract of every method -------------------------------------------------------------
@@ -199,7 +220,7 @@ def test_shape_type_and_seed(small: MelTransform, name: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("name", available_methods())
 def test_ten_and_ten_are_twenty(small: MelTransform, name: str, engine: str, tmp_path) -> None:
     """Also when the state went through a file in between: it is the whole restart."""
     problem = small_problem(small, "float32", engine)
@@ -209,7 +230,8 @@ def test_ten_and_ten_are_twenty(small: MelTransform, name: str, engine: str, tmp
     np.savez(tmp_path / "state.npz", **dataclasses.asdict(half.state))
     with np.load(tmp_path / "state.npz") as stored:
         values = {key: stored[key] for key in stored.files}
-    state = type(half.state)(**values | {"iteration": int(values["iteration"])})
+    plain = {key: value.item() for key, value in values.items() if value.ndim == 0}
+    state = type(half.state)(**values | plain)
     (rest,) = solve(method, problem, checkpoints=[20], state=state)
     if (name, engine) == ("nnls_admm_gla", "fast"):
         # There the compiler may round a bin once less when it goes on without a stop.
@@ -232,7 +254,7 @@ def test_a_step_leaves_its_state_as_it_was(small: MelTransform, name: str) -> No
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.parametrize("name", available_methods())
 def test_silence_gives_silence(small: MelTransform, name: str, engine: str) -> None:
     mel = np.zeros((12, 40), np.float32)
     y = invert(mel, small, method=name, n_iter=30, engine=engine)
@@ -240,16 +262,22 @@ def test_silence_gives_silence(small: MelTransform, name: str, engine: str) -> N
     assert np.abs(y).max() < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", available_methods())
-@pytest.mark.parametrize("level", [1e-9, 1e-3, 1e6])
-def test_equivariant_to_the_level(small: MelTransform, name: str, level: float) -> None:
+def test_equivariant_to_the_level(small: MelTransform, name: str, dtype: type) -> None:
     mel = small(tone(1500)).astype(np.float64)
-    y = invert(mel, small, method=name, n_iter=5, dtype=np.float64)
-    scaled = invert(level * mel, small, method=name, n_iter=5, dtype=np.float64)
-    assert np.linalg.norm(scaled / level - y) < 1e-3 * np.linalg.norm(y)
+    y = invert(mel, small, method=name, n_iter=5, dtype=dtype)
+
+    @given(level=st.floats(1e-6, 1e6))
+    def scaled(level: float) -> None:
+        loud = invert(level * mel, small, method=name, n_iter=5, dtype=dtype)
+        assert np.linalg.norm(loud / level - y) < 1e-3 * np.linalg.norm(y)
+
+    settings(max_examples=10)(scaled)()
 
 
-@pytest.mark.parametrize("name", ITERATIVE)
+@pytest.mark.filterwarnings("ignore:n_fft=128 is too large:UserWarning")  # librosa's
+@pytest.mark.parametrize("name", available_methods())
 @pytest.mark.parametrize("n_mels", [1, 12])
 @pytest.mark.parametrize("length", [1, 20, 700])
 def test_few_samples_and_few_mels(name: str, n_mels: int, length: int) -> None:
@@ -259,13 +287,63 @@ def test_few_samples_and_few_mels(name: str, n_mels: int, length: int) -> None:
     assert np.isfinite(y).all()
 
 
+#: Mean SCM over starts after 50 iterations that a correct method falls below, in dB; a new method
+#: is held to the least of them.
+FLOORS = {
+    "admm": -21.0,
+    "admm_ramp": -40.0,
+    "ipalm": -21.0,
+    "librosa": -17.5,
+    "nnls_gla": -17.5,
+    "nnls_fgla": -20.5,
+    "nnls_admm_gla": -15.0,
+}
+
+
+@pytest.mark.parametrize("name", available_methods())
+def test_fifty_iterations_are_worth_something(paper: MelTransform, name: str) -> None:
+    """On one second of a harmonic sound with vibrato; one start moves it by several dB."""
+    n = 22050
+    pitch = 150 * (1 + 0.1 * np.sin(4 * np.pi * np.arange(n) / n))
+    angle = 2 * np.pi * np.cumsum(pitch) / 22050
+    x = 0.1 * np.hanning(n) * sum(np.cos(k * angle + k * k) / k for k in range(1, 30))
+    runs = [
+        [score(metric, x, y, transform=paper).value for metric in ("scm", "sc")]
+        for seed in range(1 if name == "librosa" else 4)
+        for y in [invert(paper(x), paper, method=name, n_iter=50, length=n, seed=seed)]
+    ]
+    scm, sc = np.mean(runs, axis=0)
+    assert scm < FLOORS.get(name, -15.0)
+    assert sc < -10
+
+
+@pytest.mark.parametrize("name", available_methods())
+def test_its_yaml_has_its_defaults(name: str) -> None:
+    conf = yaml.safe_load((conf_dir() / "method" / f"{name}.yaml").read_text())
+    assert conf.pop("name") == name
+    assert conf.pop("label")
+    assert make_method(name, **conf) == make_method(name)
+    own = {f.name for f in dataclasses.fields(make_method(name))} - {"magnitude", "phase"}
+    assert own <= set(conf)
+
+
 @pytest.mark.parametrize("name", ITERATIVE)
-def test_fifty_iterations_are_worth_something(
-    speech: np.ndarray, paper: MelTransform, name: str
-) -> None:
-    y = invert(paper(speech), paper, method=name, n_iter=50, length=len(speech))
-    assert score("scm", speech, y, transform=paper).value < -14
-    assert score("sc", speech, y, transform=paper).value < -7
+def test_numbers_of_numpy_are_numbers(small: MelTransform, name: str) -> None:
+    """As a sweep over np.logspace gives them; a float64 must not widen the computation."""
+    problem = small_problem(small, "float32", "portable")
+    method = make_method(name)
+    given = {
+        f.name: np.float64(value)
+        for f in dataclasses.fields(method)
+        if isinstance(value := getattr(method, f.name), float)
+    }
+    states = []
+    for one in (method, make_method(name, **given)):
+        state = one.init(problem, np.random.default_rng(0))
+        states.append(dataclasses.asdict(one.advance(problem, state, 3)))
+    for key, value in states[0].items():
+        np.testing.assert_array_equal(states[1][key], value)
+        assert np.asarray(states[1][key]).dtype == np.asarray(value).dtype
 
 
 @pytest.mark.parametrize("name", available_methods())
@@ -289,21 +367,27 @@ def test_bad_values_are_refused(name: str, params: dict, message: str) -> None:
         make_method(name, **params)
 
 
-def test_librosa_is_called_and_not_rewritten(speech: np.ndarray, paper: MelTransform) -> None:
-    from librosa.feature.inverse import mel_to_audio
+def test_librosa_is_called_and_not_rewritten(
+    speech: np.ndarray, paper: MelTransform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from librosa.feature import inverse
 
-    mel = paper(speech)
-    problem = Problem(mel, paper, length=len(speech))
+    problem = Problem(paper(speech), paper, length=len(speech))
     method = make_method("librosa")
     state = method.init(problem, np.random.default_rng(0))
     y = method.signal(problem, method.advance(problem, state, 4))
-    # mel_to_audio has no seed of its own to pass: it draws from numpy's global one.
-    np.random.seed(state.seed)  # noqa: NPY002
-    expected = mel_to_audio(
-        problem.mel, sr=22050, n_fft=1024, hop_length=256, power=1, n_iter=4, fmax=8000,
+    # mel_to_audio has no seed to pass on to its griffinlim.
+    seeded = functools.partial(librosa.griffinlim, random_state=state.seed)
+    monkeypatch.setattr(inverse, "griffinlim", seeded)
+    expected = inverse.mel_to_audio(
+        problem.mel,
+        sr=22050,
+        n_fft=1024,
+        hop_length=256,
+        power=1,
+        n_iter=4,
+        fmax=8000,
         length=len(speech),
-    )  # fmt: skip
-    error = np.linalg.norm(y / problem.scale - expected) / np.linalg.norm(expected)
-    spectra = [np.abs(paper.stft(len(speech)).forward(s)) for s in (y / problem.scale, expected)]
-    close = np.linalg.norm(spectra[0] - spectra[1]) / np.linalg.norm(spectra[1])
-    assert error < 1e-5 or close < 0.5  # the draw may differ, the magnitudes may not by much
+    )
+    np.testing.assert_allclose(y / np.float32(problem.scale), expected, atol=1e-6)
+    assert np.abs(expected).max() > 0.01

@@ -1,9 +1,14 @@
 """The metrics on cases whose value is known."""
 
 import numpy as np
+import pesq
+import pystoi
 import pytest
+import soxr
+import yaml
 
 from melexp import metrics
+from melexp.config import conf_dir
 from melexp.mel import MelTransform
 from melexp.metrics import available_metrics, score
 
@@ -25,6 +30,21 @@ def test_spectral_convergence_by_hand(
     assert reason == ""
 
 
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_spectral_convergence_from_the_spectrograms(speech: np.ndarray, power: float) -> None:
+    transform = MelTransform(power=power)
+    rng = np.random.default_rng(0)
+    estimate = (speech + 0.02 * rng.standard_normal(len(speech))).astype(np.float32)
+    X, Y = (
+        np.abs(transform.stft(len(speech), np.float64).forward(s.astype(np.float64)))
+        for s in (speech, estimate)
+    )
+    M, N = transform.basis @ X**power, transform.basis @ Y**power
+    for metric, a, b in (("sc", X, Y), ("scm", M, N)):
+        expected = 10 * np.log10(((a - b) ** 2).sum() / (a**2).sum())
+        assert score(metric, speech, estimate, transform=transform).value == pytest.approx(expected)
+
+
 def test_spectral_convergence_of_a_copy_is_very_low(
     speech: np.ndarray, paper: MelTransform
 ) -> None:
@@ -34,6 +54,20 @@ def test_spectral_convergence_of_a_copy_is_very_low(
 def test_pesq_and_estoi_of_a_copy_are_the_best(speech: np.ndarray, paper: MelTransform) -> None:
     assert score("pesq", speech, speech, transform=paper).value == pytest.approx(4.644, abs=1e-3)
     assert score("estoi", speech, speech, transform=paper).value == pytest.approx(1.0, abs=1e-6)
+
+
+def test_they_are_the_wide_band_and_the_extended_variant(
+    speech: np.ndarray, paper: MelTransform
+) -> None:
+    noise = np.random.default_rng(0).standard_normal(len(speech))
+    estimate = (speech + 0.01 * noise).astype(np.float32)
+    x, y = (soxr.resample(s.astype(np.float64), 22050, 16000) for s in (speech, estimate))
+    value = score("pesq", speech, estimate, transform=paper).value
+    assert value == pytest.approx(pesq.pesq(16000, x, y, "wb"))
+    assert abs(value - pesq.pesq(16000, x, y, "nb")) > 0.05
+    value = score("estoi", speech, estimate, transform=paper).value
+    assert value == pytest.approx(pystoi.stoi(speech, estimate, 22050, extended=True))
+    assert abs(value - pystoi.stoi(speech, estimate, 22050, extended=False)) > 0.02
 
 
 @pytest.mark.parametrize("metric", ["pesq", "estoi"])
@@ -56,6 +90,9 @@ def test_more_noise_is_worse(speech: np.ndarray, paper: MelTransform, metric: st
         ("estoi", np.zeros(9000), "the reference or the estimate is silent"),
         ("pesq", np.ones(2000), "shorter than 0.25 s"),
         ("estoi", np.ones(2000), "fewer than 30 frames"),
+        ("estoi", np.ones(100), "fewer than 30 frames"),
+        ("estoi", np.ones(1), "fewer than 30 frames"),
+        ("pesq", np.ones(1), "shorter than 0.25 s"),
     ],
 )
 def test_no_value_has_a_reason(
@@ -65,6 +102,48 @@ def test_no_value_has_a_reason(
     value, why = score(metric, reference.astype(np.float32), estimate, transform=paper)
     assert np.isnan(value)
     assert reason in why
+
+
+SIGNALS = {
+    "noise": np.random.default_rng(0).standard_normal(12000),
+    "constant": np.ones(12000),
+    "impulse": np.eye(1, 12000, 6000)[0],
+    "sine": np.sin(0.1 * np.arange(12000)),
+    "faint": 1e-30 * np.random.default_rng(1).standard_normal(12000),
+    "loud": 1e30 * np.random.default_rng(2).standard_normal(12000),
+    "late": np.append(np.zeros(11900), np.ones(100)),
+    "silence": np.zeros(12000),
+}
+
+
+@pytest.mark.parametrize("metric", available_metrics())
+@pytest.mark.parametrize("reference", SIGNALS)
+@pytest.mark.parametrize("n", [1, 300, 5513, 12000])
+def test_a_value_or_a_reason_never_neither(
+    paper: MelTransform, metric: str, reference: str, n: int
+) -> None:
+    x = SIGNALS[reference][-n:].astype(np.float32)
+    for y in (signal[-n:].astype(np.float32) for signal in SIGNALS.values()):
+        value, reason = score(metric, x, y, transform=paper)
+        assert np.isfinite(value) == (reason == "")
+        assert "\n" not in reason
+
+
+@pytest.mark.parametrize("metric", ["pesq", "estoi"])
+def test_a_silent_estimate_has_no_value(
+    speech: np.ndarray, paper: MelTransform, metric: str
+) -> None:
+    value, reason = score(metric, speech, 0 * speech, transform=paper)
+    assert np.isnan(value)
+    assert reason == "the reference or the estimate is silent"
+
+
+@pytest.mark.parametrize("metric", available_metrics())
+def test_its_yaml_says_how_it_is_read(metric: str) -> None:
+    conf = yaml.safe_load((conf_dir() / "metric" / f"{metric}.yaml").read_text())
+    assert set(conf) == {"label", "lower_is_better", "speech_only"}
+    assert conf["lower_is_better"] == (metric in ("sc", "scm"))
+    assert conf["speech_only"] == (metric in ("pesq", "estoi"))
 
 
 def test_a_failing_metric_gives_its_reason(

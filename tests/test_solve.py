@@ -1,13 +1,21 @@
 """The loop and the one-call API."""
 
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import melexp
 from melexp import MelTransform, Problem, Stop, invert, make_method
 from melexp import solve as module
+from melexp.methods import Method, State
 from melexp.metrics import score
 from melexp.solve import solve
+from melexp.stft import PAD_MODES
 
 
 def sound(n: int = 2000) -> np.ndarray:
@@ -81,23 +89,73 @@ def test_checkpoints_in_any_order_are_those_of_one_run(small: MelTransform) -> N
         list(solve(method, problem, checkpoints=[2, 9], state=alone.state))
 
 
+def test_a_run_goes_on_from_a_state_and_leaves_it(small: MelTransform) -> None:
+    problem, method = Problem(small(sound()), small), make_method("ipalm")
+    (half,) = solve(method, problem, checkpoints=[4])
+    before = {k: np.copy(v) for k, v in dataclasses.asdict(half.state).items()}
+    warm = list(solve(method, problem, checkpoints=[4, 9], state=half.state, seed=99))
+    np.testing.assert_array_equal(warm[0].signal, half.signal)
+    (whole,) = solve(method, problem, checkpoints=[9])
+    np.testing.assert_array_equal(warm[1].signal, whole.signal)
+    for key, value in before.items():
+        np.testing.assert_array_equal(getattr(half.state, key), value)
+
+
+def test_a_state_of_one_method_starts_another(small: MelTransform) -> None:
+    """From a magnitude and a spectrogram of one's own: that is a warm start."""
+    problem = Problem(small(sound()), small, length=2000, dtype=np.float64)
+    truth = problem.stft.forward(sound() / problem.scale)
+    for name in ("admm", "ipalm", "nnls_gla"):
+        method = make_method(name)
+        begun = method.begin(problem, np.abs(truth), truth)
+        (end,) = solve(method, problem, checkpoints=[5], state=begun)
+        assert score("scm", sound(), end.signal, transform=small).value < -80
+
+
+def test_no_checkpoint_no_result(small: MelTransform) -> None:
+    assert list(solve(make_method("admm"), Problem(small(sound()), small), checkpoints=[])) == []
+    with pytest.raises(ValueError, match="checkpoint -1 lies before the first iteration, 0"):
+        list(solve(make_method("admm"), Problem(small(sound()), small), checkpoints=[-1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticking(Method[State]):
+    """Takes 5 s for its start, 2 s for an iteration and half a second for its waveform."""
+
+    now: ClassVar[list[float]] = [0.0]
+
+    def init(self, problem: Problem, rng: np.random.Generator) -> State:
+        self.now[0] += 5
+        return State(iteration=0)
+
+    def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> State:
+        raise NotImplementedError
+
+    def step(self, problem: Problem, state: State) -> State:
+        self.now[0] += 2
+        return State(iteration=state.iteration + 1)
+
+    def signal(self, problem: Problem, state: State) -> np.ndarray:
+        self.now[0] += 0.5
+        return np.zeros(problem.n_samples)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "expected"),
+    # Where all is computed again, the time of the first two iterations is not added to that of the
+    # next three, which stand for all five here.
+    [(False, [5.5, 9.5, 15.5]), (True, [5.5, 9.5, 11.5])],
+)
 def test_the_clock_stops_while_the_caller_looks(
-    small: MelTransform, monkeypatch: pytest.MonkeyPatch
+    small: MelTransform, monkeypatch: pytest.MonkeyPatch, restarts: bool, expected: list[float]
 ) -> None:
-    now = [0.0]
-
-    def clock() -> float:
-        now[0] += 1.0  # each look at the clock takes a second
-        return now[0]
-
-    monkeypatch.setattr(module.time, "perf_counter", clock)
-    problem, method = Problem(small(sound()), small), make_method("admm")
-    quick = [p.seconds for p in solve(method, problem, checkpoints=[1, 2, 3])]
-    slow = []
-    for point in solve(method, problem, checkpoints=[1, 2, 3]):
-        slow.append(point.seconds)
-        now[0] += 1000.0  # the caller's time
-    assert slow == quick
+    monkeypatch.setattr(module.time, "perf_counter", lambda: Ticking.now[0])
+    monkeypatch.setattr(Ticking, "restarts", restarts)
+    problem, seconds = Problem(small(sound()), small, engine="portable"), []
+    for point in solve(Ticking(), problem, checkpoints=[0, 2, 5]):
+        seconds.append(point.seconds)
+        Ticking.now[0] += 1000.0  # the caller's time
+    assert seconds == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("engine", ["portable", "fast"])
@@ -130,6 +188,51 @@ def test_both_engines_stop_at_the_same_iteration(small: MelTransform) -> None:
         ends.add(end.iteration)
     assert len(ends) == 1
     assert ends.pop() < 400
+
+
+@st.composite
+def transforms(draw: st.DrawFn) -> MelTransform:
+    n_fft = draw(st.sampled_from([16, 31, 64, 100, 128, 255, 256]))
+    win = draw(st.integers(n_fft // 2, n_fft))
+    center = draw(st.booleans())
+    try:
+        return MelTransform(
+            sr=8000,
+            n_fft=n_fft,
+            win_length=win,
+            hop_length=draw(st.integers(1, win // 2)),
+            window=draw(st.sampled_from(["hann", "hamming", "boxcar", "blackman"])),
+            n_mels=draw(st.integers(1, 20)),
+            fmax=None,
+            center=center,
+            pad_mode=draw(st.sampled_from(PAD_MODES)),
+            htk=draw(st.booleans()),
+            power=draw(st.sampled_from([1.0, 2.0])),
+        )
+    except ValueError:
+        assume(False)
+        raise
+
+
+@given(
+    transform=transforms(),
+    length=st.integers(1, 1200),
+    level=st.floats(1e-5, 1e5),
+    method=st.sampled_from(["admm", "admm_ramp", "nnls_fgla"]),
+)
+def test_any_mel_of_any_transform_is_inverted(
+    transform: MelTransform, length: int, level: float, method: str
+) -> None:
+    """Odd frames, hops that do not divide them, clips shorter than a frame, every padding."""
+    assume(transform.center or length >= transform.n_fft)
+    y = sound(length).astype(np.float64) * level
+    mel = transform(y)
+    estimate = invert(mel, transform, method=method, n_iter=15, length=length, dtype=np.float64)
+    assert estimate.shape == (length,)
+    assert np.isfinite(estimate).all()
+    if length >= 4 * transform.n_fft and transform.power == 1:
+        error = np.linalg.norm(transform(estimate) - mel)
+        assert error < 0.7 * np.linalg.norm(mel)  # silence has 1
 
 
 def test_public_names() -> None:

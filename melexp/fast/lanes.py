@@ -263,7 +263,7 @@ def store(typing, array, row, value):
 
 @intrinsic
 def prefetch(typing, array, row):
-    """Ask for row `row` to be brought near; it may lie past the end."""
+    """Ask for row `row`, soon to be written, to be brought near; it may lie past the end."""
 
     def lower(context, builder, signature, args):
         address = builder.bitcast(
@@ -271,7 +271,7 @@ def prefetch(typing, array, row):
         )
         kind = ir.FunctionType(ir.VoidType(), [address.type, _I32, _I32, _I32])
         fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(fetch, [address, _I32(0), _I32(2), _I32(1)])  # read, to level 2, data
+        builder.call(fetch, [address, _I32(1), _I32(2), _I32(1)])  # to write, level 2, data
         return context.get_dummy_value()
 
     return types.void(array, types.intp), lower

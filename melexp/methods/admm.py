@@ -35,6 +35,11 @@ class ADMM(Method[ADMMState]):
     R = Y + V, these are the whole state (Douglas-Rachford splitting): Z - U = 2Z - P and
     W - V = 2W - R.
 
+    For power mels, M = E |STFT(x)|^2, Y and W are powers, J becomes
+    :math:`\tfrac12 \||X| - \sqrt{Y}\|^2`, and the squares in which powers are compared are
+    relative to the power that the mel-spectrogram implies: see `Problem.correction` and
+    :func:`melexp.prox.power_pair`. The same lam and rho suit both.
+
     Parameters
     ----------
     lam : float > 0

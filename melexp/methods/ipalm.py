@@ -57,10 +57,14 @@ class IPALM(Method[IPALMState]):
             raise ValueError(f"inertia must lie in [0, 1) or be None; got {self.inertia}")
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> IPALMState:
+        if problem.transform.power != 1:
+            raise ValueError(
+                "ipalm is for magnitude mels (power = 1), as its gradient step is; use admm"
+            )
         return IPALMState(iteration=0, X=X, Y=Y, dX=np.zeros_like(X), dY=np.zeros_like(Y))
 
     def step(self, problem: Problem, state: IPALMState) -> IPALMState:
-        X, Y, M, E = state.X, state.Y, problem.mel, problem.filters
+        X, Y, E = state.X, state.Y, problem.filters
         a = problem.dtype.type(self._inertia(state.iteration + 1))
         lam = problem.dtype.type(self.lam)
         # X~ = X_k + a (X_k - X_{k-1});  X_{k+1} = P_C(Y_k phase(X~))
@@ -68,7 +72,7 @@ class IPALM(Method[IPALMState]):
         X_new = problem.stft.project(Y * unit_phase(X_ahead))
         # Y~ = Y_k + a (Y_k - Y_{k-1});  Y_{k+1} = max(0, Y~ - gradient / L)
         Y_ahead = Y + a * state.dY
-        gradient = (Y_ahead - np.abs(X_new)) + lam * E.adjoint(E.apply(Y_ahead) - M)
+        gradient = (Y_ahead - np.abs(X_new)) - lam * E.adjoint(problem.residual(Y_ahead))
         lipschitz = problem.dtype.type(1 + self.lam * E.norm_squared)
         Y_new = np.maximum(Y_ahead - gradient / lipschitz, 0)
         return IPALMState(

@@ -76,6 +76,8 @@ class Librosa(Method[LibrosaState]):
 
         t = problem.transform
         iteration = state.iteration + n_iter
+        # It has no padding but that of centred frames: other padded samples are made and cut off.
+        extra = 0 if t.center else t.padding
         y = griffinlim(
             state.A,
             n_iter=iteration,
@@ -84,11 +86,12 @@ class Librosa(Method[LibrosaState]):
             n_fft=t.n_fft,
             window=t.window,
             center=t.center,
-            length=problem.n_samples,
+            length=problem.n_samples + 2 * extra,
             pad_mode=t.pad_mode,  # type: ignore[arg-type]
             momentum=self.momentum,
             random_state=state.seed,
         )
+        y = y[extra : extra + problem.n_samples]
         return LibrosaState(iteration=iteration, A=state.A, y=y, seed=state.seed)
 
     def signal(self, problem: Problem, state: LibrosaState) -> np.ndarray:

@@ -20,6 +20,9 @@ def estoi(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransfor
 
     if is_silent(reference) or is_silent(estimate):
         return Score.without("the reference or the estimate is silent")
+    too_short = Score.without("fewer than 30 frames of 26 ms that are not silent")
+    if len(reference) < 0.39 * transform.sr:  # pystoi fails on less than a frame
+        return too_short
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
         try:
@@ -27,5 +30,5 @@ def estoi(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransfor
                 reference.astype(np.float64), estimate.astype(np.float64), transform.sr, True
             )
         except RuntimeWarning:
-            return Score.without("fewer than 30 frames of 26 ms that are not silent")
+            return too_short
     return Score(float(value))
