@@ -98,7 +98,8 @@ def integrate(
     advance: np.ndarray,
     delay: float,
     mirrored: bool,
-) -> tuple[np.ndarray, np.ndarray]:
+    angle: np.ndarray,
+) -> None:
     """Heap integration of the phase gradient, for `melexp.start.pghi.pghi`.
 
     Parameters
@@ -116,12 +117,8 @@ def integrate(
         What a bin lags behind the one below.
     mirrored : bool
         The last bin is the Nyquist frequency, about which the logarithm is symmetric.
-
-    Returns
-    -------
     angle : np.ndarray [shape=(n_bins, n_frames)]
-    reached : np.ndarray [shape=(n_bins, n_frames), bool]
-        False where the bin was left out.
+        Receives the phase; what it holds stays in the bins that are left out.
     """
     n_bins, n_frames = log.shape
     real = log.dtype.type
@@ -204,9 +201,8 @@ def integrate(
                             summary &= ~(one << np.uint64(word))
             seed = after_seed[seed]
 
-    angle = np.empty((n_bins, n_frames), log.dtype)
     for f in range(n_bins):
         base = (f + 1) * stride + 1
         for t in range(n_frames):
-            angle[f, t] = field[base + t, 2]
-    return angle, log > least
+            if log[f, t] > least:
+                angle[f, t] = field[base + t, 2]

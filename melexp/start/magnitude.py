@@ -82,9 +82,11 @@ def kl(problem: Problem, *, n_iter: int = 30) -> np.ndarray:
     bands = _bands_of(E, lobe)
     least = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
     a = np.maximum(least, problem.dtype.type(_FLOOR) * M.max(initial=0))
-    kl_updates(M, a, bands.first_bin, bands.rows, bands.first_mel, bands.columns, n_iter)
+    covered = E.weights.sum(axis=0) > 0
+    used = np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1  # a beyond it changes nothing
+    kl_updates(M, a[:used], bands.first_bin, bands.rows, bands.first_mel, bands.columns, n_iter)
     A = _convolved(a, lobe.astype(problem.dtype))
-    A[E.weights.sum(axis=0) == 0] = 0
+    A[~covered] = 0
     return A
 
 

@@ -64,28 +64,27 @@ def pghi(
     peak = float(magnitude.max(initial=0))
     if peak == 0:
         return rng.uniform(-np.pi, np.pi, magnitude.shape)
-    # Above the highest audible bin there is nothing to integrate.
-    heard = np.flatnonzero(magnitude.max(axis=1) > tol * peak)[-1]
-    top = min(int(heard) + 2, n_bins)
-    log = np.log(np.maximum(magnitude[:top], magnitude.dtype.type(floor * peak)))
+    # Above the highest bin that is not zero there is no phase.
+    top = min(int(np.flatnonzero(magnitude.any(axis=1))[-1]) + 2, n_bins)
+    log = np.maximum(magnitude[:top], magnitude.dtype.type(floor * peak))
+    np.log(log, out=log)
+    least = log.dtype.type(np.log(tol * peak))
+    angle = np.zeros_like(magnitude)
+    faint = (log <= least) & (magnitude[:top] > 0)
+    angle[:top][faint] = rng.uniform(-np.pi, np.pi, np.count_nonzero(faint))
     step = stft.hop_length / stft.n_fft
     gamma = gaussian_width(stft.window)
     turns = stft.hop_length * np.arange(top) % stft.n_fft / stft.n_fft
-    inner, reached = integrate(
+    integrate(
         log,
-        float(np.log(tol * peak)),
+        least,
         step * stft.n_fft**2 / gamma,
         -gamma / (step * stft.n_fft**2),
         (2 * np.pi * turns).astype(log.dtype),
         window_delay(stft.window),
         top == n_bins and stft.n_fft % 2 == 0,
+        angle[:top],
     )
-    angle = np.zeros(magnitude.shape, magnitude.dtype)
-    angle[:top] = inner
-    missing = np.ones(magnitude.shape, bool)
-    missing[:top] = ~reached
-    missing &= magnitude > 0
-    angle[missing] = rng.uniform(-np.pi, np.pi, np.count_nonzero(missing))
     return angle
 
 
