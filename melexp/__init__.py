@@ -9,7 +9,10 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "MelTransform": "melexp.mel",
+    "Compression": "melexp.compression",
     "invert": "melexp.solve",
+    "invert_long": "melexp.long",
+    "mel_to_audio": "melexp.compat",
     "Stop": "melexp.methods",
     "Problem": "melexp.problem",
     "available_methods": "melexp.methods",

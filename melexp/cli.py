@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from melexp.invert_command import add_arguments as add_invert_arguments
+
 
 def main() -> None:
     """Entry point of the command."""
@@ -39,6 +41,9 @@ def main() -> None:
     bench.add_argument("--dataset", default="demo_speech", help="speech for the time to quality")
     bench.add_argument("--quick", action="store_true", help="fewer rounds and clips")
 
+    invert = commands.add_parser("invert", help="turn mel-spectrograms into sound")
+    add_invert_arguments(invert)
+
     data = commands.add_parser("data", help="the data sets")
     data.add_argument("action", choices=["list"], help="clips with licences and authors")
 
@@ -68,6 +73,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.bench import bench
 
         bench(Path("results/bench"), dataset=arguments.dataset, quick=arguments.quick)
+    elif arguments.command == "invert":
+        from melexp.invert_command import run
+
+        return run(arguments)
     elif arguments.command == "data":
         from melexp.datasets import catalogue
 
