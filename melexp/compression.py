@@ -85,12 +85,16 @@ class Compression:
         compressed: np.ndarray = (self.gain * log + self.offset).astype(mel.dtype)
         return compressed
 
-    def expand(self, compressed: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    def expand(
+        self, compressed: np.ndarray, *, largest: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Linear mel of a compressed one.
 
         Parameters
         ----------
         compressed : np.ndarray [shape=(n_mels, n_frames)]
+        largest : float or None
+            The largest value of the whole of which `compressed` is a part, for `range`.
 
         Returns
         -------
@@ -112,7 +116,8 @@ class Compression:
         if self.floor > 0 and not isinstance(self.ref, str):
             least = factor * np.log(self.floor / self.ref) / np.log(base)
         if self.range is not None:
-            least = max(least, float(log.max()) - self.range)
+            top = log.max() if largest is None else (largest - self.offset) / self.gain
+            least = max(least, float(top) - self.range)
         floored = log <= least + rounding
         exponent = np.maximum(log, least) * (np.log(base) / factor)
         if exponent.max() > _LARGEST:

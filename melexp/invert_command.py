@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import glob
 import io
+import math
 import os
 import sys
 import tempfile
@@ -140,7 +141,7 @@ class _Result:
     method: str
     signal: np.ndarray
     seconds: float
-    scores: dict[str, float | str] = dataclasses.field(default_factory=dict)
+    scores: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def invert_bytes(
@@ -179,8 +180,9 @@ def invert_bytes(
     length = arguments.length
     if isinstance(given, Audio):
         reference = given.at(transform.sr)
-        linear = long_mel(reference, transform)
-        mel = linear if transform.compression is None else transform.compression.compress(linear)
+        mel = long_mel(reference, transform)
+        if transform.compression is not None:
+            mel = transform.compression.compress(mel)
         length = len(reference)
     else:
         mel = oriented(given, transform, arguments.orientation or "auto")
@@ -298,24 +300,13 @@ def _scores(
     mel: np.ndarray,
     transform: MelTransform,
     speech: bool,
-) -> dict[str, float | str]:
+) -> dict[str, str]:
     """SCM to what was given, and for sound the other metrics."""
-    import numpy as np
-
-    from melexp.long import long_mel
+    from melexp.long import long_scm
     from melexp.metrics import score
 
-    given = mel if transform.compression is None else transform.compression.expand(mel)[0]
-    made = long_mel(signal, transform)
-    if reference is not None:
-        given = long_mel(reference, transform)
-    elif transform.compression is not None and transform.compression.ref == "max":
-        made = made / max(float(made.max()), np.finfo(made.dtype).tiny)
-    norm = float(np.linalg.norm(given))
-    if norm == 0:
-        return {"SCM": "silent"}
-    error = float(np.linalg.norm(given - made)) / norm
-    scores: dict[str, float | str] = {"SCM": f"{20 * np.log10(max(error, 1e-15)):.1f} dB"}
+    scm = long_scm(mel, signal, transform)
+    scores = {"SCM": "none (the mel is silent)" if math.isnan(scm) else f"{scm:.1f} dB"}
     if reference is None or len(reference) > 600 * transform.sr:
         return scores  # the others need memory in proportion to the length
     wanted = {"SC": "sc"} | ({"PESQ": "pesq", "ESTOI": "estoi"} if speech else {})

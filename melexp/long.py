@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def invert_long(
     progress : callable or None
         Called with the numbers of segments done and in all.
     **params
-        Parameters of the method.
+        Parameters of the method. Unlike elsewhere its start is `kl` and `pghi` if none is given:
+        random phases find ends of different quality in different segments.
 
     Returns
     -------
@@ -66,35 +68,34 @@ def invert_long(
     ValueError
         As `melexp.invert`, and if the segments are too short.
     """
+    solver = make_method(method)
+    if not solver.restarts:
+        params = {"magnitude": "kl", "phase": "pghi"} | params
     solver = make_method(method, **params)
     mel = np.asarray(mel)
-    floored = None
-    if transform.compression is not None:
-        # A floor may depend on the largest value, so it is looked for in the whole.
-        expanded, floored = transform.compression.expand(mel)
-        mel = expanded.astype(np.float32)
-        transform = dataclasses.replace(transform, compression=None)
     n_samples = transform.n_samples(mel.shape[-1]) if length is None else length
     plan = _segments(mel.shape[-1], transform, segment, overlap)
     if len(plan) > 1 and solver.restarts:
         raise ValueError(f"{method} cannot be started where another segment ended")
     if len(plan) == 1:
-        problem = Problem(mel, transform, length=length, floored=floored)
+        problem = Problem(mel, transform, length=length)
         (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed)
         if progress is not None:
             progress(1, 1)
         return last.signal
 
-    hop = transform.hop_length
+    hop, largest = transform.hop_length, float(mel.max())
+    bare = dataclasses.replace(transform, compression=None)
     y = np.zeros(n_samples, np.float32)
     end = 0  # the samples of y that are there
     for place, (first, last_frame) in enumerate(plan):
         at = first * hop
+        part, floored = linear_part(mel[:, first:last_frame], transform, largest)
         problem = Problem(
-            mel[:, first:last_frame],
-            transform,
+            part,
+            bare,
             length=n_samples - at if last_frame == mel.shape[-1] else None,
-            floored=None if floored is None else floored[:, first:last_frame],
+            floored=floored,
         )
         signal = _segment(solver, problem, y[at:end], n_iter, [seed, place])
         join(y[at:end], signal, fade=transform.n_fft, margin=2 * transform.n_fft)
@@ -103,6 +104,16 @@ def invert_long(
         if progress is not None:
             progress(place + 1, len(plan))
     return y
+
+
+def linear_part(
+    mel: np.ndarray, transform: MelTransform, largest: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Linear mel, and the bins on a floor, of a part of a mel with that largest value."""
+    if transform.compression is None:
+        return mel, None
+    expanded, floored = transform.compression.expand(mel, largest=largest)
+    return expanded.astype(np.float32), floored
 
 
 def _segments(
@@ -169,8 +180,24 @@ def join(before: np.ndarray, after: np.ndarray, *, fade: int, margin: int) -> No
     before[at + fade :] = after[at + fade : n]
 
 
+def mel_blocks(
+    y: np.ndarray, transform: MelTransform, *, block: int = 2000
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """`transform.linear` of a waveform in blocks of frames: which frames, and their mel."""
+    n_fft, hop, pad = transform.n_fft, transform.hop_length, transform.padding
+    n_frames = 1 + (len(y) + 2 * pad - n_fft) // hop
+    if n_frames <= block:
+        yield slice(0, max(n_frames, 0)), transform.linear(y)
+        return
+    padded = np.pad(y, pad, mode=transform.pad_mode)  # type: ignore[call-overload]
+    bare = dataclasses.replace(transform, center=False, pad=None, compression=None)
+    for a in range(0, n_frames, block):
+        b = min(a + block, n_frames)
+        yield slice(a, b), bare.linear(padded[a * hop : (b - 1) * hop + n_fft])
+
+
 def long_mel(y: np.ndarray, transform: MelTransform, *, block: int = 2000) -> np.ndarray:
-    """Linear mel-spectrogram of a waveform, computed in blocks of frames.
+    """Linear mel-spectrogram of a waveform of any length, computed in blocks.
 
     Parameters
     ----------
@@ -184,14 +211,23 @@ def long_mel(y: np.ndarray, transform: MelTransform, *, block: int = 2000) -> np
     mel : np.ndarray [shape=(n_mels, n_frames)], non-negative
         What `transform.linear` returns.
     """
-    n_fft, hop, pad = transform.n_fft, transform.hop_length, transform.padding
-    n_frames = 1 + (len(y) + 2 * pad - n_fft) // hop
-    if n_frames <= block:
-        return transform.linear(y)
-    padded = np.pad(y, pad, mode=transform.pad_mode)  # type: ignore[call-overload]
-    bare = dataclasses.replace(transform, center=False, pad=None, compression=None)
-    pieces = [
-        bare.linear(padded[a * hop : (min(a + block, n_frames) - 1) * hop + n_fft])
-        for a in range(0, n_frames, block)
-    ]
-    return np.concatenate(pieces, axis=1)
+    return np.concatenate([mel for _, mel in mel_blocks(y, transform, block=block)], axis=1)
+
+
+def long_scm(mel: np.ndarray, y: np.ndarray, transform: MelTransform) -> float:
+    """SCM of a waveform to a given mel of any length, in dB; NaN for a silent mel.
+
+    Where the compression has lost the level (``ref = "max"``), the waveform is compared at the
+    level at which its largest value is the mel's.
+    """
+    largest, scale = float(mel.max()), 1.0
+    if transform.compression is not None and transform.compression.ref == "max":
+        peak = max(float(made.max()) for _, made in mel_blocks(y, transform))
+        scale = float(linear_part(mel[:1, :1] * 0 + largest, transform, largest)[0].item())
+        scale /= peak or 1.0
+    error = norm = 0.0
+    for frames, made in mel_blocks(y, transform):
+        given = linear_part(mel[:, frames], transform, largest)[0].astype(np.float64)
+        error += float(np.sum((given - scale * made) ** 2))
+        norm += float(np.sum(given**2))
+    return 10 * math.log10(max(error / norm, 1e-30)) if norm else float("nan")

@@ -51,7 +51,7 @@ def test_the_seams_cost_nothing(talk: np.ndarray, narrow: MelTransform, power: f
 
 def test_one_segment_is_the_whole(talk: np.ndarray, narrow: MelTransform) -> None:
     mel = narrow(talk[:20000])
-    one = invert(mel, narrow, n_iter=5, length=20000)
+    one = invert(mel, narrow, n_iter=5, length=20000, **START)  # type: ignore[arg-type]
     seen: list[tuple[int, int]] = []
     same = invert_long(
         mel, narrow, n_iter=5, length=20000, progress=lambda *done: seen.append(done)
