@@ -276,6 +276,23 @@ def test_equivariant_to_the_level(small: MelTransform, name: str, dtype: type) -
     settings(max_examples=10)(scaled)()
 
 
+@pytest.mark.parametrize("level", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("name", available_methods())
+def test_power_mels_are_inverted_at_their_level(
+    small: MelTransform, name: str, level: float
+) -> None:
+    transform = dataclasses.replace(small, power=2.0)
+    x = tone(1500) * np.float32(level)
+    mel = transform(x)
+    if name == "ipalm":
+        with pytest.raises(ValueError, match=r"ipalm is for magnitude mels \(power = 1\)"):
+            invert(mel, transform, method=name, n_iter=1)
+        return
+    y = invert(mel, transform, method=name, n_iter=50, length=1500)
+    assert score("sc", x, y, transform=transform).value < -6
+    assert np.linalg.norm(y) == pytest.approx(np.linalg.norm(x), rel=0.2)
+
+
 @pytest.mark.filterwarnings("ignore:n_fft=128 is too large:UserWarning")  # librosa's
 @pytest.mark.parametrize("name", available_methods())
 @pytest.mark.parametrize("n_mels", [1, 12])
@@ -360,11 +377,23 @@ def test_unknown_parameters_are_refused(name: str) -> None:
         ("ipalm", {"inertia": 1.0}, "inertia must lie in"),
         ("nnls_fgla", {"momentum": -1}, "momentum must not be negative"),
         ("nnls_admm_gla", {"rho": -1}, "rho must be above zero"),
+        ("admm", {"lam": np.nan}, "lam and rho must be above zero"),
+        ("ipalm", {"lam": 0}, "lam must be above zero"),
+        ("ipalm", {"inertia": -0.1}, "inertia must lie in"),
+        ("admm_ramp", {"ratio": 0}, "ratio must be above zero"),
+        ("librosa", {"magnitude": "pinv"}, "librosa has its own start"),
+        ("librosa", {"momentum": -1}, "momentum must not be negative"),
+        ("admm", {"rho": np.inf}, "rho"),
+        ("admm", {"magnitude": "magic"}, "one of pinv, nnls"),
     ],
 )
 def test_bad_values_are_refused(name: str, params: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_method(name, **params)
+
+
+def test_librosa_has_a_waveform_before_its_first_iteration(small: MelTransform) -> None:
+    assert np.abs(invert(small(tone(1500)), small, method="librosa", n_iter=0)).max() > 0.01
 
 
 def test_librosa_is_called_and_not_rewritten(

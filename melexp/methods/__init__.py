@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import pkgutil
 from typing import Any
 
 from melexp.methods._base import Method, State, Stop
+from melexp.start import check_start
 
 __all__ = ["Method", "State", "Stop", "available_methods", "make_method"]
 
@@ -46,4 +48,9 @@ def make_method(name: str, **params: Any) -> Method[Any]:
             f"method {name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}"
         )
     method: Method[Any] = cls(**params)
+    for parameter, value in params.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{parameter} must be finite; got {value}")
+    if not method.restarts:
+        check_start(method.magnitude, method.phase)
     return method

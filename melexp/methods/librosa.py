@@ -42,6 +42,8 @@ class Librosa(Method[LibrosaState]):
     def __post_init__(self) -> None:
         if (self.magnitude, self.phase) != ("librosa", "librosa"):
             raise ValueError("librosa has its own start: leave out magnitude and phase")
+        if not self.momentum >= 0:
+            raise ValueError(f"momentum must not be negative; got {self.momentum}")
 
     def init(self, problem: Problem, rng: np.random.Generator) -> LibrosaState:
         from librosa.feature.inverse import mel_to_stft
@@ -58,7 +60,7 @@ class Librosa(Method[LibrosaState]):
             norm=t.norm,
         )
         seed = int(rng.integers(2**31))
-        return LibrosaState(iteration=0, A=A, y=np.zeros(problem.n_samples), seed=seed)
+        return self._after(0, A, seed, problem)
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> LibrosaState:
         raise ValueError("librosa cannot be started from a given spectrogram")
@@ -69,17 +71,19 @@ class Librosa(Method[LibrosaState]):
     def advance(
         self, problem: Problem, state: LibrosaState, n_iter: int, stop: Stop | None = None
     ) -> LibrosaState:
-        from librosa import griffinlim
-
         if stop is not None:
             raise ValueError("librosa cannot end early: it shows no iteration before the last")
+        return self._after(state.iteration + n_iter, state.A, state.seed, problem)
+
+    def _after(self, iteration: int, A: np.ndarray, seed: int, problem: Problem) -> LibrosaState:
+        """The state after so many iterations, all of them run from its start."""
+        from librosa import griffinlim
 
         t = problem.transform
-        iteration = state.iteration + n_iter
         # It has no padding but that of centred frames: other padded samples are made and cut off.
         extra = 0 if t.center else t.padding
         y = griffinlim(
-            state.A,
+            A,
             n_iter=iteration,
             hop_length=t.hop_length,
             win_length=t.win_length,
@@ -89,10 +93,10 @@ class Librosa(Method[LibrosaState]):
             length=problem.n_samples + 2 * extra,
             pad_mode=t.pad_mode,  # type: ignore[arg-type]
             momentum=self.momentum,
-            random_state=state.seed,
+            random_state=seed,
         )
         y = y[extra : extra + problem.n_samples]
-        return LibrosaState(iteration=iteration, A=state.A, y=y, seed=state.seed)
+        return LibrosaState(iteration=iteration, A=A, y=y, seed=seed)
 
     def signal(self, problem: Problem, state: LibrosaState) -> np.ndarray:
         return (state.y * problem.scale).astype(problem.dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 
@@ -12,9 +11,19 @@ from melexp.start.magnitude import kl, nnls, pinv
 from melexp.start.pghi import pghi
 from melexp.start.phase import random, spsi, zero
 
-__all__ = ["MAGNITUDES", "PHASES", "kl", "nnls", "pghi", "pinv", "random", "spsi", "start", "zero"]
-
-F = TypeVar("F")
+__all__ = [
+    "MAGNITUDES",
+    "PHASES",
+    "check_start",
+    "kl",
+    "nnls",
+    "pghi",
+    "pinv",
+    "random",
+    "spsi",
+    "start",
+    "zero",
+]
 
 MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
 PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarray]] = {
@@ -29,10 +38,11 @@ def start(
     problem: Problem, rng: np.random.Generator, *, magnitude: str, phase: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Magnitude Y [shape=(n_bins, n_frames)] and complex spectrogram X = Y exp(i phase)."""
-    Y = _named(MAGNITUDES, magnitude, "magnitude")(problem)
+    check_start(magnitude, phase)
+    Y = MAGNITUDES[magnitude](problem)
     if problem.transform.power == 2:
         Y = np.sqrt(Y)
-    angle = _named(PHASES, phase, "phase")(Y, problem, rng).astype(problem.dtype, copy=False)
+    angle = PHASES[phase](Y, problem, rng).astype(problem.dtype, copy=False)
     if phase in ("random", "zero"):
         # Its last bits differ from those of `_polar`, and results were published with it.
         return Y, Y * np.exp(1j * angle)
@@ -47,7 +57,8 @@ def _polar(magnitude: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return X
 
 
-def _named(table: dict[str, F], name: str, kind: str) -> F:
-    if name not in table:
-        raise ValueError(f"{kind} must be one of {', '.join(table)}; got {name!r}")
-    return table[name]
+def check_start(magnitude: str, phase: str) -> None:
+    """Raise ValueError unless there are a magnitude and a phase of these names."""
+    for kind, name, known in (("magnitude", magnitude, MAGNITUDES), ("phase", phase, PHASES)):
+        if name not in known:
+            raise ValueError(f"{kind} must be one of {', '.join(known)}; got {name!r}")
