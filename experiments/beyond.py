@@ -128,7 +128,7 @@ def weighted(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, g: np.ndarray) ->
         return stft.inverse(S * g) * norm
 
     schedule, solver = ADMMRamp(ramp=n), E.solver(1 / ADMMRamp.ratio)
-    P, R = stft.forward(inverse(X * g)) * g, Y * g
+    P, R = X * g, Y * g
     for k in range(1, n + 1):
         rho_x, rho_y = schedule.penalties(k)
         Z = stft.forward(inverse(P)) * g
@@ -159,7 +159,7 @@ def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
 def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.ndarray:
     """The phase of the first quarter drawn towards that of the start, less and less."""
     schedule, guide = ADMMRamp(ramp=n), unit_phase(X)
-    P, R = p.stft.project(X), Y
+    P, R = X, Y
     for k in range(1, n + 1):
         rho_x, rho_y = schedule.penalties(k)
         weight = pull * max(0.0, 1 - (k - 1) / (n // 4))
@@ -178,7 +178,31 @@ def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.
     return p.waveform(P)
 
 
-STUDIES = {"limits": limits, "starts": starts, "schedules": schedules, "ideas": ideas}
+def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
+    """Power mels: the weight and the penalties of `admm`, and those of `admm_ramp`."""
+    both = {"magnitude": "kl", "phase": "pghi"}
+    yield "admm, its own start", named(p, n, "admm")
+    yield "admm, kl + pghi", named(p, n, "admm", **both)
+    for lam in (500.0, 50000.0):
+        yield f"the same, lam {lam:g}", named(p, n, "admm", lam=lam, **both)
+    for rho in (0.02, 0.05, 0.3, 1.0):
+        yield f"the same, rho {rho}", named(p, n, "admm", rho=rho, **both)
+    yield "admm_ramp", named(p, n, "admm_ramp", ramp=n)
+    for last in ((0.1, 0.3), (0.3, 0.1), (0.1, 0.1)):
+        params = {"rho_x_last": last[0], "rho_y_last": last[1]}
+        yield f"the same, to {last[0]}, {last[1]}", named(p, n, "admm_ramp", ramp=n, **params)
+    for first in ((0.01, 0.01), (0.01, 0.03)):
+        params = {"rho_x": first[0], "rho_y": first[1]}
+        yield f"the same, from {first[0]}, {first[1]}", named(p, n, "admm_ramp", ramp=n, **params)
+
+
+STUDIES = {
+    "limits": limits,
+    "starts": starts,
+    "schedules": schedules,
+    "ideas": ideas,
+    "power": power,
+}
 
 
 def main() -> None:
@@ -188,7 +212,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2, help="use each so many-th clip")
     parser.add_argument("--seconds", type=float, default=6.0, help="use the first of a clip")
     args = parser.parse_args()
-    transform, rows = MelTransform(), []
+    transform, rows = MelTransform(power=2.0 if args.study == "power" else 1.0), []
     clips = load_dataset("ljspeech")[:: args.every]
     for clip in clips:
         x = clip.load(int(transform.sr))[: int(args.seconds * transform.sr)]

@@ -197,4 +197,6 @@ class Problem:
 
     def waveform(self, X: np.ndarray) -> np.ndarray:
         """Waveform [shape=(n_samples,)] at the level of the given mel of a spectrogram X."""
-        return self.stft.inverse(X) * self.dtype.type(self.scale)
+        y = self.stft.inverse(X) if self.lanes is None else self.lanes.signal(X)
+        y *= self.dtype.type(self.scale)
+        return y

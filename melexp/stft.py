@@ -103,10 +103,11 @@ class STFT:
 
         self.window = window
         self._w = window.astype(self.dtype)[:, None]
-        power = np.zeros(self.n_padded)
-        for t in range(self.n_frames):
-            power[t * hop_length : t * hop_length + n_fft] += window**2
-        power = self._fold(power)
+        power = np.zeros((self._n_rows, hop_length))
+        square = np.pad(window**2, (0, -n_fft % hop_length)).reshape(-1, hop_length)
+        for q, row in enumerate(square):
+            power[q : q + self.n_frames] += row
+        power = self._fold(power.ravel()[: self.n_padded])
         # Below this the sum is a window's vanishing edge: the sample leaves no trace in X.
         seen = power > 1e-14 * np.max(window**2)
         inv = np.divide(1.0, power, out=np.zeros_like(power), where=seen)

@@ -31,7 +31,7 @@ def transcription(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, ramp: int) -
     def project(S: np.ndarray) -> np.ndarray:
         return p.stft.forward(p.stft.inverse(S))
 
-    P, R = project(X), Y
+    P, R = X, Y
     for k in range(1, n + 1):
         s = min(1.0, (k - 1) / (ramp - 1))
         rho_1, rho_2 = 0.001 * 300**s, 0.01 * 30**s

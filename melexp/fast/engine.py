@@ -8,6 +8,7 @@ from .compiling import LANES
 from .fft import buffer_rows, make_plan
 from .kernels import Layout, Stop, iterate, make_signal
 from .methods import Admm, AdmmGla, Gla, Ipalm, Mel, Spectrum, Work
+from .packing import from_lanes, to_lanes
 
 _KNOBS = 5
 
@@ -71,16 +72,19 @@ class LaneEngine:
         self._bins, self._slot = bins, np.unique(bins, return_index=True)[1]
         self._layout = self._make_layout(pad_index, np.asarray(inv_norm), norm, squares)
         self._band, self._weights = np.asarray(band, np.int64), np.asarray(weights, np.float64)
+        self._mels = {}  # by c
         self._work = [
             Work(_aligned(buffer_rows(n_fft)), _aligned(len(bins)), _aligned(n_mels + 1))
             for _ in range(threads)
         ]
         self._signals = [_aligned(threads, (rows - 1) * hop_length + n_fft) for _ in range(2)]
         # The copy of each sample to read it from: the last one with the largest factor.
-        inside = np.flatnonzero(pad_index >= 0)
-        inside = inside[np.argsort(norm[inside % hop_length], kind="stable")]
         self._copy = np.full(n_samples, -1)
-        self._copy[pad_index[inside]] = inside
+        inside = pad_index >= 0
+        self._copy[pad_index[inside]] = np.flatnonzero(inside)
+        j = self._edges[pad_index[self._edges] >= 0]
+        j = j[np.argsort(norm[j % hop_length], kind="stable")]
+        self._copy[pad_index[j]] = j
 
     def _make_layout(self, pad_index, inv_norm, norm, squares):
         hop = len(norm)
@@ -88,11 +92,10 @@ class LaneEngine:
         mask = _aligned(self.rows)
         mask[:] = alive
         # Most samples have one copy, covered by as many frames as can be; the others are edges.
-        j = np.arange(len(pad_index))
-        factor = np.where(pad_index < 0, 0, inv_norm[pad_index])
-        copies = np.bincount(pad_index[pad_index >= 0], minlength=len(inv_norm))[pad_index]
-        usual = (pad_index >= 0) & (copies == 1) & np.isclose(factor, norm[j % hop], 1e-6, 0)
-        j = np.flatnonzero(~usual)
+        factor = inv_norm[pad_index]
+        usual = np.abs(factor.reshape(-1, hop) - norm) <= 1e-6 * norm
+        usual = usual.reshape(-1) & (np.bincount(pad_index + 1)[1:][pad_index] == 1)
+        self._edges = j = np.flatnonzero(~usual | (pad_index < 0))
         values, group = np.unique(pad_index[j], return_inverse=True)
         return Layout(
             segments=self.threads,
@@ -101,7 +104,7 @@ class LaneEngine:
             partial=~alive.all(axis=1),
             edges=self._place(j, hop),
             group=group,
-            scale=(factor[j] * squares[j % hop]).astype(np.float32),
+            scale=np.where(pad_index[j] < 0, 0, factor[j] * squares[j % hop]).astype(np.float32),
             sums=np.zeros(len(values), np.float32),
             norm=norm.astype(np.float32),
         )
@@ -113,7 +116,12 @@ class LaneEngine:
         segment, j = np.divmod(j, own)
         return (segment * (own + self.n_fft - hop) + j) * LANES + lane
 
-    def _make_mel(self, c=1.0):
+    def _mel(self, c):
+        if c not in self._mels:
+            self._mels[c] = self._make_mel(c)
+        return self._mels[c]
+
+    def _make_mel(self, c):
         n, band, (low, high) = self.n_mels, self._band, self._weights
         used = np.flatnonzero((low != 0) | (high != 0))
         used = used[np.argsort(band[used], kind="stable")]
@@ -132,52 +140,45 @@ class LaneEngine:
 
     # Packing
 
-    def _pack(self, x):
-        """Shape (K, T) to (rows, K, LANES), frames past the end are zero."""
-        out = np.zeros((len(x), LANES * self.rows), x.dtype)
-        out[:, : self.n_frames] = x
-        return out.reshape(len(x), LANES, self.rows).transpose(2, 0, 1)
-
-    def _unpack(self, lanes):
-        if lanes.ndim == 4:
-            x = np.empty((len(self._slot), self.n_frames), np.complex64)
-            x.real, x.imag = self._unpack(lanes[:, :, 0]), self._unpack(lanes[:, :, 1])
-            return x
-        x = lanes[:, self._slot].transpose(1, 2, 0).reshape(len(self._slot), -1)
-        return x[:, : self.n_frames]
-
     def pack(self, **arrays):
         """A state of spectrograms, complex64, and magnitudes, float32, of shape (F, T)."""
         state = {}
         for name, x in arrays.items():
-            lanes = self._pack(np.asarray(x))
-            if np.iscomplexobj(x):
-                state[name] = _aligned(self.rows, len(self._bins), 2)
-                state[name][:, :, 0] = lanes.real[:, self._bins]
-                state[name][:, :, 1] = lanes.imag[:, self._bins]
-            else:
-                state[name] = _aligned(self.rows, len(self._bins))
-                state[name][:] = lanes[:, self._bins]
+            parts = [2] if np.iscomplexobj(x) else []
+            state[name] = self._pack(x, self._bins, _aligned(self.rows, len(self._bins), *parts))
         return state
 
     def pack_mel(self, M):
         """A mel-spectrogram, shape (n_mels, T), in the form that the methods take."""
-        lanes = _aligned(self.rows, self.n_mels)
-        lanes[:] = self._pack(np.asarray(M))
+        return self._pack(M, np.arange(self.n_mels), _aligned(self.rows, self.n_mels))
+
+    def _pack(self, x, bins, lanes):
+        to_lanes(np.ascontiguousarray(x), bins, lanes.reshape(*lanes.shape[:2], -1))
         return lanes
 
     def unpack(self, state):
         """The arrays of a state, in the order in which they were packed."""
         return tuple(map(self._unpack, state.values()))
 
-    def signal(self, state):
-        """Inverse STFT of the first spectrogram of a state: shape (n_samples,), float32."""
-        spectrum = next(x for x in state.values() if x.ndim == 4)
-        lanes, hop, copy = self._signals[0], self._plan.hop, self._copy
-        tables = self._plan, self._layout, self._make_mel(), self._work[0]
-        make_signal(*tables, Spectrum(spectrum), np.zeros((1, _KNOBS), np.float32), lanes)
-        x = lanes.reshape(-1)[self._place(copy, hop)] * self._layout.norm[copy % hop]
-        return np.where(copy < 0, np.float32(0), x)
+    def _unpack(self, lanes):
+        x = np.empty((len(self._slot), self.n_frames, lanes.ndim - 2), np.float32)
+        from_lanes(lanes.reshape(*lanes.shape[:2], -1), self._slot, x)
+        return x.view(np.complex64)[..., 0] if lanes.ndim == 4 else x[..., 0]
+
+    def signal(self, X):
+        """Inverse STFT of a spectrogram, shape (F, T): shape (n_samples,), float32."""
+        self._make_signal(Spectrum(self.pack(X=X)["X"]))
+        own = self._signals[0][:, : self.rows // self.threads * self._plan.hop]
+        x = np.ascontiguousarray(own.transpose(2, 0, 1)).reshape(-1, self._plan.hop)
+        x *= self._layout.norm
+        return np.where(self._copy < 0, np.float32(0), x.reshape(-1)[self._copy])
+
+    def _make_signal(self, method, knobs=None, c=1.0):
+        """Put the signal of a state into the first of the signals; returns the tables."""
+        knobs = np.zeros((1, _KNOBS), np.float32) if knobs is None else knobs
+        tables = self._plan, self._layout, self._mel(c)
+        make_signal(*tables, self._work[0], method, knobs, self._signals[0])
+        return *tables, self._work[0]
 
     # Methods
 
@@ -191,9 +192,8 @@ class LaneEngine:
             if target > 0:
                 raise ValueError("a target needs the mel-spectrogram M")
             M = _aligned(1, self.n_mels)
-        tables = self._plan, self._layout, self._make_mel(c)
         stop = Stop(fresh, int(every), float(target), float(tol))
-        make_signal(*tables, self._work[0], state, table, self._signals[0])
+        *tables, _ = self._make_signal(state, table, c)
         shared = np.zeros(2, np.int64)
 
         def run(segment):

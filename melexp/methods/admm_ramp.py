@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,10 +29,10 @@ class ADMMRamp(Method[ADMMRampState]):
     r"""The iteration of `admm` with another start and penalties that grow.
 
     The start is a magnitude of the window's resolution (`kl`) with the phase that its gradient
-    implies (`pghi`), made consistent. The problem is not convex, and a small penalty takes long
-    steps away from a start while a large one settles near it: so Z = X and W = Y have penalties
-    of their own, which grow geometrically over the first `ramp` iterations and then stay.
-    The scaled duals are not rescaled.
+    implies (`pghi`). The problem is not convex, and a small penalty takes long steps away from a
+    start while a large one settles near it: so Z = X and W = Y have penalties of their own, which
+    grow geometrically over the first `ramp` iterations and then stay. The scaled duals are not
+    rescaled.
 
     With a known number of iterations, `ramp` is best that number; the default is for use at any
     time.
@@ -51,6 +51,8 @@ class ADMMRamp(Method[ADMMRampState]):
     ramp : int > 0
         Number of iterations in which the penalties grow.
     """
+
+    version: ClassVar[int] = 2
 
     magnitude: str = "kl"
     phase: str = "pghi"
@@ -82,7 +84,7 @@ class ADMMRamp(Method[ADMMRampState]):
         )
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMRampState:
-        return ADMMRampState(iteration=0, P=problem.stft.project(X), R=Y)
+        return ADMMRampState(iteration=0, P=X, R=problem.transform.spectrum(Y))
 
     def step(self, problem: Problem, state: ADMMRampState) -> ADMMRampState:
         k = state.iteration + 1

@@ -15,7 +15,7 @@ def pghi(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    tol: float = 1e-6,
+    tol: float = 3e-4,
     floor: float = 1e-9,
 ) -> np.ndarray:
     r"""Phase whose gradient is the one that the magnitude implies.
