@@ -130,6 +130,7 @@ class Problem:
             band=self.filters.band,
             weights=self.filters.weights,
             n_mels=self.filters.n_mels,
+            power=int(self.transform.power),
         )
 
     def _why_not_fast(self) -> str | None:
@@ -137,10 +138,6 @@ class Problem:
 
         if self.dtype != np.float32:
             return f"the fast engine has float32 only, not {self.dtype}"
-        if self.transform.power != 1:
-            return "the fast engine has no step for power mels"
-        if self.floored is not None:
-            return "the fast engine has no bounds, which the floor of this mel is"
         return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
 
     def residual(self, W: np.ndarray) -> np.ndarray:
@@ -177,9 +174,13 @@ class Problem:
         E, error = self.filters, self.residual(R)
         if self.transform.power == 1:
             return E.adjoint(E.solver(ridge).solve(error))
+        return self.envelope * E.adjoint(self.power_solver(ridge).solve(error))
+
+    def power_solver(self, ridge: float) -> TridiagonalSolver:
+        """Solver of the W step for power mels: (E S E^T + ridge diag(E s)) x = b."""
         if ridge not in self._solvers:
-            self._solvers[ridge] = E.weighted_solver(self.envelope, ridge)
-        return self.envelope * E.adjoint(self._solvers[ridge].solve(error))
+            self._solvers[ridge] = self.filters.weighted_solver(self.envelope, ridge)
+        return self._solvers[ridge]
 
     def pair(
         self, z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float

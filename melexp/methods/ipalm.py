@@ -99,6 +99,7 @@ class IPALM(Method[IPALMState]):
             [self._inertia(k) for k in range(first, first + n_iter)],
             self.lam,
             problem.filters.norm_squared**0.5,
+            bound=problem.floored,
             **lane_stop(stop),
         )
         X, Y, dX, dY = lanes.unpack(packed)
