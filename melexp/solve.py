@@ -76,6 +76,7 @@ def solve(
     seconds = 0.0
     clock = time.perf_counter()
     if state is None:
+        method = method.for_budget(chosen[-1] if chosen else 0)
         state = method.init(problem, np.random.default_rng(seed))
     start_seconds = time.perf_counter() - clock
     seconds = start_seconds
