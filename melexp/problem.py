@@ -37,6 +37,9 @@ class Problem:
         log); or one of them in any case.
     floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
         Where a linear `mel` is only an upper bound. A compressed one says so itself.
+    threads : int > 0
+        Cores that the fast engine shares this mel-spectrogram among. Another number of them rounds
+        in another way.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Problem:
         dtype: Any = np.float32,
         engine: str = "auto",
         floored: np.ndarray | None = None,
+        threads: int = 1,
     ) -> None:
         mel = np.asarray(mel)
         if mel.ndim != 2 or mel.shape[0] != transform.n_mels or mel.shape[1] == 0:
@@ -90,7 +94,7 @@ class Problem:
             raise ValueError(f"dtype must be float32 or float64; got {self.dtype}")
         if engine not in ("auto", "fast", "portable"):
             raise ValueError(f"engine must be auto, fast or portable; got {engine!r}")
-        self._engine = engine
+        self._engine, self._threads = engine, threads
         self.transform = transform
         self.n_samples = transform.n_samples(mel.shape[1]) if length is None else int(length)
         self.stft = transform.stft(self.n_samples, self.dtype)
@@ -131,6 +135,7 @@ class Problem:
             weights=self.filters.weights,
             n_mels=self.filters.n_mels,
             power=int(self.transform.power),
+            threads=self._threads,
         )
 
     def _why_not_fast(self) -> str | None:

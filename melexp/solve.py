@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,7 @@ def invert(
     dtype: Any = np.float32,
     engine: str = "auto",
     stop: Stop | None = None,
+    threads: int = 1,
     **params: Any,
 ) -> np.ndarray:
     """Waveform of a mel-spectrogram.
@@ -129,6 +131,9 @@ def invert(
         See `melexp.Problem`.
     stop : Stop or None
         When to end before `n_iter` iterations; each member of a batch ends by itself.
+    threads : int > 0
+        Cores to use: for the members of a batch, or within a single mel-spectrogram, where the
+        fast engine works.
     **params
         Parameters of the method.
 
@@ -159,10 +164,16 @@ def invert(
     if mel.size == 0:
         raise ValueError(f"mel is empty: it has shape {mel.shape}")
 
+    mels = mel.reshape(-1, *mel.shape[-2:])
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1; got {threads}")
+    within, across = (threads, 1) if len(mels) == 1 else (1, threads)
+
     def one(m: np.ndarray) -> np.ndarray:
-        problem = Problem(m, transform, length=length, dtype=dtype, engine=engine)
+        problem = Problem(m, transform, length=length, dtype=dtype, engine=engine, threads=within)
         (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed, stop=stop)
         return last.signal
 
-    signals = [one(m) for m in mel.reshape(-1, *mel.shape[-2:])]
+    with ThreadPoolExecutor(across) as pool:
+        signals = list(pool.map(one, mels))
     return np.stack(signals).reshape(*mel.shape[:-2], -1)

@@ -240,3 +240,17 @@ def test_public_names() -> None:
     assert {"admm", "ipalm", "librosa", "nnls_gla"} <= set(melexp.available_methods())
     with pytest.raises(AttributeError, match="no attribute 'inverse'"):
         _ = melexp.inverse
+
+
+@pytest.mark.parametrize("name", ["admm_ramp", "nnls_fgla"])
+def test_threads_change_nothing_but_the_rounding(speech: np.ndarray, name: str) -> None:
+    transform = MelTransform()
+    mel = transform(speech)
+    batch = np.stack([mel, mel[:, ::-1], 0.1 * mel])
+    options = {"method": name, "n_iter": 10}
+    one = invert(batch, transform, **options)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(one, invert(batch, transform, threads=2, **options))
+    split = invert(mel, transform, threads=2, **options)  # type: ignore[arg-type]
+    assert np.linalg.norm(split - one[0]) < 1e-3 * np.linalg.norm(one[0])
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        invert(mel, transform, threads=0)
