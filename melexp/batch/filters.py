@@ -33,11 +33,11 @@ class BatchFilters:
 
     def apply(self, Y: torch.Tensor) -> torch.Tensor:
         """E Y: magnitudes ``(..., n_bins, n_frames)`` to mels ``(..., n_mels, n_frames)``."""
-        return self._E @ Y
+        return (Y.mT @ self._E.T).mT
 
     def adjoint(self, M: torch.Tensor) -> torch.Tensor:
         """E^T M: mels ``(..., n_mels, n_frames)`` to ``(..., n_bins, n_frames)``."""
-        return self._E.T @ M
+        return (M.mT @ self._E).mT
 
     def solver(self, ridge: float) -> Inverse:
         """Solver of (E E^T + ridge I) x = b."""
@@ -73,7 +73,7 @@ class Inverse:
 
     def solve(self, b: torch.Tensor) -> torch.Tensor:
         """Solutions x for b of shape ``(n_clips, n_mels, n_frames)``."""
-        return self._inverse @ b
+        return (b.mT @ self._inverse).mT  # symmetric
 
 
 class Inverses(Inverse):
