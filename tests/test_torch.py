@@ -32,6 +32,15 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine take several times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def sounds(lengths: Sequence[int] = LENGTHS) -> list[np.ndarray]:
     """Gliding harmonic sounds with a little noise, of different pitch and level."""
     rng = np.random.default_rng(0)
@@ -240,6 +249,16 @@ def test_silence_and_a_single_sample(small: MelTransform, device: str) -> None:
         assert np.isfinite(one).all()
         assert np.abs(silent).max() < 1e-6
         assert np.linalg.norm(sound) == pytest.approx(np.linalg.norm(sounds()[1]), rel=0.3)
+
+
+def test_the_bench_has_its_rows(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from melexp import bench_torch
+
+    monkeypatch.setattr(bench_torch, "SECONDS", 1)
+    rows = list(bench_torch._on(device, "any", sizes=(1, 2), n=2, rounds=1))
+    names = {r.name for r in rows}
+    assert {"1 clips, admm", "2 clips, griffin-lim of torch.stft", "2 clips, nnls_fgla"} <= names
+    assert all(r.value > 0 and r.ratio > 0 for r in rows)
 
 
 # --- Where it runs ----------------------------------------------------------------------------
