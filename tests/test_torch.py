@@ -129,7 +129,7 @@ def test_twenty_iterations_are_those_of_numpy(
     small: MelTransform, device: str, name: str, power: int, dtype: str
 ) -> None:
     """Within what the precision leaves, which is less from the phase start of `admm_ramp`: there a
-    change of P by its last bit changes the waveform by up to 1e-3 (4 % for power mels) in eight
+    change of P by its last bit changes the waveform by up to 4e-4 (8e-3 for power mels) in eight
     iterations.
     """
     transform = dataclasses.replace(small, power=power)
