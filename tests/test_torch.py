@@ -128,13 +128,12 @@ def test_spectrograms_lie_frame_by_frame_in_memory(small: MelTransform, device: 
 def test_twenty_iterations_are_those_of_numpy(
     small: MelTransform, device: str, name: str, power: int, dtype: str
 ) -> None:
-    """Within what the precision leaves, which is less from the phase start of `admm_ramp`: there a
-    change of P by its last bit changes the waveform by up to 4e-4 (8e-3 for power mels) in eight
-    iterations.
+    """Within what float32 leaves: a last bit of P alone changes what NumPy has after 20 iterations
+    of `nnls_admm_gla` by 4e-3, of `admm_ramp` by 6e-4 (4e-2 for power mels), so these have six.
     """
     transform = dataclasses.replace(small, power=power)
     chaotic = name in ("nnls_admm_gla", "admm_ramp") and dtype == "float32"
-    n_iter = 8 if chaotic else 20
+    n_iter = 6 if chaotic else 20
     given = {"method": name, "n_iter": n_iter, "dtype": dtype, "phase": "random"}
     clips = sounds()
     mels = [transform(x) for x in clips]
@@ -270,8 +269,10 @@ def test_the_loop_copies_nothing_to_the_host(small: MelTransform, name: str, pow
     """On torch's device without data, which whatever looks at a value fails on."""
     if (name, power) == ("ipalm", 2):
         pytest.skip("ipalm is for magnitude mels")
-    transform = dataclasses.replace(small, power=power, compression=Compression(unit="ln"))
+    compression = Compression(unit="ln", floor=0.1**power)
+    transform = dataclasses.replace(small, power=power, compression=compression)
     method, batch = make_method(name), batch_of(transform, "meta", sounds(), "float32")
+    assert batch.floored is not None
     state = method.advance(batch, batch.start(method, range(4)), 3)
     signals = method.signal(batch, state)
     assert signals.is_meta
@@ -288,8 +289,8 @@ def test_the_loop_does_not_wait_for_the_device(
 ) -> None:
     if (name, power) == ("ipalm", 2):
         pytest.skip("ipalm is for magnitude mels")
-    transform = dataclasses.replace(small, power=power)
-    torch.cuda.set_sync_debug_mode("default")
+    compression = Compression(unit="ln", floor=0.1**power)
+    transform = dataclasses.replace(small, power=power, compression=compression)
     method, batch = make_method(name), batch_of(transform, "cuda", sounds(), "float32")
     state = method.advance(batch, batch.start(method, range(4)), 2)  # the solvers are made
     torch.cuda.set_sync_debug_mode("error")
@@ -314,6 +315,9 @@ def test_tensors_come_back_as_tensors(small: MelTransform, device: str) -> None:
     np.testing.assert_array_equal(arrays, y.cpu().numpy())
     listed = invert_batch(list(tensors[0]), small, n_iter=3, lengths=[700] * 4)
     assert torch.equal(torch.stack(listed), y[0])
+    exact = invert(tensors.double(), small, n_iter=3, length=700, dtype=torch.float64)
+    assert exact.dtype == torch.float64
+    assert error(y, exact) < 1e-4
     assert invert(tensors[0, 0], small, n_iter=0).shape == (small.n_samples(mels.shape[-1]),)
 
 

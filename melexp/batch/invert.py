@@ -49,7 +49,7 @@ def invert_batch(
         Of the random start: of each clip, or one for all.
     device : torch.device, str or None
         Where to iterate, such as "cuda"; by default where the mels are.
-    dtype : np.float32 or np.float64
+    dtype : np.float32 or np.float64, or torch's
         Precision of the computation and of the result.
     **params
         Parameters of the method.
@@ -84,6 +84,8 @@ def invert_batch(
     for name, values in (("lengths", every_length), ("seeds", every_seed)):
         if len(values) != n:
             raise ValueError(f"{name} must be as many as the clips, {n}; got {len(values)}")
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
     tensors = n > 0 and isinstance(mels[0], torch.Tensor)
     if device is None:
         device = mels[0].device if tensors else "cpu"
