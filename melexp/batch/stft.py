@@ -60,7 +60,9 @@ class BatchSTFT:
         """Least-squares signals of spectrograms, consistent or not, that end in zeros."""
         hop, span = self.hop_length, self._span
         frames = torch.fft.irfft(X.mT, n=self.n_fft) * self._window
-        hops = pad_zeros(frames, (0, span * hop - self.n_fft)).unflatten(-1, (span, hop))
+        if self.n_fft % hop:
+            frames = pad_zeros(frames, (0, -self.n_fft % hop))
+        hops = frames.unflatten(-1, (span, hop))
         rows = frames.new_zeros(len(X), self._n_rows, hop)
         for q in range(span):
             rows[:, q : q + self.n_frames] += hops[:, :, q]
