@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -237,6 +238,16 @@ def cores() -> Iterator[Row]:
         yield Row("cores", name, value, value, value, "s", value / seconds[1], "1 process")
 
 
+def torch_batches(rounds: int) -> Iterator[Row]:
+    """Batches in torch, on one core and on a GPU, where torch and a GPU are there."""
+    try:
+        from melexp.bench_torch import batches  # here, because it needs torch
+    except ImportError as error:
+        print(f"no rows for torch ({error}): pip install 'melexp[torch]'", flush=True)
+        return
+    yield from batches(rounds)
+
+
 def start_up(rounds: int) -> Iterator[Row]:
     """Import, and the first call of the fast engine in a new process with its cache filled."""
     first = (
@@ -286,6 +297,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
             to_quality(dataset, 4 if quick else None),
             lengths(rounds),
             cores(),
+            torch_batches(rounds),
             start_up(rounds),
         ]
         rows = []
@@ -300,7 +312,10 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
     table = pd.DataFrame(rows)
     write_text(folder / "bench.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(folder / "bench.md", markdown(table))
-    write_json(folder / "bench.provenance.json", {"dataset": dataset, **provenance()})
+    torch = metadata.version("torch") if find_spec("torch") else None
+    write_json(
+        folder / "bench.provenance.json", {"dataset": dataset, "torch": torch, **provenance()}
+    )
     return table
 
 

@@ -272,7 +272,7 @@ def _invert(
     if not make_method(name).restarts:
         start = {"magnitude": arguments.magnitude, "phase": arguments.phase}
         params = {k: v for k, v in start.items() if v is not None} | params
-    method = make_method(name, **params)
+    method = make_method(name, **params).for_budget(n_iter)
     began = time.perf_counter()
     seconds = mel.shape[1] * transform.hop_length / transform.sr
     if 0 < _MANY * arguments.segment < seconds and not method.restarts:

@@ -413,7 +413,7 @@ class MelTransform:
 
     def spectrum(self, X: np.ndarray) -> np.ndarray:
         """|X|^power, what the filter bank is applied to."""
-        magnitude = np.abs(X)
+        magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
 
 

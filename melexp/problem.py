@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melexp.mel import MelTransform, TridiagonalSolver
-from melexp.prox import magnitude_pair, power_pair
+from melexp.prox import magnitude_pair, namespace, power_pair
 
 if TYPE_CHECKING:
     from melexp.fast import LaneEngine
@@ -148,9 +148,9 @@ class Problem:
     def residual(self, W: np.ndarray) -> np.ndarray:
         """M - E W, but zero where M is only an upper bound and E W lies below it."""
         error = self.mel - self.filters.apply(W)
-        if self.floored is not None:
-            error[self.floored & (error > 0)] = 0
-        return error
+        if self.floored is None:
+            return error
+        return namespace(error).where(self.floored & (error > 0), 0, error)
 
     @cached_property
     def envelope(self) -> np.ndarray:

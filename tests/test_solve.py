@@ -1,6 +1,7 @@
 """The loop and the one-call API."""
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import melexp
-from melexp import MelTransform, Problem, Stop, invert, make_method
+from melexp import MelTransform, Problem, Stop, bench, invert, make_method
 from melexp import solve as module
 from melexp.methods import Method, State
 from melexp.metrics import score
@@ -233,6 +234,19 @@ def test_any_mel_of_any_transform_is_inverted(
     if length >= 4 * transform.n_fft and transform.power == 1:
         error = np.linalg.norm(transform(estimate) - mel)
         assert error < 0.7 * np.linalg.norm(mel)  # silence has 1
+
+
+def test_a_device_needs_torch(
+    small: MelTransform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in [n for n in sys.modules if n.startswith(("melexp.batch", "melexp.bench_torch"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'melexp\[torch\]'"):
+        invert(small(sound()), small, n_iter=1, device="cpu")
+    assert invert(small(sound()), small, n_iter=1, length=2000).shape == (2000,)
+    assert list(bench.torch_batches(1)) == []
+    assert "no rows for torch" in capsys.readouterr().out
 
 
 def test_public_names() -> None:

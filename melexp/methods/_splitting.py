@@ -45,7 +45,7 @@ def douglas_rachford_step(
     d = problem.correction(R, ridge=ridge)
     # (X, Y): per bin, from Z - U and W - V
     zeta = 2 * Z - P
-    z = np.abs(zeta)
+    z = abs(zeta)
     x, y = problem.pair(z, R + 2 * d, rho_x=rho_x, rho_y=rho_y)
     # U += X - Z,  V += Y - W
     return P + x * unit_phase(zeta, z) - Z, y - d

@@ -47,8 +47,8 @@ class ADMMRamp(Method[ADMMRampState]):
         Weight of the mel-spectrogram over the penalty of W = Y. As the weight grows with the
         penalty, the mel system is the same in all iterations.
     ramp : int > 0 or None
-        Number of iterations in which the penalties grow. None, which is best, means all iterations
-        of a run where their number is known beforehand, and else 100.
+        Number of iterations in which the penalties grow. None means 100, or in a call that has a
+        number of iterations (:func:`melexp.invert`) that number, which is best.
     """
 
     version: ClassVar[int] = 2
