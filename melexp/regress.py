@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
+from melexp.bench import worse_ratios
 from melexp.runner import run
 from melexp.store import read_json
 from melexp.tables import read_table, write_table
@@ -28,6 +29,8 @@ UNSETTLED = {"NNLS + ADMM-GLA": 3.0}
 def regress(committed: Path) -> int:
     """Compare; 0 where all lies within `TOLERANCE`, 1 where something does not.
 
+    Also times the fast engine, where ``bench/bench.csv`` lies beside the results.
+
     Raises
     ------
     FileNotFoundError
@@ -45,6 +48,9 @@ def regress(committed: Path) -> int:
                     worst = 1
             new = write_table(folder, experiment)
             worst = max(worst, compare(old, new))
+    bench = committed.parent / "bench" / "bench.csv"
+    if bench.exists():
+        worst |= bool(worse_ratios(bench))
     print("regress:", "FAILED" if worst else "all within tolerance")
     return worst
 
