@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="ljspeech")
     parser.add_argument("--clips", type=int, default=4)
-    parser.add_argument("--n-iter", type=int, default=200)
+    parser.add_argument("--n-iter", type=int, default=300)
     parser.add_argument("--output", type=Path, default=Path("docs/presets.md"))
     arguments = parser.parse_args()
     clips = load_dataset(arguments.dataset)[: arguments.clips]
@@ -55,7 +55,7 @@ def main() -> None:
         print(rows[-1], flush=True)
     text = HEAD.format(
         names=f"{len(clips)} clips of {arguments.dataset}",
-        method="admm (magnitude kl, phase pghi)",
+        method="admm_ramp",
         n_iter=arguments.n_iter,
         table="\n".join(rows),
     )
@@ -68,7 +68,7 @@ def row(name: str, clips: list, n_iter: int) -> str:
     for clip in clips:
         y = clip.load(round(transform.sr))
         mel = transform(y)
-        z = invert(mel, transform, n_iter=n_iter, length=len(y), magnitude="kl", phase="pghi")
+        z = invert(mel, transform, method="admm_ramp", n_iter=n_iter, length=len(y))
         compression = transform.compression
         if compression is not None:
             mask = compression.expand(mel)[1]

@@ -1,0 +1,53 @@
+"""What cutting long input into segments costs: the waveform joined against the whole solution."""
+
+import argparse
+import resource
+import time
+
+import numpy as np
+
+from melexp.datasets import load_dataset
+from melexp.long import invert_long, long_mel, long_scm
+from melexp.mel import MelTransform
+from melexp.solve import invert
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="ljspeech")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--n-iter", type=int, default=300)
+    parser.add_argument("--no-whole", action="store_true", help="the joined one only")
+    arguments = parser.parse_args()
+    transform = MelTransform()
+    sr = round(transform.sr)
+    speech = np.concatenate([clip.load(sr) for clip in load_dataset(arguments.dataset)])
+    y = np.resize(speech, round(60 * arguments.minutes * sr))
+    mel = long_mel(y, transform)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    joined = invert_long(mel, transform, method="admm_ramp", n_iter=arguments.n_iter, length=len(y))
+    seconds = time.perf_counter() - began
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(f"{arguments.minutes:g} minutes of {arguments.dataset}, {arguments.n_iter} iterations")
+    print(f"joined: SCM {long_scm(mel, joined, transform):.2f} dB, {seconds:.1f} s")
+    print(f"memory beyond input: {more / 1024:.0f} MiB, of it output {joined.nbytes / 2**20:.0f}")
+    if arguments.no_whole:
+        return
+    options = {"method": "admm_ramp", "n_iter": arguments.n_iter, "length": len(y)}
+    whole = invert(mel, transform, **options)
+    print(f"whole: SCM {long_scm(mel, whole, transform):.2f} dB")
+    # The frames that a seam changed: 20 s segments share one second.
+    frames = transform.sr / transform.hop_length
+    starts = np.arange(round(19 * frames), mel.shape[1], round(19 * frames))
+    for name, z in (("joined", joined), ("whole", whole)):
+        error = long_mel(z, transform) - mel
+        at = np.concatenate([np.arange(s, s + round(frames)) for s in starts])
+        at = at[at < mel.shape[1]]
+        level = np.linalg.norm(error[:, at]) / np.linalg.norm(mel[:, at])
+        print(f"{name}, the {len(starts)} seconds of the seams: SCM {20 * np.log10(level):.2f} dB")
+
+
+if __name__ == "__main__":
+    main()
