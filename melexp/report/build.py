@@ -91,6 +91,7 @@ def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {}  # keys in our order: it is that of the metrics
     environment.filters |= {"score": score_text, "yaml": OmegaConf.to_yaml}
     drifts = [version.drift for sample in heard for version in sample.versions]
     known = metrics(shown)

@@ -4,7 +4,7 @@
 {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const narrow = matchMedia("(max-width: 40rem)");
-  const config = { displaylogo: false, responsive: true };
+  const config = { displayModeBar: false, responsive: true }; // a double click resets the zoom
 
   /** Text for plotly, which reads markup in it. */
   const plain = (text) =>
@@ -25,7 +25,7 @@
       xaxis: { ...axis, ...x, title: { text: x.title } },
       yaxis: { ...axis, ...y, title: { text: y.title } },
       legend: narrow.matches
-        ? { orientation: "h", y: -0.22, yanchor: "top" }
+        ? { orientation: "h", yref: "container", y: 0, yanchor: "bottom", font: { size: 12 } }
         : { orientation: "h", y: 1.02, yanchor: "bottom" },
       hoverlabel: { align: "left" },
       boxmode: "group",
@@ -90,7 +90,7 @@
     const title = against === "iteration" ? "iterations" : "seconds per clip, the start included";
     const name = metrics[metric].label;
     const what = `${name} on ${dataset} against ${title}: mean and 95 % interval over clips`;
-    draw(form, traces, layout({ type: "log", title }, { title: plain(name) }), what, view);
+    draw(form, traces, layout({ type: "log", dtick: 1, minor: { ticks: "outside" }, title }, { title: plain(name) }), what, view);
   }
 
   function boxes({ view, dataset, metric, form }) {
