@@ -95,7 +95,7 @@ def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: 
     environment.filters |= {"score": score_text, "yaml": OmegaConf.to_yaml}
     drifts = [version.drift for sample in heard for version in sample.versions]
     known = metrics(shown)
-    context = {
+    context: dict[str, Any] = {
         "title": results.resolve().name,
         "best": BEST,
         "views": shown,

@@ -98,7 +98,9 @@ def chosen_clips(clips: Sequence[Clip], count: int | None) -> list[Clip]:
 def chosen_jobs(view: View, dataset: str) -> list[Job]:
     """For each label the job with the least seed that reaches the last iteration."""
     last = view.iterations()[dataset]
-    fitting = [j for j in view.jobs if j.dataset == dataset and last in j.config["checkpoints"]]
+    fitting = [
+        j for j in view.jobs if j.dataset == dataset and last == max(j.config["checkpoints"])
+    ]
     first: dict[str, Job] = {}
     for job in sorted(fitting, key=lambda job: int(job.config["seed"])):
         first.setdefault(job.name, job)
@@ -127,14 +129,15 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
     """
     folder.mkdir(parents=True, exist_ok=True)
     for dataset in view.datasets:
-        jobs = chosen_jobs(view, dataset)
-        plans = {job.name: {task.clip.id: task for task in plan(job.config)} for job in jobs}
-        first = next(iter(plans.values()))
-        for clip in chosen_clips([task.clip for task in first.values()], count):
+        plans = [
+            (job, {task.clip.id: task for task in plan(job.config)})
+            for job in chosen_jobs(view, dataset)
+        ]
+        for clip in chosen_clips([task.clip for task in plans[0][1].values()], count):
             if clip.sha256 != view.clips[f"{clip.dataset}/{clip.id}"]["sha256"]:
                 raise ClipError(f"{dataset}/{clip.id} is not the clip that was scored; run it anew")
-            tasks = {name: tasks[clip.id] for name, tasks in plans.items() if clip.id in tasks}
-            yield _sample(view, dataset, tasks, folder)
+            pairs = [(job, tasks[clip.id]) for job, tasks in plans if clip.id in tasks]
+            yield _sample(view, pairs, folder)
 
 
 def durations(view: View) -> dict[tuple[str, str], float]:
@@ -149,23 +152,27 @@ def durations(view: View) -> dict[tuple[str, str], float]:
     return seconds
 
 
-def render(task: Task, reference: np.ndarray, iterations: int) -> np.ndarray:
-    """The waveform that was scored [shape=(n_samples,)]."""
-    with threadpool_limits(1):  # as where it was scored: BLAS rounds by its threads
-        (last,) = task.observe(reference, [iterations])
+def render(task: Task, reference: np.ndarray, checkpoints: list[int]) -> np.ndarray:
+    """The waveform that was scored at the last checkpoint [shape=(n_samples,)].
+
+    Computed as it was then, by way of the other checkpoints and on one thread, because some
+    methods amplify rounding.
+    """
+    with threadpool_limits(1):
+        *_, last = task.observe(reference, checkpoints)
     return last.signal
 
 
-def _sample(view: View, dataset: str, tasks: dict[str, Task], folder: Path) -> Sample:
-    task = next(iter(tasks.values()))
-    iterations = view.iterations()[dataset]
+def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Sample:
+    job, task = pairs[0]
     reference = task.reference()
-    rows = view.last[(view.last["dataset"] == dataset) & (view.last["clip"] == task.clip.id)]
+    rows = view.last[(view.last["dataset"] == job.dataset) & (view.last["clip"] == task.clip.id)]
     signals = {"original": reference}
     stored: dict[str, dict[str, float]] = {"original": {}}
     drift = {"original": float("nan")}
-    for label, one in tasks.items():
-        signals[label] = render(one, reference, iterations)
+    for job, one in pairs:
+        label = job.name
+        signals[label] = render(one, reference, job.config["checkpoints"])
         of_run = rows[(rows["label"] == label) & (rows["seed"] == one.seed)]
         stored[label] = dict(zip(of_run["metric"], of_run["value"], strict=True))
         now, _ = score("scm", reference, signals[label], transform=one.transform)
@@ -182,12 +189,10 @@ def _sample(view: View, dataset: str, tasks: dict[str, Task], folder: Path) -> S
         )
         for label, y in zip(signals, louder, strict=True)
     ]
-    return Sample(task.clip, versions, level, unit, task.seed, iterations)
+    return Sample(task.clip, versions, level, unit, task.seed, view.iterations()[job.dataset])
 
 
-def equally_loud(
-    signals: Iterable[np.ndarray], sr: int
-) -> tuple[list[np.ndarray], float, str]:
+def equally_loud(signals: Iterable[np.ndarray], sr: int) -> tuple[list[np.ndarray], float, str]:
     """Bring the versions of a clip to one loudness, `LOUDNESS` unless a peak exceeds `CEILING`.
 
     Then all are lowered alike, so that they stay equal. What is too short (one block of 0.4 s) or
