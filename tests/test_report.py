@@ -104,7 +104,7 @@ def test_views_join_comparisons_and_name_the_settings_of_a_sweep(results: Path) 
     methods, sweep = views(results)
     assert methods.labels == ["NNLS + GLA", "ADMM"]
     assert set(methods.datasets) == {"demo_speech", "demo_foley", "folder"}
-    assert sweep.labels == ["ADMM, rho = 0.1", "ADMM, rho = 0.2"]
+    assert sweep.labels == ["ADMM (rho=0.1)", "ADMM (rho=0.2)"]
     assert {job.name for job in sweep.jobs} == set(sweep.labels)
     for view in (methods, sweep):
         for curve in view.curves():
@@ -233,6 +233,13 @@ def test_no_clips_no_listening_page_and_an_older_report_is_replaced(
     assert not (output / "listen.html").exists()
     assert "listen.html" not in index.read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["pages"]
+
+
+def test_a_table_that_does_not_tell_its_runs_apart_is_refused(tmp_path: Path) -> None:
+    for n_mels in (40, 80):
+        go(tmp_path, f"mel.n_mels={n_mels}")
+    with pytest.raises(ValueError, match="differ in none of its columns"):
+        views(tmp_path)
 
 
 def test_refusals(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,7 +411,7 @@ def test_the_summary_sorts_and_filters(browser: Browser, pages: Path) -> None:
         view.value = "1"; view.dispatchEvent(new Event("change", { bubbles: true }));"""
     )
     assert browser.js(shown) != first
-    assert "ADMM, rho = 0.2" in browser.text("#summary")
+    assert "ADMM (rho=0.2)" in browser.text("#summary")
 
 
 @pytest.mark.browser

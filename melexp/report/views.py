@@ -195,6 +195,8 @@ def views(results: Path) -> list[View]:
     ------
     FileNotFoundError
         If the folder has no results.
+    ValueError
+        If a table does not tell its runs apart, which may differ in the mel-spectrogram only.
     """
     found = sorted(path.name for path in results.glob("*.provenance.json"))
     if not found:
@@ -210,8 +212,13 @@ def views(results: Path) -> list[View]:
         compares = len(settings) == len({job.label for job in jobs})
         mels = sorted({canonical(job.config["mel"]) for job in jobs})
         key = canonical(mels) if compares else experiment
-        one = View(experiment, read_table(results, experiment), jobs, stored["clips"])
-        groups.setdefault(key, []).append(one)
+        table = read_table(results, experiment)
+        if table.drop(columns=["value", "reason", "seconds"]).duplicated().any():
+            raise ValueError(
+                f"{experiment}.csv has runs that differ in none of its columns; run each mel as "
+                "an experiment of its own"
+            )
+        groups.setdefault(key, []).append(View(experiment, table, jobs, stored["clips"]))
     joined = [_join(group) for group in groups.values()]
     return sorted(joined, key=lambda view: (not view.compares, -len(view.rows)))
 
@@ -230,8 +237,8 @@ def _join(parts: Sequence[View]) -> View:
     }
 
     def name(label: str, setting: Mapping[str, Any]) -> str:
-        parts = [f"{p} = {setting.get(p) or 'none'}" for p in telling.get(label, [])]
-        return ", ".join([label, *parts])
+        inner = ", ".join(f"{p}={setting.get(p) or 'none'}" for p in telling.get(label, []))
+        return f"{label} ({inner})" if inner else label
 
     records = zip(rows["label"], settings.to_dict("records"), strict=True)
     rows["label"] = [name(label, setting) for label, setting in records]
@@ -251,7 +258,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
         return str(value)
-    return f"{value:g}"
+    return f"{value:.10g}"
 
 
 def rounded(values: pd.Series) -> list[float | None]:
