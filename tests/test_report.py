@@ -212,6 +212,21 @@ def test_names_of_clips_are_escaped(pages: Path) -> None:
     assert "&lt;script&gt;window.pwned" in (pages / "listen.html").read_text(encoding="utf-8")
 
 
+def test_a_rendering_that_differs_from_the_stored_value_tells_so(
+    pages: Path, results: Path, tmp_path: Path
+) -> None:
+    assert "have the stored SCM" in (pages / "listen.html").read_text(encoding="utf-8")
+    shutil.copytree(results, tmp_path / "r", ignore=shutil.ignore_patterns("report"))
+    table = read_table(tmp_path / "r", "run")
+    changed = (table["label"] == "ADMM") & (table["metric"] == "scm")
+    table.loc[changed, "value"] += 1
+    table.to_csv(tmp_path / "r" / "run.csv", index=False)
+    index = report(tmp_path / "r", clips=1)
+    text = (index.parent / "listen.html").read_text(encoding="utf-8")
+    assert "Of 3 of the 6 renderings" in text
+    assert text.count("SCM of this rendering") == 3
+
+
 def test_provenance_is_on_the_sources_page(pages: Path, results: Path) -> None:
     text = (pages / "sources.html").read_text(encoding="utf-8")
     for clip in load_dataset("demo_speech")[:2]:

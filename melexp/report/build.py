@@ -93,7 +93,6 @@ def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: 
     )
     environment.policies["json.dumps_kwargs"] = {}  # keys in our order: it is that of the metrics
     environment.filters |= {"score": score_text, "yaml": OmegaConf.to_yaml}
-    drifts = [version.drift for sample in heard for version in sample.versions]
     known = metrics(shown)
     context: dict[str, Any] = {
         "title": results.resolve().name,
@@ -106,7 +105,6 @@ def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: 
         "clips": {key: clip for view in shown for key, clip in view.clips.items()}.values(),
         "samples": heard,
         "range": RANGE,
-        "drift": float(np.nanmax(drifts)) if np.isfinite(drifts).any() else None,
         "built": provenance() | {"plotly": plotly.__version__},
         "pages": [page for page in PAGES if heard or page != "listen"],
     }

@@ -51,15 +51,20 @@ class Version:
         Names of the files, which do not tell the label.
     scores : dict
         The stored values, by metric.
-    drift : float
-        Difference of the SCM of this rendering from the stored one, NaN where there is none.
+    scm : float
+        Of this rendering; another than the stored one where the method has changed since.
     """
 
     label: str
     audio: str
     image: str
     scores: dict[str, float]
-    drift: float = float("nan")
+    scm: float = float("nan")
+
+    @property
+    def is_as_stored(self) -> bool:
+        """Whether the rendering scores what is stored (or nothing is, as of the original)."""
+        return not abs(self.scm - self.scores.get("scm", float("nan"))) >= 0.01
 
 
 @dataclass(frozen=True)
@@ -169,14 +174,13 @@ def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Samp
     rows = view.last[(view.last["dataset"] == job.dataset) & (view.last["clip"] == task.clip.id)]
     signals = {"original": reference}
     stored: dict[str, dict[str, float]] = {"original": {}}
-    drift = {"original": float("nan")}
+    scm = {"original": float("nan")}
     for job, one in pairs:
         label = job.name
         signals[label] = render(one, reference, job.config["checkpoints"])
         of_run = rows[(rows["label"] == label) & (rows["seed"] == one.seed)]
         stored[label] = dict(zip(of_run["metric"], of_run["value"], strict=True))
-        now, _ = score("scm", reference, signals[label], transform=one.transform)
-        drift[label] = abs(now - stored[label].get("scm", float("nan")))
+        scm[label] = score("scm", reference, signals[label], transform=one.transform).value
     louder, level, unit = equally_loud(list(signals.values()), round(task.transform.sr))
     peak = float(decibels(reference, task.transform).max())
     versions = [
@@ -185,7 +189,7 @@ def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Samp
             audio=write_audio(folder, y, round(task.transform.sr)),
             image=write_mel(folder, decibels(signals[label], task.transform) - peak),
             scores=stored[label],
-            drift=drift[label],
+            scm=scm[label],
         )
         for label, y in zip(signals, louder, strict=True)
     ]

@@ -87,7 +87,7 @@
           `%{customdata[2]} clips<extra>${plain(label)}</extra>`,
       });
     }
-    const title = against === "iteration" ? "iterations" : "seconds per clip, the start included";
+    const title = against === "iteration" ? "iterations" : "seconds per clip";
     const name = metrics[metric].label;
     const what = `${name} on ${dataset} against ${title}: mean and 95 % interval over clips`;
     draw(form, traces, layout({ type: "log", dtick: 1, minor: { ticks: "outside" }, title }, { title: plain(name) }), what, view);
