@@ -89,7 +89,7 @@
     }
     const title = against === "iteration" ? "iterations" : "seconds per clip";
     const name = metrics[metric].label;
-    const what = `${name} on ${dataset} against ${title}: mean and 95 % interval over clips`;
+    const what = `${name} on ${dataset} against ${title}: mean and 95 % interval over clips; times include the start`;
     draw(form, traces, layout({ type: "log", dtick: 1, minor: { ticks: "outside" }, title }, { title: plain(name) }), what, view);
   }
 
