@@ -89,8 +89,10 @@
     }
     const title = against === "iteration" ? "iterations" : "seconds per clip";
     const name = metrics[metric].label;
-    const what = `${name} on ${dataset} against ${title}: mean and 95 % interval over clips; times include the start`;
-    draw(form, traces, layout({ type: "log", dtick: 1, minor: { ticks: "outside" }, title }, { title: plain(name) }), what, view);
+    const start = against === "seconds" ? ", the start’s time included" : "";
+    const what = `${name} on ${dataset} against ${title}: mean and 95 % interval over clips${start}`;
+    const x = { type: "log", dtick: 1, minor: { ticks: "outside" }, title };
+    draw(form, traces, layout(x, { title: plain(name) }), what, view);
   }
 
   function boxes({ view, dataset, metric, form }) {
