@@ -138,7 +138,10 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
             (job, {task.clip.id: task for task in plan(job.config)})
             for job in chosen_jobs(view, dataset)
         ]
-        for clip in chosen_clips([task.clip for task in plans[0][1].values()], count):
+        has_value = view.last["value"].notna() & (view.last["dataset"] == dataset)
+        scored = set(view.last.loc[has_value, "clip"])  # the others failed, or are silent
+        clips = [task.clip for task in plans[0][1].values() if task.clip.id in scored]
+        for clip in chosen_clips(clips, count):
             if clip.sha256 != view.clips[f"{clip.dataset}/{clip.id}"]["sha256"]:
                 raise ClipError(f"{dataset}/{clip.id} is not the clip that was scored; run it anew")
             pairs = [(job, tasks[clip.id]) for job, tasks in plans if clip.id in tasks]
