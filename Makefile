@@ -1,12 +1,13 @@
 # Set-up needs Python >= 3.10, gcc and make; everything else is put into .venv.
 PYTHON ?= python3
 PROFILE ?= demo
+RESULTS ?= results/core
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures sweep test lint bench regress clean
+.PHONY: help setup reproduce figures report sweep test lint bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,16 +18,19 @@ setup: $(STAMP) ## install the package and its tools into .venv, at the versions
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("melexp needs Python 3.10 or newer; use: make PYTHON=...") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . $(TOOLS)
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report]' $(TOOLS)
 	touch $@
 
-TOOLS := pytest hypothesis ruff mypy
+TOOLS := pytest hypothesis selenium ruff mypy
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
 	$(BIN)/melexp reproduce --profile $(PROFILE)
 
 figures: setup ## draw the figures and tables of PROFILE again from the stored results
 	$(BIN)/melexp reproduce --profile $(PROFILE) --figures-only
+
+report: setup ## write the pages of RESULTS (default: results/core) into RESULTS/report
+	$(BIN)/melexp report $(RESULTS)
 
 sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05,0.1"
 	$(BIN)/melexp run -m $(ARGS)

@@ -4,39 +4,31 @@ from pathlib import Path
 
 import pandas as pd
 
-from melexp.figures import at_last, methods_in_order, metric_config, results_folder
+from melexp.figures import at_last, metric_config, results_folder
 from melexp.store import write_text
-from melexp.tables import read_table, summarise
-
-BEST = "ADMM"
+from melexp.summary import BEST, summary
+from melexp.tables import read_table
 
 
 def main() -> None:
     results = results_folder(__doc__)
     speech, iterations = at_last(read_table(results, "fig3"))
     foley, _ = at_last(read_table(results, "fig4"))
-    table = pd.concat([speech, foley])
-    lower = {m: bool(metric_config(m).lower_is_better) for m in table["metric"].unique()}
-    summary = summarise(table, best=BEST, lower_is_better=lower)
-    order = methods_in_order(table)
-    summary = summary.sort_values(
-        ["dataset", "metric", "method"],
-        key=lambda column: column.map(order.index) if column.name == "method" else column,
-    )
-    text = summary.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    rows = summary(pd.concat([speech, foley]))
+    text = rows.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     write_text(results / "summary.csv", text)
-    write_markdown(summary, iterations, results / "summary.md")
+    write_markdown(rows, iterations, results / "summary.md")
     print(f"{results / 'summary.md'}")
 
 
-def write_markdown(summary: pd.DataFrame, iterations: int, path: Path) -> None:
+def write_markdown(rows: pd.DataFrame, iterations: int, path: Path) -> None:
     """The table for people: a mean with its interval, median, win rate and p."""
     lines = [
         f"After {iterations} iterations, over clips, each the mean over its seeds: mean with its "
         f"95 % interval, and median; share of the runs (clip and seed), and of the clips, in which "
         f"{BEST} is the better; p of the paired Wilcoxon test, two-sided; mean seconds of a run.",
     ]
-    for (dataset, metric), group in summary.groupby(["dataset", "metric"], sort=True):
+    for (dataset, metric), group in rows.groupby(["dataset", "metric"], sort=True):
         label = metric_config(str(metric)).label
         lines += [
             "",

@@ -37,6 +37,16 @@ def main() -> None:
     )
     regress.add_argument("--profile", default="demo")
 
+    report = commands.add_parser("report", help="pages to look at and listen to, from results")
+    report.add_argument("results", type=Path, help="a folder of results, such as results/core")
+    report.add_argument("--output", type=Path, help="the pages' folder (default: RESULTS/report)")
+    report.add_argument(
+        "--clips",
+        type=int,
+        metavar="N",
+        help="clips of each data set to listen to (default: 6, or one of each category)",
+    )
+
     bench = commands.add_parser("bench", help="time the methods against their floor and peers")
     bench.add_argument("--dataset", default="demo_speech", help="speech for the time to quality")
     bench.add_argument("--quick", action="store_true", help="fewer rounds and clips")
@@ -71,6 +81,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.regress import regress
 
         return regress(Path("results") / arguments.profile)
+    elif arguments.command == "report":
+        from melexp.report import report
+
+        report(arguments.results, arguments.output, clips=arguments.clips)
     elif arguments.command == "bench":
         from melexp.bench import bench
 

@@ -24,7 +24,7 @@ from melexp.methods import Method, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.provenance import provenance
-from melexp.solve import solve
+from melexp.solve import Checkpoint, solve
 from melexp.store import FORMAT, Store, digest
 
 
@@ -55,6 +55,21 @@ class Task:
             }
         )
 
+    def reference(self) -> np.ndarray:
+        """The samples of the clip, at the transform's rate."""
+        return self.clip.load(round(self.transform.sr))
+
+    def observe(self, reference: np.ndarray, checkpoints: list[int]) -> Iterator[Checkpoint]:
+        """Invert the mel-spectrogram of the clip's samples and yield at the checkpoints.
+
+        The start depends on the clip and the seed only, so that methods are compared in pairs.
+        """
+        problem = Problem(
+            self.transform(reference), self.transform, length=len(reference), dtype=self.dtype
+        )
+        seed = [self.seed, int(self.clip.sha256[:16], 16)]
+        return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
+
 
 @cache
 def warm_up(method: Method[Any], transform: MelTransform) -> None:
@@ -65,18 +80,10 @@ def warm_up(method: Method[Any], transform: MelTransform) -> None:
 
 
 def compute(task: Task, wanted: list[tuple[int, str]]) -> Iterator[dict[str, Any]]:
-    """The rows of a task at the wanted (iteration, metric) pairs, in one pass.
-
-    The start depends on the clip and the seed only, so that methods are compared in pairs.
-    """
-    reference = task.clip.load(round(task.transform.sr))
-    problem = Problem(
-        task.transform(reference), task.transform, length=len(reference), dtype=task.dtype
-    )
-    seed = [task.seed, int(task.clip.sha256[:16], 16)]
-    checkpoints = [iteration for iteration, _ in wanted]
+    """The rows of a task at the wanted (iteration, metric) pairs, in one pass."""
+    reference = task.reference()
     warm_up(task.method, task.transform)
-    for point in solve(task.method, problem, checkpoints=checkpoints, seed=seed):
+    for point in task.observe(reference, [iteration for iteration, _ in wanted]):
         for metric in [m for iteration, m in wanted if iteration == point.iteration]:
             value, reason = score(metric, reference, point.signal, transform=task.transform)
             yield {
@@ -107,6 +114,29 @@ def finish(task: Task, wanted: list[tuple[int, str]], store: Store) -> str:
     return ""
 
 
+def plan(config: dict[str, Any]) -> list[Task]:
+    """The tasks that a configuration, resolved to plain values, asks for.
+
+    Raises
+    ------
+    ValueError
+        For a configuration that cannot be run.
+    """
+    if config["limit"] is not None and config["limit"] < 1:
+        raise ValueError(f"limit must be null or at least 1; got {config['limit']}")
+    if config["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64; got {config['dtype']}")
+    if config["seed"] < 0:
+        raise ValueError(f"seed must not be negative; got {config['seed']}")
+    dataset = {k: v for k, v in config["dataset"].items() if k not in ("name", "speech")}
+    parameters = {k: v for k, v in config["method"].items() if k not in ("name", "label")}
+    name = config["method"]["name"]
+    method = make_method(name, **parameters)
+    transform = MelTransform(**config["mel"])
+    clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
+    return [Task(clip, method, name, transform, config["seed"], config["dtype"]) for clip in clips]
+
+
 def run(config: DictConfig) -> list[str]:
     """Run a configuration; finished tasks are taken from the store.
 
@@ -127,24 +157,14 @@ def run(config: DictConfig) -> list[str]:
     """
     began = time.time()
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    dataset = dict(plain["dataset"])
-    dataset_name, speech = dataset.pop("name"), dataset.pop("speech")
-    parameters = dict(plain["method"])
-    name, label = parameters.pop("name"), parameters.pop("label")
-    method = make_method(name, **parameters)
-    transform = MelTransform(**plain["mel"])
+    dataset_name, speech = plain["dataset"]["name"], plain["dataset"]["speech"]
+    label = plain["method"]["label"]
     metrics = sorted(m for m, how in plain["metric"].items() if speech or not how["speech_only"])
     checkpoints = sorted(set(plain["checkpoints"]))
     if not metrics or not checkpoints or checkpoints[0] < 0:
         raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
-    if plain["limit"] is not None and plain["limit"] < 1:
-        raise ValueError(f"limit must be null or at least 1; got {plain['limit']}")
-    if plain["dtype"] not in ("float32", "float64"):
-        raise ValueError(f"dtype must be float32 or float64; got {plain['dtype']}")
-    if plain["seed"] < 0:
-        raise ValueError(f"seed must not be negative; got {plain['seed']}")
-    clips = load_dataset(dataset_name, **dataset)[: plain["limit"]]
-    tasks = [Task(clip, method, name, transform, plain["seed"], plain["dtype"]) for clip in clips]
+    tasks = plan(plain)
+    name, method = tasks[0].name, tasks[0].method
     wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]
 
     store = Store(plain["results"])
@@ -171,7 +191,7 @@ def run(config: DictConfig) -> list[str]:
             "tasks": entries,
             "provenance": provenance()
             | {"workers": workers, "wall_seconds": round(time.time() - began, 3)}
-            | {"clips": [clip.provenance() for clip in clips]},
+            | {"clips": [task.clip.provenance() for task in tasks]},
         },
     )
     return [

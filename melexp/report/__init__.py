@@ -1,0 +1,46 @@
+"""The report: a folder of static pages to look at and listen to, made from stored results."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+#: What the extra ``report`` installs.
+NEEDED = ("jinja2", "plotly", "pyloudnorm")
+
+
+def report(results: Path, output: Path | None = None, *, clips: int | None = None) -> Path:
+    """Write the report of a folder of results.
+
+    Parameters
+    ----------
+    results : Path
+        The tables and provenance that `melexp run` or `melexp reproduce` has written.
+    output : Path or None
+        The report's folder, ``<results>/report`` by default; an older report there is replaced.
+    clips : int >= 0 or None
+        Clips of each data set on the listening page; by default 6, or one of each category if
+        that is more.
+
+    Returns
+    -------
+    index : Path
+        The page to open.
+
+    Raises
+    ------
+    ValueError
+        If a package is missing, a clip cannot be had, or `output` holds something else.
+    FileNotFoundError
+        If there are no results.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(
+            f"the report needs {', '.join(missing)}; run: pip install 'melexp[report]'"
+        )
+    if clips is not None and clips < 0:
+        raise ValueError(f"clips must not be negative; got {clips}")
+    from melexp.report.build import build
+
+    return build(Path(results), Path(output or Path(results) / "report"), clips=clips)

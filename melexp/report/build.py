@@ -1,0 +1,142 @@
+"""Puts the report together: pages from templates, tables, figures and sound beside them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import plotly
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import Progress
+
+from melexp.provenance import provenance
+from melexp.report.listening import RANGE, Sample, durations, samples
+from melexp.report.views import View, metrics, views
+from melexp.summary import BEST
+
+HERE = Path(__file__).parent
+PAGES = ("index", "listen", "sources")
+
+#: A report of this size or more is too large to hand on; told at the end of the build.
+BUDGET = 30_000_000
+
+
+def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
+    """Write the report; see `melexp.report.report`."""
+    if output.exists() and not _is_report(output):
+        raise ValueError(f"{output} exists and is not a report; remove it or name another folder")
+    shown = views(results)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".report.", dir=output.parent) as aside:
+        folder = Path(aside) / "report"  # built aside, so that it is there as a whole or not
+        _copy(results, shown, folder)
+        heard = _listen(shown[0], folder / "clips", clips)
+        _write_pages(results, shown, heard, folder)
+        if output.exists():
+            shutil.rmtree(output)
+        folder.rename(output)
+    size = sum(path.stat().st_size for path in output.rglob("*"))
+    print(f"{output / 'index.html'}: {size / 1e6:.1f} MB, {len(heard)} clips to listen to")
+    if size > BUDGET:
+        print(f"more than {BUDGET / 1e6:.0f} MB; --clips takes fewer clips", file=sys.stderr)
+    return output / "index.html"
+
+
+def _is_report(folder: Path) -> bool:
+    return (folder / "assets" / "report.css").is_file() or not any(folder.iterdir())
+
+
+def _copy(results: Path, shown: list[View], folder: Path) -> None:
+    """The assets, figures and tables, as they are."""
+    shutil.copytree(HERE / "static", folder / "assets")
+    bundled = metadata.distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
+    shutil.copyfile(str(bundled), folder / "assets" / "plotly.min.js")
+    for part in ("figures", "data"):
+        (folder / part).mkdir()
+    for path in [*results.glob("*.png"), *results.glob("*.pdf")]:
+        shutil.copyfile(path, folder / "figures" / path.name)
+    for experiment in (name for view in shown for name in view.experiments):
+        for suffix in ("csv", "provenance.json"):
+            name = f"{experiment}.{suffix}"
+            shutil.copyfile(results / name, folder / "data" / name)
+
+
+def _listen(view: View, folder: Path, count: int | None) -> list[Sample]:
+    """Render what is listened to, with a bar that tells how far it is."""
+    if count == 0:
+        return []
+    heard = []
+    with Progress(console=Console(file=sys.stderr)) as bar:
+        task = bar.add_task("Rendering", total=None)
+        for sample in samples(view, folder, count=count):
+            heard.append(sample)
+            bar.update(task, description=f"Rendered {sample.clip.id}", completed=len(heard))
+    return heard
+
+
+def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: Path) -> None:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,  # names of clips, categories and authors are anybody's
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {}  # keys in our order: it is that of the metrics
+    environment.filters |= {"score": score_text, "yaml": OmegaConf.to_yaml}
+    known = metrics(shown)
+    context: dict[str, Any] = {
+        "title": results.resolve().name,
+        "best": BEST,
+        "views": shown,
+        "metrics": known,
+        "summaries": {view.name: _summary(view) for view in shown},
+        "figures": _figures(results),
+        "data": {"metrics": known, "views": [view.data() for view in shown]},
+        "clips": {key: clip for view in shown for key, clip in view.clips.items()}.values(),
+        "samples": heard,
+        "range": RANGE,
+        "built": provenance() | {"plotly": plotly.__version__},
+        "pages": [page for page in PAGES if heard or page != "listen"],
+    }
+    for page in context["pages"]:
+        text = environment.get_template(f"{page}.html.j2").render(context, page=page)
+        (folder / f"{page}.html").write_text(text, encoding="utf-8")
+
+
+def _summary(view: View) -> list[dict[str, Any]]:
+    """The rows of the summary table, in the order of the labels."""
+    rows = view.summary(durations(view))
+    place = rows["method"].map(view.labels.index)
+    rows = rows.assign(place=place).sort_values(["dataset", "metric", "place"])
+    return [_without_nan(row) for row in rows.to_dict("records")]
+
+
+def _without_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): None if pd.isna(value) else value for key, value in row.items()}
+
+
+def _figures(results: Path) -> list[dict[str, str]]:
+    """Name and caption of each figure."""
+    figures = []
+    for path in sorted(results.glob("*.png")):
+        caption = path.with_suffix(".txt")
+        text = caption.read_text(encoding="utf-8").strip() if caption.exists() else path.stem
+        figures.append({"name": path.stem, "caption": text})
+    return figures
+
+
+def score_text(value: float | None, metric: str) -> str:
+    """A value with the digits that its metric deserves."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:.{3 if metric == 'estoi' else 2}f}".replace("-", "−")

@@ -1,0 +1,265 @@
+"""What is listened to: a clip and every method's output, at one loudness, with their mels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pyloudnorm
+import soundfile
+import soxr
+from PIL import Image
+from threadpoolctl import threadpool_limits
+
+from melexp.datasets import Clip, ClipError
+from melexp.mel import MelTransform
+from melexp.metrics import score
+from melexp.report.views import Job, View
+from melexp.runner import Task, plan
+from melexp.store import canonical
+
+#: The loudness of EBU R 128, and the peak that no version of a clip may exceed.
+LOUDNESS = -23.0
+CEILING = 10 ** (-1 / 20)
+
+#: The rates that Opus has.
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+#: libsndfile's measure of about 100 kbit/s, where Opus is transparent for one channel.
+OPUS_COMPRESSION = 0.64
+
+#: Clips of a data set unless another number is asked for, or one of each category if that is more.
+CLIPS = 6
+#: Range of the mel-spectrogram images, in dB below the loudest of the original.
+RANGE = 80.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """The original or a method's output, as files of the page.
+
+    Attributes
+    ----------
+    label : str
+        Of the method; "original" for the clip itself.
+    audio, image : str
+        Names of the files, which do not tell the label.
+    scores : dict
+        The stored values, by metric.
+    scm : float
+        Of this rendering; another than the stored one where the method has changed since.
+    """
+
+    label: str
+    audio: str
+    image: str
+    scores: dict[str, float]
+    scm: float = float("nan")
+
+    @property
+    def is_as_stored(self) -> bool:
+        """Whether the rendering scores what is stored (or nothing is, as of the original)."""
+        return not abs(self.scm - self.scores.get("scm", float("nan"))) >= 0.01
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip with its versions.
+
+    Attributes
+    ----------
+    level : float
+        What all versions have been brought to.
+    unit : str
+        Of the level: LUFS, or dB (RMS) where a clip is too short or quiet for that.
+    seed : int
+    """
+
+    clip: Clip
+    versions: list[Version]
+    level: float
+    unit: str
+    seed: int
+    iterations: int
+
+
+def chosen_clips(clips: Sequence[Clip], count: int | None) -> list[Clip]:
+    """The first of each category, then the second, and so on; `count` in all.
+
+    By default `CLIPS` or one of each category, if that is more.
+    """
+    categories: dict[str, list[Clip]] = {}
+    for clip in clips:
+        categories.setdefault(clip.category, []).append(clip)
+    turns = [clip for turn in zip_longest(*categories.values()) for clip in turn if clip]
+    return turns[: max(CLIPS, len(categories)) if count is None else count]
+
+
+def chosen_jobs(view: View, dataset: str) -> list[Job]:
+    """For each label the job with the least seed that reaches the last iteration."""
+    last = view.iterations()[dataset]
+    fitting = [
+        j for j in view.jobs if j.dataset == dataset and last == max(j.config["checkpoints"])
+    ]
+    first: dict[str, Job] = {}
+    for job in sorted(fitting, key=lambda job: int(job.config["seed"])):
+        first.setdefault(job.name, job)
+    return [first[label] for label in view.labels if label in first]
+
+
+def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[Sample]:
+    """Render the chosen clips of each data set as the stored configurations say.
+
+    Parameters
+    ----------
+    view : View
+    folder : Path
+        Where the files are written.
+    count : int or None
+        Clips of each data set; see `chosen_clips`.
+
+    Yields
+    ------
+    Sample
+
+    Raises
+    ------
+    ClipError
+        If a clip cannot be had, or is no longer the one that was scored.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for dataset in view.datasets:
+        plans = [
+            (job, {task.clip.id: task for task in plan(job.config)})
+            for job in chosen_jobs(view, dataset)
+        ]
+        has_value = view.last["value"].notna() & (view.last["dataset"] == dataset)
+        scored = set(view.last.loc[has_value, "clip"])  # the others failed, or are silent
+        clips = [task.clip for task in plans[0][1].values() if task.clip.id in scored]
+        for clip in chosen_clips(clips, count):
+            if clip.sha256 != view.clips[f"{clip.dataset}/{clip.id}"]["sha256"]:
+                raise ClipError(f"{dataset}/{clip.id} is not the clip that was scored; run it anew")
+            pairs = [(job, tasks[clip.id]) for job, tasks in plans if clip.id in tasks]
+            yield _sample(view, pairs, folder)
+
+
+def durations(view: View) -> dict[tuple[str, str], float]:
+    """Seconds of each clip of a view by data set and id; clips that cannot be read are left out."""
+    listed = {canonical([job.config["dataset"], job.config["limit"]]): job for job in view.jobs}
+    seconds = {}
+    for job in listed.values():
+        for task in plan(job.config):
+            with suppress(soundfile.SoundFileError):
+                length = soundfile.info(task.clip.locate()).duration
+                seconds[job.dataset, task.clip.id] = length
+    return seconds
+
+
+def render(task: Task, reference: np.ndarray, checkpoints: list[int]) -> np.ndarray:
+    """The waveform that was scored at the last checkpoint [shape=(n_samples,)].
+
+    Computed as it was then, by way of the other checkpoints and on one thread, because some
+    methods amplify rounding.
+    """
+    with threadpool_limits(1):
+        *_, last = task.observe(reference, checkpoints)
+    return last.signal
+
+
+def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Sample:
+    job, task = pairs[0]
+    reference = task.reference()
+    rows = view.last[(view.last["dataset"] == job.dataset) & (view.last["clip"] == task.clip.id)]
+    signals = {"original": reference}
+    stored: dict[str, dict[str, float]] = {"original": {}}
+    scm = {"original": float("nan")}
+    for job, one in pairs:
+        label = job.name
+        signals[label] = render(one, reference, job.config["checkpoints"])
+        of_run = rows[(rows["label"] == label) & (rows["seed"] == one.seed)]
+        stored[label] = dict(zip(of_run["metric"], of_run["value"], strict=True))
+        scm[label] = score("scm", reference, signals[label], transform=one.transform).value
+    louder, level, unit = equally_loud(list(signals.values()), round(task.transform.sr))
+    peak = float(decibels(reference, task.transform).max())
+    versions = [
+        Version(
+            label,
+            audio=write_audio(folder, y, round(task.transform.sr)),
+            image=write_mel(folder, decibels(signals[label], task.transform) - peak),
+            scores=stored[label],
+            scm=scm[label],
+        )
+        for label, y in zip(signals, louder, strict=True)
+    ]
+    return Sample(task.clip, versions, level, unit, task.seed, view.iterations()[job.dataset])
+
+
+def equally_loud(signals: Iterable[np.ndarray], sr: int) -> tuple[list[np.ndarray], float, str]:
+    """Bring the versions of a clip to one loudness, `LOUDNESS` unless a peak exceeds `CEILING`.
+
+    Then all are lowered alike, so that they stay equal. What is too short (one block of 0.4 s) or
+    too quiet for EBU R 128 is measured by its RMS; silence stays silent.
+
+    Parameters
+    ----------
+    signals : iterable of np.ndarray [shape=(n_samples,)]
+    sr : int
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    louder : list of np.ndarray
+    level : float
+        The loudness that they have.
+    unit : str
+        ``LUFS`` or ``dB (RMS)``.
+    """
+    signals = [np.asarray(y, dtype=np.float64) for y in signals]
+    meter, unit = pyloudnorm.Meter(sr), "LUFS"
+    try:
+        loudness = np.array([meter.integrated_loudness(y) for y in signals])
+    except ValueError:
+        loudness = np.array([-np.inf])
+    if not np.isfinite(loudness).all():
+        unit = "dB (RMS)"
+        power = np.array([np.mean(y**2) for y in signals])
+        loudness = 10 * np.log10(power, where=power > 0, out=np.full(len(power), np.inf))
+    gains = 10 ** ((LOUDNESS - loudness) / 20)
+    peak = max(float(np.abs(g * y).max()) for g, y in zip(gains, signals, strict=True))
+    lowered = min(1.0, CEILING / peak) if peak > 0 else 1.0
+    louder = [g * lowered * y for g, y in zip(gains, signals, strict=True)]
+    return louder, LOUDNESS + 20 * float(np.log10(lowered)), unit
+
+
+def decibels(y: np.ndarray, transform: MelTransform) -> np.ndarray:
+    """Mel-spectrogram in dB [shape=(n_mels, n_frames)]."""
+    return 20 / transform.power * np.log10(np.maximum(transform.linear(y), 1e-10))
+
+
+def write_audio(folder: Path, y: np.ndarray, sr: int) -> str:
+    """Write an Opus file, named by its samples; returns the name."""
+    rate = next((r for r in OPUS_RATES if r >= sr), OPUS_RATES[-1])
+    samples = soxr.resample(y, sr, rate, quality="HQ") if rate != sr else y
+    name = f"{hashlib.sha256(np.ascontiguousarray(y).tobytes()).hexdigest()[:16]}.opus"
+    soundfile.write(
+        folder / name,
+        samples,
+        rate,
+        format="OGG",
+        subtype="OPUS",
+        compression_level=OPUS_COMPRESSION,
+    )
+    return name
+
+
+def write_mel(folder: Path, mel: np.ndarray) -> str:
+    """Write an image of a mel-spectrogram in dB below the top of its range; returns the name."""
+    shades = matplotlib.colormaps["magma"](np.clip(1 + mel[::-1] / RANGE, 0, 1), bytes=True)
+    name = f"{hashlib.sha256(shades.tobytes()).hexdigest()[:16]}.webp"
+    Image.fromarray(np.ascontiguousarray(shades[..., :3])).save(folder / name, quality=80)
+    return name

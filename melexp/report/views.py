@@ -1,0 +1,277 @@
+"""What is shown together: the methods of the experiments that compare them, or one sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from melexp.figures import at_last, look, mean_table, methods_in_order, metric_config
+from melexp.methods import make_method
+from melexp.store import canonical, read_json
+from melexp.summary import summary
+from melexp.tables import FIRST, LAST, read_table
+
+#: What plotly calls matplotlib's line styles and markers.
+_DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
+_SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond"}
+_SYMBOLS |= {"P": "cross", "x": "x-thin-open", "X": "x", "*": "star", "h": "hexagon"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method on one data set with one seed: what was asked for, and where it was computed.
+
+    Attributes
+    ----------
+    experiment : str
+    config : dict
+        As `melexp run` resolved it.
+    provenance : dict
+        Versions, commit and machine.
+    name : str
+        The method's label, with its settings where the view has several.
+    """
+
+    experiment: str
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    name: str = ""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.config["dataset"]["name"])
+
+    @property
+    def label(self) -> str:
+        """The method's label."""
+        return str(self.config["method"]["label"])
+
+    def settings(self) -> dict[str, Any]:
+        """All parameters of the method, the defaults too, and the precision."""
+        given = {k: v for k, v in self.config["method"].items() if k not in ("name", "label")}
+        method = make_method(self.config["method"]["name"], **given)
+        return dataclasses.asdict(method) | {"dtype": self.config["dtype"]}
+
+
+@dataclass(frozen=True)
+class View:
+    """Runs that are shown together.
+
+    Attributes
+    ----------
+    name : str
+        The experiments' names, joined.
+    rows : pd.DataFrame
+        Tidy rows, each run once; `label` tells all settings apart.
+    jobs : list of Job
+    clips : dict
+        What identifies and credits each clip, by ``<data set>/<id>``.
+    """
+
+    name: str
+    rows: pd.DataFrame = field(repr=False)
+    jobs: list[Job] = field(repr=False)
+    clips: dict[str, dict[str, str]] = field(repr=False)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The experiments that it joins."""
+        return list(dict.fromkeys(job.experiment for job in self.jobs))
+
+    @property
+    def compares(self) -> bool:
+        """Whether it compares methods and not the settings of one."""
+        return any(job.name == job.label for job in self.jobs)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The methods in the order of all figures, or the settings of a swept one."""
+        if self.compares:
+            return methods_in_order(self.rows)
+        return list(self.rows["label"].drop_duplicates())
+
+    def anchor(self, dataset: str = "", label: str = "") -> str:
+        """Where a page tells the source of the view, or of a method on a data set."""
+        place = [str(self.labels.index(label))] if label else []
+        return re.sub(r"[^\w-]+", "-", "-".join(["source", self.name, dataset, *place]))
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the data sets, those with the most metrics (speech) first."""
+        metrics = self.rows.groupby("dataset")["metric"].nunique()
+        return [str(name) for name in metrics.sort_values(ascending=False, kind="stable").index]
+
+    @cached_property
+    def last(self) -> pd.DataFrame:
+        """The rows of each data set's last iteration."""
+        return pd.concat([at_last(rows)[0] for _, rows in self.rows.groupby("dataset")])
+
+    def iterations(self) -> dict[str, int]:
+        """The last iteration of each data set."""
+        return {str(k): int(v) for k, v in self.last.groupby("dataset")["iteration"].max().items()}
+
+    def summary(self, durations: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+        """The summary after the last iteration; `seconds` are per second of audio."""
+        clips = zip(self.last["dataset"], self.last["clip"], strict=True)
+        length = np.array([durations.get(clip, np.nan) for clip in clips])
+        rows = summary(self.last.assign(seconds=self.last["seconds"] / length))
+        columns = ["win_rate", "clip_win_rate", "p"]  # none where nothing is compared
+        return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *columns])))
+
+    def curves(self) -> list[dict[str, Any]]:
+        """For each data set, metric and label: mean and 95 % interval over clips at each iteration.
+
+        Of each label the runs with the most checkpoints, so that a curve has the same runs
+        throughout; `seconds` is the mean time of a run.
+        """
+        run = ["dataset", "label", "seed", "clip"]
+        checkpoints = self.rows.groupby(run)["iteration"].transform("nunique")
+        most = checkpoints.groupby([self.rows["dataset"], self.rows["label"]]).transform("max")
+        rows = self.rows[checkpoints == most]
+        curves = []
+        for (dataset, metric, label), group in rows.groupby(["dataset", "metric", "label"]):
+            clips = group.groupby(["iteration", "clip"])[["value", "seconds"]].mean().reset_index()
+            means = mean_table(clips, ["iteration"]).sort_values("iteration")
+            seconds = clips.groupby("iteration")["seconds"].mean()
+            curves.append(
+                {"dataset": dataset, "metric": metric, "label": label}
+                | {name: rounded(means[name]) for name in ("mean", "low95", "high95")}
+                | {"iteration": means["iteration"].tolist(), "clips": means["clips"].tolist()}
+                | {"seconds": rounded(seconds.reindex(means["iteration"]))}
+            )
+        return curves
+
+    def runs(self) -> dict[str, list[Any]]:
+        """Columns with an entry per run of the last iteration, one for each metric."""
+        keys = ["dataset", "category", "clip", "label", "seed"]
+        wide = self.last.pivot_table(index=keys, columns="metric", values="value", dropna=True)
+        wide = wide.reset_index()
+        columns = {key: wide[key].tolist() for key in keys}
+        return columns | {str(m): rounded(wide[m]) for m in wide.columns if m not in keys}
+
+    def looks(self) -> dict[str, dict[str, str]]:
+        """Colour, dash and symbol of each label, as in the figures."""
+        shades = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.85, len(self.labels)))
+        looks = {}
+        for label, shade in zip(self.labels, shades, strict=True):
+            style = look(label, self.labels)
+            colour = style["color"] if self.compares else matplotlib.colors.to_hex(shade)
+            dash, symbol = _DASHES[style["linestyle"]], _SYMBOLS[style["marker"]]
+            looks[label] = {"colour": colour, "dash": dash, "symbol": symbol}
+        return looks
+
+    def data(self) -> dict[str, Any]:
+        """All that the plots are drawn from, as plain values."""
+        return {
+            "name": self.name,
+            "experiments": self.experiments,
+            "anchor": self.anchor(),
+            "labels": self.labels,
+            "looks": self.looks(),
+            "datasets": self.datasets,
+            "iterations": self.iterations(),
+            "curves": self.curves(),
+            "runs": self.runs(),
+        }
+
+
+def views(results: Path) -> list[View]:
+    """The views of a folder of results.
+
+    Experiments that have one setting of each method, on the same mel-spectrograms, are one view;
+    every other experiment, such as a sweep of a parameter, is one of its own.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no results.
+    ValueError
+        If a table does not tell its runs apart, which may differ in the mel-spectrogram only.
+    """
+    found = sorted(path.name for path in results.glob("*.provenance.json"))
+    if not found:
+        raise FileNotFoundError(
+            f"{results} has no results (no *.provenance.json); run: melexp run results={results}"
+        )
+    groups: dict[str, list[View]] = {}
+    for file in found:
+        experiment = file.removesuffix(".provenance.json")
+        stored = read_json(results / file)
+        jobs = [Job(experiment, job["config"], job["provenance"]) for job in stored["jobs"]]
+        settings = {(job.label, canonical(job.settings())) for job in jobs}
+        compares = len(settings) == len({job.label for job in jobs})
+        mels = sorted({canonical(job.config["mel"]) for job in jobs})
+        key = canonical(mels) if compares else experiment
+        table = read_table(results, experiment)
+        if table.drop(columns=["value", "reason", "seconds"]).duplicated().any():
+            raise ValueError(
+                f"{experiment}.csv has runs that differ in none of its columns; run each mel as "
+                "an experiment of its own"
+            )
+        groups.setdefault(key, []).append(View(experiment, table, jobs, stored["clips"]))
+    joined = [_join(group) for group in groups.values()]
+    return sorted(joined, key=lambda view: (not view.compares, -len(view.rows)))
+
+
+def _join(parts: Sequence[View]) -> View:
+    """One view of several, whose labels tell all settings apart."""
+    rows = pd.concat([part.rows for part in parts], ignore_index=True)
+    jobs = [job for part in parts for job in part.jobs]
+    clips = {key: clip for part in parts for key, clip in part.clips.items()}
+    parameters = [c for c in rows.columns if c not in {*FIRST, *LAST}] + ["dtype"]
+    settings = rows[parameters].map(_text)
+    # Which parameters tell apart the runs of one label, and so belong to its name.
+    telling = {
+        label: [p for p in parameters if group[p].nunique() > 1]
+        for label, group in settings.groupby(rows["label"])
+    }
+
+    def name(label: str, setting: Mapping[str, Any]) -> str:
+        inner = ", ".join(f"{p}={setting.get(p) or 'none'}" for p in telling.get(label, []))
+        return f"{label} ({inner})" if inner else label
+
+    records = zip(rows["label"], settings.to_dict("records"), strict=True)
+    rows["label"] = [name(label, setting) for label, setting in records]
+    # Experiments share runs: one is counted once.
+    run = ["dataset", "clip", "label", "seed", "iteration", "metric"]
+    rows = rows.drop_duplicates(run)
+    named = []
+    for job in jobs:
+        setting = {key: _text(value) for key, value in job.settings().items()}
+        named.append(dataclasses.replace(job, name=name(job.label, setting)))
+    return View("-".join(part.name for part in parts), rows, named, clips)
+
+
+def _text(value: Any) -> str:
+    """A parameter as it is named; the same whether it comes from a table or a configuration."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        return str(value)
+    return f"{value:.10g}"
+
+
+def rounded(values: pd.Series) -> list[float | None]:
+    """Plain numbers of five digits; None where there is no value."""
+    return [float(f"{v:.5g}") if np.isfinite(v) else None for v in values]
+
+
+def metrics(shown: Sequence[View]) -> dict[str, dict[str, Any]]:
+    """Label and direction of each metric in the views, those for every sound first."""
+    names = dict.fromkeys(name for view in shown for name in sorted(view.rows["metric"].unique()))
+    configs = {name: metric_config(name) for name in names}
+    order = sorted(names, key=lambda name: (bool(configs[name].speech_only), -len(name)))
+    return {
+        name: {"label": configs[name].label, "lower": bool(configs[name].lower_is_better)}
+        for name in order
+    }

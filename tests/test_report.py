@@ -1,0 +1,522 @@
+"""The report: what is computed for it, what is on its pages, and how they behave in a browser."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from hydra import compose, initialize_config_dir
+
+from melexp.app import register
+from melexp.config import conf_dir
+from melexp.datasets import Clip, folder, load_dataset
+from melexp.metrics import score
+from melexp.runner import plan, run
+from melexp.tables import read_table, write_table
+
+pytest.importorskip("jinja2", reason="the report needs the extra: pip install 'melexp[report]'")
+pytest.importorskip("plotly", reason="the report needs the extra: pip install 'melexp[report]'")
+pyln = pytest.importorskip("pyloudnorm", reason="the report needs the extra 'melexp[report]'")
+
+from melexp.report import report  # noqa: E402
+from melexp.report.listening import (  # noqa: E402
+    CEILING,
+    LOUDNESS,
+    chosen_clips,
+    equally_loud,
+    render,
+    write_audio,
+)
+from melexp.report.views import views  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+HOSTILE = "<script>window.pwned = 1</script>"
+register()
+
+
+def go(results: Path, *overrides: str, experiment: str = "run") -> None:
+    """`melexp run` in this process, quickly."""
+    quick = ("limit=2", "checkpoints=[2,6]", "workers=1", "metric=[scm,sc]")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", [*quick, f"results={results}", *overrides])
+    config.experiment = experiment
+    assert run(config) == []
+    write_table(results, config.experiment)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two methods on demo clips, a short one with a hostile name and category, and a silent one."""
+    root = tmp_path_factory.mktemp("report")
+    sounds = root / "sounds" / "<img src=x onerror=window.pwned=1>"
+    sounds.mkdir(parents=True)
+    noise = np.random.default_rng(0).standard_normal(6000) / 10
+    soundfile.write(sounds / f"{HOSTILE.replace('/', '')}.wav", noise, 22050)
+    soundfile.write(sounds / "silent.wav", 0 * noise, 22050)
+    plain = folder.clips
+
+    def hostile(*, path: str) -> list[Clip]:
+        clips = plain(path=path)
+        return [c if "silent" in c.id else dataclasses.replace(c, id=HOSTILE) for c in clips]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "clips", hostile)
+        for method in ("admm", "nnls_gla"):
+            go(root / "r", f"method={method}")
+            go(root / "r", f"method={method}", "dataset=demo_foley")
+            go(root / "r", f"method={method}", "dataset=folder",
+               f"dataset.path={root / 'sounds'}")  # fmt: skip
+        go(root / "r", "method.rho=0.1", experiment="sweep")
+        go(root / "r", "method.rho=0.2", experiment="sweep")
+        for suffix in ("png", "txt"):
+            shutil.copy(ROOT / "results" / "core" / f"fig2.{suffix}", root / "r")
+        yield root / "r"
+
+
+@pytest.fixture(scope="module")
+def pages(results: Path) -> Path:
+    """The report's folder."""
+    return report(results).parent
+
+
+# --- What is computed -------------------------------------------------------------------------
+
+
+def test_renderings_are_what_was_scored(results: Path) -> None:
+    view = views(results)[0]
+    table = view.last.set_index(["dataset", "clip", "label", "metric"])["value"]
+    seen = 0
+    for job in view.jobs:
+        for task in (task for task in plan(job.config) if "silent" not in task.clip.id):
+            y = render(task, task.reference(), job.config["checkpoints"])
+            now, _ = score("scm", task.reference(), y, transform=task.transform)
+            assert now == pytest.approx(table[job.dataset, task.clip.id, job.name, "scm"], abs=1e-9)
+            seen += 1
+    assert seen == 2 * (2 + 2 + 1)
+
+
+def test_views_join_comparisons_and_name_the_settings_of_a_sweep(results: Path) -> None:
+    methods, sweep = views(results)
+    assert methods.labels == ["NNLS + GLA", "ADMM"]
+    assert set(methods.datasets) == {"demo_speech", "demo_foley", "folder"}
+    assert sweep.labels == ["ADMM (rho=0.1)", "ADMM (rho=0.2)"]
+    assert {job.name for job in sweep.jobs} == set(sweep.labels)
+    for view in (methods, sweep):
+        for curve in view.curves():
+            assert curve["iteration"] == [2, 6]
+        assert len(view.runs()["scm"]) == view.last["value"].notna().sum() / 2  # of two metrics
+
+
+def test_summary_of_the_committed_results_is_the_committed_summary() -> None:
+    core = ROOT / "results" / "core"
+    ours = views(core)[0].summary({}).drop(columns="seconds").reset_index(drop=True)
+    theirs = pd.read_csv(core / "summary.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4)
+
+
+def test_seconds_are_per_second_of_audio(results: Path) -> None:
+    view = views(results)[0]
+    clips = list(zip(view.last["dataset"], view.last["clip"], strict=True))
+    once = view.summary(dict.fromkeys(clips, 1.0))["seconds"]
+    twice = view.summary(dict.fromkeys(clips, 2.0))["seconds"]
+    np.testing.assert_allclose(twice, once / 2)
+
+
+def test_clips_are_taken_in_turn_from_the_categories() -> None:
+    clips = load_dataset("demo_foley")
+    one_each = chosen_clips(clips, None)
+    assert len(one_each) == len({clip.category for clip in one_each}) == 7
+    assert chosen_clips(clips, 2) == one_each[:2]
+    assert chosen_clips(clips, 99)[:7] == one_each
+    speech = load_dataset("demo_speech")  # of one category
+    assert chosen_clips(speech, None) == speech[:6]
+
+
+@pytest.mark.parametrize("impulses", [False, True])
+def test_versions_have_one_loudness_and_do_not_clip(speech: np.ndarray, impulses: bool) -> None:
+    versions = [speech, 0.01 * speech, speech[::-1]]
+    if impulses:  # loud for their loudness: all versions are lowered alike
+        versions[1] = versions[1].copy()
+        versions[1][::5000] = 1
+    louder, level, unit = equally_loud(versions, 22050)
+    measured = [pyln.Meter(22050).integrated_loudness(y) for y in louder]
+    assert unit == "LUFS"
+    assert (level < LOUDNESS - 1) if impulses else (level == LOUDNESS)
+    np.testing.assert_allclose(measured, level, atol=0.01)
+    assert max(np.abs(y).max() for y in louder) <= CEILING + 1e-9
+
+
+def test_loudness_of_short_and_silent_clips(speech: np.ndarray) -> None:
+    short = speech[4000:8000]
+    louder, level, unit = equally_loud([short, 3 * short], 22050)
+    assert unit == "dB (RMS)"
+    np.testing.assert_allclose(louder[0], louder[1])
+    assert 10 * np.log10(np.mean(louder[0] ** 2)) == pytest.approx(level)
+    louder, _, _ = equally_loud([speech, 0 * speech], 22050)
+    assert np.isfinite(louder[0]).all()
+    assert not louder[1].any()
+
+
+@pytest.mark.parametrize("sr", [8000, 22050, 44100, 48000])
+def test_audio_keeps_its_length_and_loudness(tmp_path: Path, speech: np.ndarray, sr: int) -> None:
+    name = write_audio(tmp_path, speech, sr)
+    decoded, rate = soundfile.read(tmp_path / name)
+    assert len(decoded) / rate == pytest.approx(len(speech) / sr, abs=2 / sr)
+    before, after = (
+        pyln.Meter(r).integrated_loudness(np.tile(y, 3)) for y, r in ((speech, sr), (decoded, rate))
+    )
+    assert after == pytest.approx(before, abs=0.3)
+
+
+# --- What is on the pages ---------------------------------------------------------------------
+
+
+class Links(HTMLParser):
+    """The addresses that a page names, each with its tag, and its identifiers."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: dict[str, str] = {}
+        self.ids: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links |= {value: tag for key, value in attrs if key in ("href", "src") and value}
+        self.ids += [value for key, value in attrs if key == "id" and value]
+
+
+def test_all_that_a_page_names_is_in_the_folder(pages: Path) -> None:
+    parsed = {path.name: Links(path) for path in pages.glob("*.html")}
+    assert set(parsed) == {"index.html", "listen.html", "sources.html"}
+    for name, page in parsed.items():
+        assert len(page.ids) == len(set(page.ids))
+        for link, tag in page.links.items():
+            file, _, anchor = link.partition("#")
+            if file == "data:," or (tag == "a" and file.startswith("http")):
+                continue  # the icon; a work's address, which is fetched when it is clicked
+            assert (pages / unquote(file or name)).is_file(), link
+            if anchor and (file or name) in parsed:
+                assert anchor in parsed[file or name].ids, link
+
+
+def test_names_of_clips_are_escaped(pages: Path) -> None:
+    for path in pages.glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert "<script>window" not in text
+        assert "<img src=x" not in text
+    text = (pages / "listen.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;window.pwned" in text
+    assert "silent" not in text  # nothing to listen to
+
+
+def test_a_rendering_that_differs_from_the_stored_value_tells_so(
+    pages: Path, results: Path, tmp_path: Path
+) -> None:
+    assert "have the stored SCM" in (pages / "listen.html").read_text(encoding="utf-8")
+    shutil.copytree(results, tmp_path / "r", ignore=shutil.ignore_patterns("report"))
+    table = read_table(tmp_path / "r", "run")
+    changed = (table["label"] == "ADMM") & (table["metric"] == "scm")
+    table.loc[changed, "value"] += 1
+    table.to_csv(tmp_path / "r" / "run.csv", index=False)
+    index = report(tmp_path / "r", clips=1)
+    text = (index.parent / "listen.html").read_text(encoding="utf-8")
+    assert "Of 3 of the 6 renderings" in text
+    assert text.count("SCM of this rendering") == 3
+
+
+def test_provenance_is_on_the_sources_page(pages: Path, results: Path) -> None:
+    text = (pages / "sources.html").read_text(encoding="utf-8")
+    for clip in load_dataset("demo_speech")[:2]:
+        assert clip.sha256 in text
+        assert clip.licence in text
+    assert "numpy " + np.__version__ in text
+    assert "rho: 0.2" in text
+    copied = read_table(pages / "data", "run")
+    pd.testing.assert_frame_equal(copied, read_table(results, "run"))
+
+
+def test_no_clips_no_listening_page_and_an_older_report_is_replaced(
+    results: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "pages"
+    for _ in range(2):
+        index = report(results, output, clips=0)
+    assert index == output / "index.html"
+    assert not (output / "listen.html").exists()
+    assert "listen.html" not in index.read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["pages"]
+
+
+def test_a_table_that_does_not_tell_its_runs_apart_is_refused(tmp_path: Path) -> None:
+    for n_mels in (40, 80):
+        go(tmp_path, f"mel.n_mels={n_mels}")
+    with pytest.raises(ValueError, match="differ in none of its columns"):
+        views(tmp_path)
+
+
+def test_refusals(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match="has no results"):
+        report(tmp_path)
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(ValueError, match="is not a report"):
+        report(results, tmp_path)
+    assert (tmp_path / "mine.txt").exists()
+    with pytest.raises(ValueError, match="clips must not be negative"):
+        report(results, clips=-1)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"run: pip install 'melexp\[report\]'"):
+        report(results)
+
+
+# --- In a browser -----------------------------------------------------------------------------
+
+
+class Browser:
+    """A headless Chromium that notes what it asks for and what goes wrong."""
+
+    ARGUMENTS = (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+        "disable-background-networking", "disable-component-update", "disable-sync",
+        "autoplay-policy=no-user-gesture-required", "host-resolver-rules=MAP * ~NOTFOUND",
+    )  # fmt: skip
+
+    def __init__(self, chromium: str, driver: str, home: Path) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for argument in (*self.ARGUMENTS, f"user-data-dir={home / 'profile'}"):
+            options.add_argument(f"--{argument}")
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        self.downloads = home
+        self.driver = webdriver.Chrome(options, Service(driver))
+        self.driver.execute_cdp_cmd(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(home)}
+        )
+
+    def open(self, page: Path, *, width: int = 1440, scheme: str = "light") -> None:
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+        )
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        self.driver.get(page.as_uri())
+
+    def js(self, script: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(script, *arguments)
+
+    def click(self, selector: str) -> None:
+        self.driver.find_element("css selector", selector).click()
+
+    def text(self, selector: str) -> str:
+        return str(self.driver.find_element("css selector", selector).text)
+
+    def until(self, script: str, seconds: float = 20) -> Any:
+        """The script's value once it is true."""
+        end = time.monotonic() + seconds
+        while not (value := self.js(script)):
+            assert time.monotonic() < end, script
+            time.sleep(0.05)
+        return value
+
+    def check_quiet(self) -> None:
+        """No error on the console, no request that leaves the machine."""
+        assert self.driver.get_log("browser") == []
+        asked = [json.loads(entry["message"])["message"] for entry in
+                 self.driver.get_log("performance")]  # fmt: skip
+        urls = [event["params"]["request"]["url"] for event in asked
+                if event["method"] == "Network.requestWillBeSent"]  # fmt: skip
+        assert urls
+        assert {url.partition(":")[0] for url in urls} <= {"file", "data", "blob"}
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    pytest.importorskip("selenium", reason="no driver of browsers: pip install selenium")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    driver = shutil.which("chromedriver")
+    if not found or not driver:
+        pytest.skip("no browser: install chromium and chromium-driver")
+    browser = Browser(found, driver, tmp_path_factory.mktemp("browser"))
+    yield browser
+    browser.driver.quit()
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    chromium.driver.get("about:blank")
+    for log in ("browser", "performance"):  # of what came before
+        chromium.driver.get_log(log)
+    yield chromium
+    chromium.check_quiet()
+
+
+CONTRAST = """
+const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+const luminance = ([r, g, b]) =>
+  0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+const behind = (element) => {
+  for (let e = element; e; e = e.parentElement) {
+    const colour = parse(getComputedStyle(e).backgroundColor);
+    if ((colour[3] ?? 1) > 0) return colour;
+  }
+};
+const faint = [];
+for (const e of document.querySelectorAll("main *:not(svg *), header *, footer *")) {
+  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+  if (!own || !e.checkVisibility() || e.disabled || e.tagName === "OPTION") continue;
+  const [a, b] = [parse(getComputedStyle(e).color), behind(e)].map(luminance);
+  const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (contrast < 4.5) faint.push(`${e.tagName} ${e.textContent.trim().slice(0, 30)} ${contrast}`);
+}
+return faint;
+"""
+UNNAMED = """
+const named = (e) =>
+  e.ariaLabel || e.labels?.length || e.textContent.trim() || e.querySelector("img")?.alt;
+return [...document.querySelectorAll("button, select, input, audio, a, [role=img]")]
+  .filter((e) => !named(e)).map((e) => e.outerHTML)
+  .concat([...document.querySelectorAll("img:not([alt])")].map((e) => e.outerHTML));
+"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1440])
+@pytest.mark.parametrize("page", ["index", "listen", "sources"])
+def test_pages_fit_and_can_be_read(
+    browser: Browser, pages: Path, page: str, width: int, scheme: str
+) -> None:
+    browser.open(pages / f"{page}.html", width=width, scheme=scheme)
+    if page == "index":
+        browser.until("return document.querySelectorAll('.plot .main-svg').length >= 3")
+    if page == "sources":
+        browser.js("document.querySelectorAll('details').forEach((d) => (d.open = true))")
+    assert browser.js("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.js("return document.documentElement.lang") == "en"
+    assert not (faint := browser.js(CONTRAST)), faint
+    assert not (unnamed := browser.js(UNNAMED)), unnamed
+    background = browser.js("return getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    assert browser.js("return window.pwned === undefined")
+
+
+@pytest.mark.browser
+def test_the_summary_sorts_and_filters(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "index.html")
+    shown = """return [...document.querySelectorAll("#summary tbody tr")]
+      .filter((row) => row.checkVisibility()).map((row) => Number(row.cells[1].dataset.value))"""
+    heading = browser.driver.find_element("css selector", "#summary th:nth-child(2) button")
+    heading.send_keys("\ue007")  # Enter: by the keyboard
+    assert browser.js(shown) == sorted(browser.js(shown))
+    assert len(browser.js(shown)) == 2
+    cell = "#summary th:nth-child(2)"
+    assert browser.js(f"return document.querySelector('{cell}').ariaSort") == "ascending"
+    heading.click()
+    assert browser.js(shown) == sorted(browser.js(shown), reverse=True)
+    first = browser.js(shown)
+    browser.js(
+        """const { view } = document.getElementById("summary-controls").elements;
+        view.value = "1"; view.dispatchEvent(new Event("change", { bubbles: true }));"""
+    )
+    assert browser.js(shown) != first
+    assert "ADMM (rho=0.2)" in browser.text("#summary")
+
+
+@pytest.mark.browser
+def test_the_plots_draw_every_choice(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "index.html")
+    browser.until("return document.querySelectorAll('.plot .main-svg').length >= 3")
+    labels = browser.js(
+        """const seen = [];
+        for (const form of document.querySelectorAll(".panel form"))
+          for (const select of form.querySelectorAll("select"))
+            for (const { value } of [...select.options]) {
+              select.value = value;
+              select.dispatchEvent(new Event("change", { bubbles: true }));
+              const plot = form.parentElement.querySelector(".plot");
+              seen.push([plot.ariaLabel, plot.data.reduce((n, t) => n + t.x.length, 0)]);
+            }
+        return seen;"""
+    )
+    assert all(points > 0 for _, points in labels)
+    said = " ".join(text for text, _ in labels)
+    assert "against seconds per clip" in said
+    assert "every data set" in said
+
+
+@pytest.mark.browser
+def test_players_load_and_play(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "listen.html")
+    options = browser.js("return [...document.querySelectorAll('option')].map((o) => o.text)")
+    assert HOSTILE in options
+    players = "[...document.querySelectorAll('article:not([hidden]) audio')]"
+    browser.until(f"return {players}.every((a) => a.readyState > 0)")
+    durations = browser.js(f"return {players}.map((a) => a.duration)")
+    demo = load_dataset("demo_speech") + load_dataset("demo_foley")
+    (clip,) = (one for one in demo if one.id == options[0])
+    assert len(durations) == 3
+    np.testing.assert_allclose(durations, len(clip.load(22050)) / 22050, atol=0.01)
+    browser.js(f"{players}[1].play()")
+    browser.until(f"return {players}[1].currentTime > 0.1")
+    browser.js(f"{players}[2].play()")
+    browser.until(f"return {players}[1].paused")  # one at a time
+
+
+@pytest.mark.browser
+def test_the_blind_comparison_hides_reveals_and_exports(browser: Browser, pages: Path) -> None:
+    methods = {"ADMM", "NNLS + GLA"}
+    browser.open(pages / "listen.html")
+    assert "ADMM" in browser.text("main")
+    browser.click("#blind-toggle")
+    seen = browser.text("main") + browser.js(
+        "return [...document.querySelectorAll('#blind audio')].map((a) => a.outerHTML).join()"
+    )
+    assert not any(method in seen for method in methods)
+    browser.until(
+        "return [...document.querySelectorAll('#blind audio')].every((a) => a.duration > 1)"
+    )
+    browser.click("#blind input[value=A]")
+    browser.click("#blind input[value=B]")  # another choice of the same pair replaces it
+    browser.click("#blind-reveal")
+    assert {browser.text(f"[data-who={name}]") for name in "AB"} == methods
+    chosen = browser.text("[data-who=B]")
+    browser.click("#blind-next")
+    assert not any(method in browser.text("main") for method in methods)
+    browser.click("#blind input[value=none]")
+    browser.click("#blind-export")
+    file = browser.downloads / "melexp-choices.json"
+    end = time.monotonic() + 20
+    while not file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    first, second = json.loads(file.read_text())["choices"]
+    assert {first["A"], first["B"]} == methods
+    assert (first["choice"], first["chosen"], first["after_reveal"]) == ("B", chosen, False)
+    assert (second["choice"], second["chosen"]) == ("none", None)
+    browser.click("#blind-toggle")
+    assert "ADMM" in browser.text("main")
+
+
+@pytest.mark.browser
+def test_a_number_is_one_click_from_its_source(browser: Browser, pages: Path) -> None:
+    browser.open(pages / "index.html")
+    browser.click("#summary tbody tr:not([hidden]) td:last-child a")
+    browser.until("return location.pathname.endsWith('sources.html')")
+    opened = browser.text("details[open]")
+    assert opened.startswith("NNLS + GLA")
+    for word in ("Commit", "Versions", "Machine", "Configuration"):
+        assert word in opened
