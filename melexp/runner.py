@@ -242,7 +242,7 @@ def _over_processes(
             one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
             with one_each, threadpool_limits(1):
                 for n, outcome in Parallel(return_as="generator_unordered")(
-                    delayed(_numbered)(n, task, wanted, store, wait) for n, task in left.items()
+                    delayed(_numbered)(n, task, wanted, store, wait) for n, task in list(left.items())
                 ):
                     del left[n]
                     yield n, outcome
