@@ -1,8 +1,8 @@
 """Hydra's jobs as tasks of a Ray cluster.
 
-It stands for hydra-ray-launcher, which cannot be installed beside current versions: up to 1.2.2 it
-asks for cloudpickle below 3, and for boto3. Unlike that one, it has Ray run a job again whose worker
-has died; what that job had finished is in the store.
+It stands for hydra-ray-launcher, which cannot be installed beside current versions: up to 1.2.2
+it asks for cloudpickle below 3, and for boto3. Unlike that one, it has Ray run a job again whose
+worker has died; what that job had finished is in the store.
 """
 
 # No postponed annotations: Hydra imports plugins in a way in which dataclasses cannot resolve them.

@@ -91,7 +91,7 @@ class Tally:
         elif event["event"] == "task":
             self.done[label] += 1
             self.computed[label] += event["seconds"] > 0
-            self.seconds[label] += event["seconds"]  # type: ignore[assignment]
+            self.seconds[label] += event["seconds"]
             if event["reason"]:
                 self.failures.append(f"{event['name']}: {event['reason']}")
         else:

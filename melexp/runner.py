@@ -57,6 +57,29 @@ class Task:
             }
         )
 
+    def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
+        """The rows at the wanted (iteration, metric) pairs, in one pass.
+
+        The start depends on the clip and the seed only, so that methods are compared in pairs.
+        """
+        reference = self.clip.load(round(self.transform.sr))
+        problem = Problem(
+            self.transform(reference), self.transform, length=len(reference), dtype=self.dtype
+        )
+        seed = [self.seed, int(self.clip.sha256[:16], 16)]
+        checkpoints = [iteration for iteration, _ in wanted]
+        warm_up(self.method, self.transform)
+        for point in solve(self.method, problem, checkpoints=checkpoints, seed=seed):
+            for metric in [m for iteration, m in wanted if iteration == point.iteration]:
+                value, reason = score(metric, reference, point.signal, transform=self.transform)
+                yield {
+                    "iteration": point.iteration,
+                    "metric": metric,
+                    "value": value if np.isfinite(value) else None,
+                    "reason": reason,
+                    "seconds": round(point.seconds, 6),
+                }
+
 
 @cache
 def warm_up(method: Method[Any], transform: MelTransform) -> None:
@@ -64,30 +87,6 @@ def warm_up(method: Method[Any], transform: MelTransform) -> None:
     silence = transform(np.zeros(4 * transform.n_fft, dtype=np.float32))
     for _ in solve(method, Problem(silence, transform), checkpoints=[1, 2]):
         pass
-
-
-def compute(task: Task, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-    """The rows of a task at the wanted (iteration, metric) pairs, in one pass.
-
-    The start depends on the clip and the seed only, so that methods are compared in pairs.
-    """
-    reference = task.clip.load(round(task.transform.sr))
-    problem = Problem(
-        task.transform(reference), task.transform, length=len(reference), dtype=task.dtype
-    )
-    seed = [task.seed, int(task.clip.sha256[:16], 16)]
-    checkpoints = [iteration for iteration, _ in wanted]
-    warm_up(task.method, task.transform)
-    for point in solve(task.method, problem, checkpoints=checkpoints, seed=seed):
-        for metric in [m for iteration, m in wanted if iteration == point.iteration]:
-            value, reason = score(metric, reference, point.signal, transform=task.transform)
-            yield {
-                "iteration": point.iteration,
-                "metric": metric,
-                "value": value if np.isfinite(value) else None,
-                "reason": reason,
-                "seconds": round(point.seconds, 6),
-            }
 
 
 class Outcome(NamedTuple):
@@ -119,7 +118,7 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
         if not lacking:
             return Outcome()
         try:
-            rows = rows + list(compute(task, lacking))
+            rows = rows + list(task.compute(lacking))
         except Exception as error:  # one bad clip must not end the run of the others
             return Outcome(f"{type(error).__name__}: {error}", time.perf_counter() - began)
         rows.sort(key=lambda row: (row["iteration"], row["metric"]))
@@ -242,7 +241,8 @@ def _over_processes(
             one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
             with one_each, threadpool_limits(1):
                 for n, outcome in Parallel(return_as="generator_unordered")(
-                    delayed(_numbered)(n, task, wanted, store, wait) for n, task in list(left.items())
+                    delayed(_numbered)(n, task, wanted, store, wait)
+                    for n, task in list(left.items())
                 ):
                     del left[n]
                     yield n, outcome

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -41,9 +40,7 @@ class Sweep:
         self.before = self.store.notes()
         self.began = time.monotonic()
         jobs = count_jobs(config)
-        self.tally = self._open.enter_context(
-            shown(self.store.root, jobs=jobs, quiet=self.quiet)
-        )
+        self.tally = self._open.enter_context(shown(self.store.root, jobs=jobs, quiet=self.quiet))
 
     def end(self) -> int:
         """Write the tables of the experiments that ran and say what has no value.
@@ -89,9 +86,7 @@ def without_value(table: pd.DataFrame) -> list[str]:
     """
     if table.empty:
         return []
-    parameters = table.columns[
-        table.columns.get_loc("label") + 1 : table.columns.get_loc("seed")
-    ]
+    parameters = table.columns[table.columns.get_loc("label") + 1 : table.columns.get_loc("seed")]
     lost = table[table["value"].isna()]
     lines = []
     task = ["dataset", "clip", "label", *parameters, "seed", "reason"]
