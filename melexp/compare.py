@@ -130,7 +130,8 @@ def lines(compared: pd.DataFrame) -> list[str]:
     """The comparison for people, a line per row."""
     return [
         f"{r.dataset} {r.name_} {r.iteration} {r.metric}: {r.a:.3f} -> {r.b:.3f}, "
-        f"{r.difference:+.3f} [{r.low95:+.3f}, {r.high95:+.3f}] ({r.clips} clips, tolerance {r.tolerance:g})"
+        f"{r.difference:+.3f} [{r.low95:+.3f}, {r.high95:+.3f}] "
+        f"({r.clips} clips, tolerance {r.tolerance:g})"
         f"{f', {r.lost} values lost' if r.lost else ''}{'  OUT' if r.out else ''}"
         for r in compared.rename(columns={"name": "name_"}).itertuples()
     ]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class Task:
     seed: int
     dtype: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of all that decides the numbers, and of nothing else."""
         return digest(
@@ -168,7 +168,7 @@ def run(config: DictConfig) -> list[str]:
 
     store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
-    reasons = _finish_all(tasks, wanted, store, workers, label=label)
+    reasons = finish_all(tasks, wanted, store, workers, label=label)
 
     entries = [
         {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
@@ -200,7 +200,7 @@ def run(config: DictConfig) -> list[str]:
     ]
 
 
-def _finish_all(
+def finish_all(
     tasks: list[Task], wanted: list[Pair], store: Store, workers: int, *, label: str
 ) -> list[str]:
     """`finish` for every task; for each the reason why it has no result, or ""."""
