@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from melexp.config import conf_dir, register
+from melexp.own import own_folders
 from melexp.sweep import Sweep
 
 register()
@@ -39,8 +41,40 @@ def application(config: DictConfig) -> None:
         raise CompactHydraException(f"melexp: {error}") from error
 
 
+#: What each launcher of ``conf/launcher`` needs, and the extra that brings it.
+NEEDS = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
+    "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "ray": ("ray", "ray"),
+}
+
+
+def check(arguments: list[str]) -> None:
+    """Refuse what Hydra would answer with more than a line.
+
+    Raises
+    ------
+    ValueError
+        For a launcher whose package is not installed, or a folder of one's own that is not there.
+    """
+    own_folders()
+    for argument in arguments:
+        name, _, launcher = argument.partition("=")
+        module, extra = NEEDS.get(launcher, ("", ""))
+        if name == "launcher" and module and importlib.util.find_spec(module) is None:
+            raise ValueError(
+                f"{argument} needs a package that is not installed: pip install 'melexp[{extra}]'"
+            )
+
+
 def main() -> None:
     """Run what the command line asks for; leave with 1 where a task has failed."""
+    try:
+        check(sys.argv)
+    except ValueError as error:
+        print(f"melexp: {error}", file=sys.stderr)
+        sys.exit(2)
     quiet = "--quiet" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--quiet"]
     Begin.sweep = Sweep(quiet=quiet)

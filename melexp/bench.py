@@ -240,21 +240,14 @@ def cores() -> Iterator[Row]:
         yield Row("cores", name, value, value, value, "s", value / seconds[1], "1 process")
 
 
-def spin(seconds: float) -> None:
-    """Keep a core busy for a time."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
-
-
 @dataclass(frozen=True)
-class Spin(Task):
-    """A task of a known length."""
+class Nap(Task):
+    """A task of a known length; it sleeps, so that what else the machine does counts little."""
 
     length: float = 0.05
 
     def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-        spin(self.length)
+        time.sleep(self.length)
         for iteration, metric in wanted:
             yield {"iteration": iteration, "metric": metric, "value": 0.0, "seconds": self.length}
 
@@ -263,12 +256,12 @@ def runner_overhead(n: int, *, workers: int = 2, length: float = 0.05) -> Iterat
     """What claims, storing and handing out cost: tasks of a known length, against a bare pool."""
     one, method = load_dataset("demo_speech")[0], make_method("admm")
     tasks: list[Task] = [
-        Spin(one, method, "admm", MelTransform(), k, "float32", length) for k in range(n)
+        Nap(one, method, "admm", MelTransform(), k, "float32", length) for k in range(n)
     ]
 
     def bare() -> None:
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-            Parallel()(delayed(spin)(length) for _ in range(n))
+            Parallel()(delayed(time.sleep)(length) for _ in range(n))
 
     def run() -> None:
         with TemporaryDirectory() as folder:
