@@ -37,6 +37,14 @@ def main() -> None:
     )
     regress.add_argument("--profile", default="demo")
 
+    search = commands.add_parser("search", help="look for a method's best parameters (Optuna)")
+    search.add_argument("overrides", nargs="*", help="as of run: method=admm dataset=ljspeech")
+    search.add_argument("--metric", default="scm", help="its mean is made best (default: scm)")
+    search.add_argument("--range", action="append", default=[], metavar="NAME=LOW:HIGH[:log]")
+    search.add_argument("--trials", type=int, default=60, help="in all; the same call resumes")
+    search.add_argument("--study", default="search", help="its name, and its experiment's")
+    search.add_argument("--seed", type=int, default=0, help="of the sampler")
+
     compare = commands.add_parser("compare", help="two folders of results, or two commits'")
     compare.add_argument("a", metavar="A", help="a folder, a commit, or COMMIT:FOLDER")
     compare.add_argument("b", metavar="B", help="is it worse than A? Then the exit code is 1")
@@ -85,6 +93,20 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.regress import regress
 
         return regress(Path("results") / arguments.profile)
+    elif arguments.command == "search":
+        from melexp.search import Range
+        from melexp.search import search as look
+
+        study = look(
+            arguments.overrides,
+            [Range.parse(text) for text in arguments.range],
+            metric=arguments.metric,
+            trials=arguments.trials,
+            study=arguments.study,
+            seed=arguments.seed,
+        )
+        best = " ".join(f"{name}={value:.6g}" for name, value in study.best_params.items())
+        print(f"best of {len(study.trials)} trials: {best}: {study.best_value:.4f}")
     elif arguments.command == "compare":
         return _compare(arguments)
     elif arguments.command == "merge":

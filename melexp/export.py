@@ -36,7 +36,7 @@ def export(table: pd.DataFrame, path: Path) -> None:
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
     elif path.suffix == ".parquet":
         if find_spec("pyarrow") is None:
-            raise ValueError("Parquet needs pyarrow; install it: pip install pyarrow")
+            raise ValueError("Parquet needs pyarrow; install it: pip install 'melexp[parquet]'")
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         write_bytes(path, buffer.getvalue())
