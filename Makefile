@@ -3,7 +3,8 @@ PYTHON ?= python3
 PROFILE ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+comma := ,
+STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce figures sweep test lint bench regress clean
@@ -17,9 +18,11 @@ setup: $(STAMP) ## install the package and its tools into .venv, at the versions
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("melexp needs Python 3.10 or newer; use: make PYTHON=...") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . $(TOOLS)
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' $(TOOLS)
 	touch $@
 
+# Such as joblib,slurm,ray,optuna,parquet; asked for later, it is installed then.
+EXTRAS ?=
 TOOLS := pytest hypothesis ruff mypy
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
