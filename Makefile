@@ -18,7 +18,7 @@ setup: $(STAMP) ## install the package and its tools into .venv, at the versions
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("melexp needs Python 3.10 or newer; use: make PYTHON=...") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' $(TOOLS)
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(if $(EXTRAS),[$(EXTRAS)])' $(TOOLS)
 	touch $@
 
 # Such as joblib,slurm,ray,optuna,parquet; asked for later, it is installed then.
