@@ -196,7 +196,26 @@ def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
         yield f"the same, from {first[0]}, {first[1]}", named(p, n, "admm_ramp", ramp=n, **params)
 
 
+def layouts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
+    """The paper's method at five times the iterations, and `admm_ramp` at n and at that."""
+    yield f"admm, {5 * n}", named(p, 5 * n, "admm")
+    yield f"admm_ramp, {n}", named(p, n, "admm_ramp", ramp=n)
+    yield f"admm_ramp, {5 * n}", named(p, 5 * n, "admm_ramp", ramp=5 * n)
+
+
+#: Other layouts than the paper's for the study of them.
+LAYOUTS = {
+    "paper": MelTransform(),
+    "16k": MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=64),
+    "24k": MelTransform(sr=24000, n_fft=1024, hop_length=256, n_mels=100, fmax=12000),
+    "44k": MelTransform(sr=44100, n_fft=2048, hop_length=512, n_mels=128, fmax=16000),
+    "overlap": MelTransform(hop_length=128),
+    "htk": MelTransform(htk=True),
+    "power": MelTransform(power=2.0),
+}
+
 STUDIES = {
+    "layouts": layouts,
     "limits": limits,
     "starts": starts,
     "schedules": schedules,
@@ -208,11 +227,12 @@ STUDIES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--layout", choices=LAYOUTS, default="paper")
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--every", type=int, default=2, help="use each so many-th clip")
     parser.add_argument("--seconds", type=float, default=6.0, help="use the first of a clip")
     args = parser.parse_args()
-    transform, rows = MelTransform(power=2.0 if args.study == "power" else 1.0), []
+    transform, rows = LAYOUTS["power" if args.study == "power" else args.layout], []
     clips = load_dataset("ljspeech")[:: args.every]
     for clip in clips:
         x = clip.load(int(transform.sr))[: int(args.seconds * transform.sr)]

@@ -13,6 +13,7 @@ from melexp.figures import (
     results_folder,
     save,
 )
+from melexp.store import write_text
 from melexp.tables import read_table
 
 PANELS = [
@@ -34,6 +35,8 @@ def main() -> None:
         "speech": table[table["dataset"].isin(speech)],
         "foley": table[~table["dataset"].isin(speech)],
     }
+
+    write_text(results / "power.md", markdown(read_table(results, "power"), list(speech)))
 
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.6), layout="constrained")
@@ -59,6 +62,30 @@ def main() -> None:
             "quartiles and median, white dot: mean."
         ),
     )
+
+
+def markdown(table: pd.DataFrame, speech: list[str]) -> str:
+    """Means by iterations: of speech, of the clips that were not used for tuning."""
+    lines = [
+        "Means of power mel-spectrograms by iterations, and seconds of a run. Of speech, every",
+        "second clip: with the others the parameters were chosen (`python experiments/beyond.py",
+        "power`).",
+    ]
+    for dataset, rows in table.groupby("dataset", sort=False):
+        clips = rows["clip"].drop_duplicates()
+        clips = clips[1::2] if dataset in speech else clips
+        rows = rows[rows["clip"].isin(clips)]
+        metrics = ["scm", "sc", "pesq", "estoi"] if dataset in speech else ["scm", "sc"]
+        heads = " | ".join(metric_config(m).label for m in metrics)
+        lines += ["", f"**{dataset}** ({len(clips)} clips)", ""]
+        lines += [f"| method | iterations | {heads} | seconds |"]
+        lines += ["| --- | ---: |" + " ---: |" * (len(metrics) + 1)]
+        for (label, n), group in rows.groupby(["label", "iteration"], sort=False):
+            means = group.groupby("metric")["value"].mean()
+            digits = {"estoi": 3, "pesq": 2}
+            values = " | ".join(f"{means[m]:.{digits.get(m, 1)}f}" for m in metrics)
+            lines.append(f"| {label} | {n} | {values} | {group['seconds'].mean():.3f} |")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

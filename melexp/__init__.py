@@ -11,6 +11,7 @@ _PUBLIC = {
     "MelTransform": "melexp.mel",
     "Compression": "melexp.compression",
     "invert": "melexp.solve",
+    "invert_batch": "melexp.batch",
     "invert_long": "melexp.long",
     "mel_to_audio": "melexp.compat",
     "Stop": "melexp.methods",

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +32,7 @@ from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.provenance import provenance
 from melexp.runner import Pair, Task, finish_all
-from melexp.solve import solve
+from melexp.solve import Checkpoint, invert, solve
 from melexp.store import Store, write_json, write_text
 
 METHODS = ("admm", "ipalm", "nnls_gla", "nnls_fgla", "nnls_admm_gla")
@@ -100,25 +101,37 @@ def floors(transform: MelTransform, n_frames: int) -> dict[str, Callable[[], Any
     return known
 
 
-def iterations(rounds: int) -> Iterator[Row]:
+#: Transforms whose iterations are timed, with the methods and the iterations of each engine.
+LAYOUTS: dict[str, tuple[MelTransform, Sequence[str]]] = {
+    "n_fft 512": (MelTransform(n_fft=512, hop_length=128), ("admm",)),
+    "n_fft 1024": (MelTransform(), METHODS),
+    "n_fft 2048": (MelTransform(n_fft=2048, hop_length=512), ("admm",)),
+    "n_fft 1024, power mels": (MelTransform(power=2.0), ("admm",)),
+}
+ENGINES = {"fast": 50, "portable": 4}
+
+
+def iterations(
+    rounds: int, *, layouts: Sequence[str] = tuple(LAYOUTS), engines: Sequence[str] = tuple(ENGINES)
+) -> Iterator[Row]:
     """Milliseconds an iteration, of every method in both engines, against the floor."""
     import librosa
 
     x = clip(5.14)
-    for n_fft in (512, 1024, 2048):
-        transform = MelTransform(n_fft=n_fft, hop_length=n_fft // 4)
-        section = f"iteration, n_fft {n_fft}, 5.1 s"
+    for layout in layouts:
+        transform, methods = LAYOUTS[layout]
+        section = f"iteration, {layout}, 5.1 s"
         floor = floors(transform, 1 + len(x) // transform.hop_length)
         entries = dict(floor)
-        methods = METHODS if n_fft == 1024 else ("admm",)
         counts = {}
         for name in methods:
-            for engine, n in (("fast", 50), ("portable", 4)):
+            for engine in engines:
+                n = ENGINES[engine]
                 # Twice: once with one iteration, to take off what a call costs in itself.
                 for k in (1, n + 1):
                     entries[f"{name}|{engine}|{k}"] = per_iteration(name, transform, x, engine, k)
                 counts[name, engine] = n
-        if n_fft == 1024:
+        if methods == METHODS and "portable" in engines:
             A = np.abs(transform.stft(len(x)).forward(x))
             for k in (1, 5):
                 entries[f"griffinlim|librosa|{k}"] = partial(
@@ -145,45 +158,48 @@ def iterations(rounds: int) -> Iterator[Row]:
 def to_quality(dataset: str, limit: int | None) -> Iterator[Row]:
     """Seconds to the quality that librosa and iPALM end with: SCM, PESQ and ESTOI all as good."""
     transform = MelTransform()
-    counts = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500)
+    counts = (0, 1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500)
     goals = {"librosa": (32, 500), "ipalm": (500,)}
-    runs: dict[tuple[str, int], list[list[float]]] = {}
-    for one in load_dataset(dataset)[:limit]:
-        x = one.load(SR)
+    clips = [c.load(SR) for c in load_dataset(dataset)[:limit]]
+
+    def run(name: str, x: np.ndarray, checkpoints: Sequence[int]) -> Iterator[Checkpoint]:
+        # A new problem each time, so that its tables are made anew and counted.
         problem = Problem(transform(x), transform, length=len(x))
-        for name in ("librosa", "ipalm", "admm", "admm_ramp"):
-            method = make_method(name)
-            for _ in solve(method, problem, checkpoints=[2]):
-                pass  # imports and compilation
-            for point in solve(method, problem, checkpoints=goals.get(name, counts)):
-                values = [
-                    score(metric, x, point.signal, transform=transform).value
-                    for metric in ("scm", "pesq", "estoi")
-                ]
-                runs.setdefault((name, point.iteration), []).append([point.seconds, *values])
-    means = {key: np.mean(values, axis=0) for key, values in runs.items()}
+        return solve(make_method(name), problem, checkpoints=checkpoints)
+
+    def seconds(name: str, n: int) -> float:
+        return float(np.mean([[p.seconds for p in run(name, x, [n])] for x in clips]))
+
+    means = {}
+    for name in ("librosa", "ipalm", "admm", "admm_ramp"):
+        scores: dict[int, list[list[float]]] = {}
+        for x in clips:
+            for point in run(name, x, goals.get(name, counts)):
+                scores.setdefault(point.iteration, []).append(
+                    [
+                        score(metric, x, point.signal, transform=transform).value
+                        for metric in ("scm", "pesq", "estoi")
+                    ]
+                )
+        means[name] = {n: np.mean(values, axis=0) for n, values in scores.items()}
     for goal, ends in goals.items():
         for end in ends:
-            seconds, scm, pesq, estoi = means[goal, end]
+            scm, pesq, estoi = means[goal][end]
             section = (
                 f"time to the quality of {goal}, {end} iterations "
                 f"(SCM {scm:.1f} dB, PESQ {pesq:.2f}, ESTOI {estoi:.3f}; {dataset})"
             )
-            yield Row(section, goal, seconds, seconds, seconds, "s per clip", 1.0, goal)
+            base = seconds(goal, end)
+            yield Row(section, goal, base, base, base, "s per clip", 1.0, goal)
             for name in ("admm", "admm_ramp"):
-                reached = [
+                good = [
                     n
-                    for n in counts
-                    if means[name, n][1] <= scm
-                    and means[name, n][2] >= pesq
-                    and means[name, n][3] >= estoi
+                    for n, (s, p, e) in means[name].items()
+                    if s <= scm and p >= pesq and e >= estoi
                 ]
-                if reached:
-                    value = means[name, reached[0]][0]
-                    label = f"{name}, {reached[0]} iterations"
-                else:
-                    value, label = float("nan"), f"{name}: not reached"
-                yield Row(section, label, value, value, value, "s per clip", value / seconds, goal)
+                value = seconds(name, good[0]) if good else float("nan")
+                label = f"{name}, {good[0]} iterations" if good else f"{name}: not reached"
+                yield Row(section, label, value, value, value, "s per clip", value / base, goal)
 
 
 def lengths(rounds: int) -> Iterator[Row]:
@@ -225,19 +241,39 @@ def _invert_one(n_iter: int) -> None:
         pass
 
 
-def cores() -> Iterator[Row]:
-    """Many clips over processes."""
+def cores(rounds: int) -> Iterator[Row]:
+    """Many clips over processes and over threads, and one long clip over threads."""
     clips, n_iter = 16, 300
-    seconds = {}
-    for workers in (1, 2):
+    transform = MelTransform()
+    many = np.stack([transform(clip(5))] * clips)
+    long = transform(clip(60))
+
+    def processes(workers: int) -> None:
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-            Parallel()(delayed(_invert_one)(2) for _ in range(2 * workers))  # imports
-            began = time.perf_counter()
             Parallel()(delayed(_invert_one)(n_iter) for _ in range(clips))
-            seconds[workers] = time.perf_counter() - began
-    for workers, value in seconds.items():
-        name = f"{clips} clips of 5 s, {n_iter} iterations, {workers} processes"
-        yield Row("cores", name, value, value, value, "s", value / seconds[1], "1 process")
+
+    def threads(mel: np.ndarray, n: int) -> None:
+        invert(mel, transform, n_iter=n_iter, threads=n)
+
+    kinds: dict[str, Callable[[int], Any]] = {
+        f"{clips} clips of 5 s, {{}} processes": processes,
+        f"{clips} clips of 5 s, {{}} threads": partial(threads, many),
+        "one clip of 60 s, {} threads": partial(threads, long),
+    }
+    for name, kind in kinds.items():
+        times = interleaved({str(n): partial(kind, n) for n in (1, 2)}, rounds=max(3, rounds // 5))
+        for n, values in times.items():
+            yield row(f"cores, {n_iter} iterations", name.format(n), values, "s", times["1"], "1")
+
+
+def torch_batches(rounds: int) -> Iterator[Row]:
+    """Batches in torch, on one core and on a GPU, where torch and a GPU are there."""
+    try:
+        from melexp.bench_torch import batches  # here, because it needs torch
+    except ImportError as error:
+        print(f"no rows for torch ({error}): pip install 'melexp[torch]'", flush=True)
+        return
+    yield from batches(rounds)
 
 
 @dataclass(frozen=True)
@@ -329,8 +365,9 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
             iterations(rounds),
             to_quality(dataset, 4 if quick else None),
             lengths(rounds),
-            cores(),
+            cores(rounds),
             runner_overhead(200 if quick else 1000),
+            torch_batches(rounds),
             start_up(rounds),
         ]
         rows = []
@@ -345,8 +382,45 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
     table = pd.DataFrame(rows)
     write_text(folder / "bench.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(folder / "bench.md", markdown(table))
-    write_json(folder / "bench.provenance.json", {"dataset": dataset, **provenance()})
+    torch = metadata.version("torch") if find_spec("torch") else None
+    write_json(
+        folder / "bench.provenance.json", {"dataset": dataset, "torch": torch, **provenance()}
+    )
     return table
+
+
+#: How much larger a ratio of the fast engine to the FFTs of scipy may become than it was.
+MARGIN = 1.3
+
+
+def worse_ratios(committed: Path) -> list[str]:
+    """Fast iterations that cost more, in FFTs of the same frames, than the committed table says.
+
+    Parameters
+    ----------
+    committed : Path
+        A ``bench.csv``.
+
+    Returns
+    -------
+    lines : list of str
+        One for each method whose ratio is larger than it was by more than `MARGIN`.
+    """
+    new = pd.DataFrame(iterations(11, layouts=("n_fft 1024",), engines=("fast",)))
+    was, now = _in_ffts(pd.read_csv(committed)), _in_ffts(new)
+    lines = []
+    for name in now.index:
+        line = f"{name}: {now[name]:.3f} of scipy's FFTs, was {was[name]:.3f}"
+        print(line)
+        if not now[name] <= MARGIN * was[name]:
+            lines.append(line)
+    return lines
+
+
+def _in_ffts(table: pd.DataFrame) -> pd.Series:
+    rows = table[table["section"] == "iteration, n_fft 1024, 5.1 s"].set_index("name")["value"]
+    rows = rows[~rows.index.duplicated()]
+    return rows[[n for n in rows.index if n.endswith(", fast")]] / rows["scipy.fft rfft + irfft"]
 
 
 def markdown(table: pd.DataFrame) -> str:

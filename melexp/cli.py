@@ -65,6 +65,8 @@ def main() -> None:
     bench.add_argument("--dataset", default="demo_speech", help="speech for the time to quality")
     bench.add_argument("--quick", action="store_true", help="fewer rounds and clips")
 
+    commands.add_parser("compile", help="compile the fast engine now, and not at the first call")
+
     invert = commands.add_parser("invert", help="turn mel-spectrograms into sound")
     add_invert_arguments(invert)
 
@@ -122,6 +124,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.bench import bench
 
         bench(Path("results/bench"), dataset=arguments.dataset, quick=arguments.quick)
+    elif arguments.command == "compile":
+        from melexp.precompile import precompile
+
+        precompile()
     elif arguments.command == "invert":
         from melexp.invert_command import run
 

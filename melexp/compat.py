@@ -27,7 +27,7 @@ def mel_to_audio(
     n_iter: int = 32,
     length: int | None = None,
     dtype: Any = np.float32,
-    method: str = "admm",
+    method: str = "admm_ramp",
     seed: int = 0,
     **kwargs: Any,
 ) -> np.ndarray:
@@ -98,7 +98,6 @@ def mel_to_audio(
         M = M.astype(dtype)
     # librosa takes any length; only one that has as many frames as M can be part of the problem.
     fits = length is not None and _n_frames(transform, length) == M.shape[-1]
-    start: dict[str, Any] = {} if method == "librosa" else {"magnitude": "kl", "phase": "pghi"}
     y = invert(
         M,
         transform,
@@ -107,7 +106,6 @@ def mel_to_audio(
         length=length if fits else None,
         seed=seed,
         dtype=dtype,
-        **start,
     )
     if length is None or fits:
         return y

@@ -79,10 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--key", help="name of the array in a file that holds several")
     group.add_argument("--length", type=int, help="length of the sound in samples")
     group = parser.add_argument_group("how it is inverted")
-    group.add_argument("--method", default="admm", help="see: melexp methods (default: admm)")
-    group.add_argument("--iterations", type=int, default=200, help="default: 200")
-    group.add_argument("--magnitude", default="kl", help="where it starts (default: kl)")
-    group.add_argument("--phase", default="pghi", help="where it starts (default: pghi)")
+    group.add_argument(
+        "--method", default="admm_ramp", help="see: melexp methods (default: admm_ramp)"
+    )
+    group.add_argument("--iterations", type=int, default=300, help="default: 300")
+    group.add_argument("--magnitude", help="where it starts: pinv, nnls or kl (default: its own)")
+    group.add_argument("--phase", help="random, zero, spsi or pghi (default: its own)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument(
         "--set", action=_Parameters, default={}, metavar="NAME=VALUE", help="a method's parameter"
@@ -268,8 +270,9 @@ def _invert(
         raise ValueError(f"--iterations must not be negative; got {n_iter}")
     params = dict(arguments.set) if name == arguments.method else {}
     if not make_method(name).restarts:
-        params = {"magnitude": arguments.magnitude, "phase": arguments.phase} | params
-    method = make_method(name, **params)
+        start = {"magnitude": arguments.magnitude, "phase": arguments.phase}
+        params = {k: v for k, v in start.items() if v is not None} | params
+    method = make_method(name, **params).for_budget(n_iter)
     began = time.perf_counter()
     seconds = mel.shape[1] * transform.hop_length / transform.sr
     if 0 < _MANY * arguments.segment < seconds and not method.restarts:

@@ -71,7 +71,7 @@ def invert_long(
     solver = make_method(method)
     if not solver.restarts:
         params = {"magnitude": "kl", "phase": "pghi"} | params
-    solver = make_method(method, **params)
+    solver = make_method(method, **params).for_budget(n_iter)
     mel = np.asarray(mel)
     n_samples = transform.n_samples(mel.shape[-1]) if length is None else length
     plan = _segments(mel.shape[-1], transform, segment, overlap)

@@ -119,6 +119,13 @@ class TridiagonalSolver:
         self._low = low.astype(dtype)
         self._inv_d = self.inv_d.astype(dtype).reshape(len(d), -1)
 
+    @property
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """What stands below the ones of L (the last row is 0), and 1 / D."""
+        return np.concatenate(
+            [self._low, np.zeros((1, *self._low.shape[1:]), self._low.dtype)]
+        ), self._inv_d
+
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
         x = b.copy()
@@ -406,7 +413,7 @@ class MelTransform:
 
     def spectrum(self, X: np.ndarray) -> np.ndarray:
         """|X|^power, what the filter bank is applied to."""
-        magnitude = np.abs(X)
+        magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
 
 

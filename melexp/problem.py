@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from melexp.mel import MelTransform, TridiagonalSolver
-from melexp.prox import magnitude_pair, power_pair
+from melexp.prox import magnitude_pair, namespace, power_pair
 
 if TYPE_CHECKING:
     from melexp.fast import LaneEngine
@@ -37,6 +37,9 @@ class Problem:
         log); or one of them in any case.
     floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
         Where a linear `mel` is only an upper bound. A compressed one says so itself.
+    threads : int > 0
+        Cores that the fast engine shares this mel-spectrogram among. Another number of them rounds
+        in another way.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Problem:
         dtype: Any = np.float32,
         engine: str = "auto",
         floored: np.ndarray | None = None,
+        threads: int = 1,
     ) -> None:
         mel = np.asarray(mel)
         if mel.ndim != 2 or mel.shape[0] != transform.n_mels or mel.shape[1] == 0:
@@ -90,7 +94,7 @@ class Problem:
             raise ValueError(f"dtype must be float32 or float64; got {self.dtype}")
         if engine not in ("auto", "fast", "portable"):
             raise ValueError(f"engine must be auto, fast or portable; got {engine!r}")
-        self._engine = engine
+        self._engine, self._threads = engine, threads
         self.transform = transform
         self.n_samples = transform.n_samples(mel.shape[1]) if length is None else int(length)
         self.stft = transform.stft(self.n_samples, self.dtype)
@@ -130,6 +134,8 @@ class Problem:
             band=self.filters.band,
             weights=self.filters.weights,
             n_mels=self.filters.n_mels,
+            power=int(self.transform.power),
+            threads=self._threads,
         )
 
     def _why_not_fast(self) -> str | None:
@@ -137,18 +143,14 @@ class Problem:
 
         if self.dtype != np.float32:
             return f"the fast engine has float32 only, not {self.dtype}"
-        if self.transform.power != 1:
-            return "the fast engine has no step for power mels"
-        if self.floored is not None:
-            return "the fast engine has no bounds, which the floor of this mel is"
         return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
 
     def residual(self, W: np.ndarray) -> np.ndarray:
         """M - E W, but zero where M is only an upper bound and E W lies below it."""
         error = self.mel - self.filters.apply(W)
-        if self.floored is not None:
-            error[self.floored & (error > 0)] = 0
-        return error
+        if self.floored is None:
+            return error
+        return namespace(error).where(self.floored & (error > 0), 0, error)
 
     @cached_property
     def envelope(self) -> np.ndarray:
@@ -177,9 +179,13 @@ class Problem:
         E, error = self.filters, self.residual(R)
         if self.transform.power == 1:
             return E.adjoint(E.solver(ridge).solve(error))
+        return self.envelope * E.adjoint(self.power_solver(ridge).solve(error))
+
+    def power_solver(self, ridge: float) -> TridiagonalSolver:
+        """Solver of the W step for power mels: (E S E^T + ridge diag(E s)) x = b."""
         if ridge not in self._solvers:
-            self._solvers[ridge] = E.weighted_solver(self.envelope, ridge)
-        return self.envelope * E.adjoint(self._solvers[ridge].solve(error))
+            self._solvers[ridge] = self.filters.weighted_solver(self.envelope, ridge)
+        return self._solvers[ridge]
 
     def pair(
         self, z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float

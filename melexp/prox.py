@@ -1,18 +1,30 @@
-"""Per-bin steps of the joint problem: pure functions of arrays of any shape."""
+"""Per-bin steps of the joint problem: pure functions of arrays of any shape and library."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 
+def namespace(x: Any) -> Any:
+    """The functions for arrays of x's library: NumPy, or torch under NumPy's names."""
+    if isinstance(x, np.ndarray):
+        return np
+    from array_api_compat import array_namespace  # here, because NumPy alone does without
+
+    return array_namespace(x)
+
+
 def unit_phase(X: np.ndarray, magnitude: np.ndarray | None = None) -> np.ndarray:
     """X / |X|, and 1 where X = 0. Give `magnitude` = |X| where it is at hand."""
-    magnitude = np.abs(X) if magnitude is None else magnitude
+    xp = namespace(X)
+    magnitude = abs(X) if magnitude is None else magnitude
     # Below the least normal number 1 / |X| may overflow: such an X has no phase to speak of.
-    zero = magnitude < np.finfo(magnitude.dtype).tiny
-    if not zero.any():
+    zero = magnitude < xp.finfo(magnitude.dtype).smallest_normal
+    if xp is np and not zero.any():  # elsewhere, to ask is to wait for the device
         return X * (1 / magnitude)
-    return np.where(zero, np.ones((), X.dtype), X * (1 / np.where(zero, 1, magnitude)))
+    return xp.where(zero, 1, X * (1 / xp.where(zero, 1, magnitude)))
 
 
 def magnitude_pair(
@@ -43,9 +55,7 @@ def magnitude_pair(
     y = (q * (1 + rho_x) * rho_y) * w + (q * rho_x) * z
     x = (q * (1 + rho_y) * rho_x) * z + (q * rho_y) * w
     clipped = y < 0
-    y[clipped] = 0
-    x[clipped] = (rho_x / (1 + rho_x)) * z[clipped]
-    return x, y
+    return namespace(z).where(clipped, (rho_x / (1 + rho_x)) * z, x), y.clip(0)
 
 
 def power_pair(
@@ -83,15 +93,16 @@ def power_pair(
     x, y : np.ndarray
         The magnitude |X| and the power Y.
     """
-    one = z.dtype.type(1)  # a float64 scalar would widen float32 arrays
+    xp = namespace(z)
+    one = xp.ones((), dtype=z.dtype)  # a float64 scalar would widen float32 arrays
     rho_x = one * rho_x
     h = rho_x / (2 * (1 + rho_x)) / (one * rho_y)
     p, q = h - w, h * z
-    b = np.sqrt(np.maximum(-p, 0)) + np.cbrt(q)
+    b = xp.sqrt((-p).clip(0)) + (np.cbrt(q) if xp is np else q ** (1 / 3))
     # The start is within a factor of two of the root, or is so after a step or two (p >> q^2/3);
     # from there six steps reach float32's precision.
-    tiny = np.finfo(b.dtype).tiny
-    for _ in range(7 if b.dtype == np.float32 else 9):
+    tiny = xp.finfo(b.dtype).smallest_normal
+    for _ in range(7 if b.dtype == xp.float32 else 9):
         square = b * b
         b = (2 * square * b + q) / (3 * square + p + tiny)
     return (b + rho_x * z) / (1 + rho_x), b * b

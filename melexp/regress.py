@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from melexp.bench import worse_ratios
 from melexp.compare import compare_all
 from melexp.display import shown
 from melexp.runner import run
@@ -21,6 +22,8 @@ EXPERIMENTS = ("fig3", "fig4")
 
 def regress(committed: Path) -> int:
     """Compare; 0 where all lies within `melexp.compare.TOLERANCE`, 1 where something does not.
+
+    Also times the fast engine, where ``bench/bench.csv`` lies beside the results.
 
     Raises
     ------
@@ -42,5 +45,8 @@ def regress(committed: Path) -> int:
             # A change for the better is a change of the numbers as well.
             new = {experiment: write_table(folder, experiment)}
             worst = max(worst, compare_all({experiment: old}, new, either_way=True))
+    bench = committed.parent / "bench" / "bench.csv"
+    if bench.exists():
+        worst |= bool(worse_ratios(bench))
     print("regress:", "FAILED" if worst else "all within tolerance")
     return worst

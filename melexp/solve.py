@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from melexp.mel import MelTransform
 from melexp.methods import Method, State, Stop, make_method
 from melexp.problem import Problem
+from melexp.prox import namespace
 
 
 @dataclass(frozen=True)
@@ -103,13 +106,15 @@ def invert(
     dtype: Any = np.float32,
     engine: str = "auto",
     stop: Stop | None = None,
+    threads: int = 1,
+    device: Any = None,
     **params: Any,
 ) -> np.ndarray:
     """Waveform of a mel-spectrogram.
 
     Parameters
     ----------
-    mel : np.ndarray [shape=(..., n_mels, n_frames)], non-negative
+    mel : np.ndarray or torch.Tensor [shape=(..., n_mels, n_frames)], non-negative
         Linear mel-spectrogram (not in dB, not logarithmic).
     transform : MelTransform
         How it was computed.
@@ -128,17 +133,27 @@ def invert(
         See `melexp.Problem`.
     stop : Stop or None
         When to end before `n_iter` iterations; each member of a batch ends by itself.
+    threads : int > 0
+        Cores to use: for the members of a batch, or within a single mel-spectrogram, where the
+        fast engine works.
+    device : torch.device, str or None
+        Iterate there, with torch and the whole batch at once: see `melexp.invert_batch`. By default
+        where a tensor is, and with NumPy for an array.
     **params
         Parameters of the method.
 
     Returns
     -------
-    y : np.ndarray [shape=(..., n_samples)]
+    y : np.ndarray or torch.Tensor [shape=(..., n_samples)]
+        A tensor for a tensor, on the device of the computation.
 
     Raises
     ------
     ValueError
-        For an unknown method or parameter, or a mel that does not fit the transform.
+        For an unknown method or parameter, or a mel that does not fit the transform; with torch,
+        for what it does not have: another engine, a stop, an absent device.
+    ImportError
+        If a device is named and torch is missing.
 
     Examples
     --------
@@ -151,17 +166,40 @@ def invert(
     solver = make_method(method, **params)
     if n_iter < 0:
         raise ValueError(f"n_iter must not be negative; got {n_iter}")
-    mel = np.asarray(mel)
+    solver = solver.for_budget(n_iter)
+    in_torch = device is not None or _is_tensor(mel)
+    mel = mel if _is_tensor(mel) else np.asarray(mel)
     if mel.ndim < 2:
-        raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {mel.shape}")
+        raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {tuple(mel.shape)}")
+    if 0 in mel.shape:
+        raise ValueError(f"mel is empty: it has shape {tuple(mel.shape)}")
+    members: Any = mel.reshape(-1, *mel.shape[-2:])
+    if in_torch:
+        if engine == "fast" or stop is not None:
+            raise ValueError("with torch there is neither the fast engine nor a stop")
+        from melexp.batch import invert_batch  # here, because it needs torch
 
-    if mel.size == 0:
-        raise ValueError(f"mel is empty: it has shape {mel.shape}")
+        lengths = None if length is None else [length] * len(members)
+        signals = invert_batch(
+            members, transform, method=method, n_iter=n_iter, lengths=lengths, seeds=seed,
+            device=device, dtype=dtype, **params,
+        )  # fmt: skip
+        return namespace(signals[0]).stack(signals).reshape(*mel.shape[:-2], -1)
+
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1; got {threads}")
+    within, across = (threads, 1) if len(members) == 1 else (1, threads)
 
     def one(m: np.ndarray) -> np.ndarray:
-        problem = Problem(m, transform, length=length, dtype=dtype, engine=engine)
+        problem = Problem(m, transform, length=length, dtype=dtype, engine=engine, threads=within)
         (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed, stop=stop)
         return last.signal
 
-    signals = [one(m) for m in mel.reshape(-1, *mel.shape[-2:])]
+    with ThreadPoolExecutor(across) as pool:
+        signals = list(pool.map(one, members))
     return np.stack(signals).reshape(*mel.shape[:-2], -1)
+
+
+def _is_tensor(x: Any) -> bool:
+    torch = sys.modules.get("torch")  # there is no tensor where it was not imported
+    return torch is not None and isinstance(x, torch.Tensor)

@@ -128,3 +128,16 @@ def test_the_yaml_says_every_parameter_and_its_default() -> None:
     assert conf.pop("label")
     assert make_method(METHOD, **conf) == ADMMRamp()
     assert set(conf) == {field.name for field in dataclasses.fields(ADMMRamp)}
+
+
+def test_a_known_number_of_iterations_is_the_ramp(speech: np.ndarray) -> None:
+    transform = MelTransform()
+    mel = transform(speech[:12000])
+
+    def last(**params: object) -> np.ndarray:
+        return invert(mel, transform, method=METHOD, n_iter=7, **params)
+
+    np.testing.assert_array_equal(last(), last(ramp=7))
+    assert not np.array_equal(last(), last(ramp=100))
+    assert ADMMRamp().penalties(100) == ADMMRamp(ramp=100).penalties(100)
+    assert ADMMRamp().for_budget(0).ramp == 1

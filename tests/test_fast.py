@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from melexp.fast import LaneEngine
+from melexp.fast.compiling import kernel
+from melexp.fast.engine import _aligned
+from melexp.fast.lanes import load, store
+from melexp.fast.methods import cubic_root
 
 
 class Slow:
@@ -219,6 +223,29 @@ def test_methods(method, n_mels, iterations, bound):
     results = reference(method, slow, M, A, X, part)
     for got, expected in zip(engine.unpack(state), results, strict=False):
         assert error(got, expected) < bound
+
+
+def test_cubic_root_of_all_sizes():
+    rng, n = np.random.default_rng(0), 3000
+    p, q, b = (_aligned(n) for _ in range(3))
+    p[:] = 10 ** rng.uniform(-9, 1, p.shape) * rng.choice([-1, 1], p.shape)
+    q[:] = 10 ** rng.uniform(-14, 1, q.shape)
+    p[0], q[0] = np.abs(p[0]), 0  # no positive root
+    p[1], q[1] = -np.abs(p[1]), 0
+    all_roots(p, q, b)
+    wide_p, wide_q = p.astype(np.float64), q.astype(np.float64)
+    expected = np.sqrt(np.maximum(-wide_p, 0)) + np.cbrt(wide_q)
+    for _ in range(80):  # Newton's steps from above
+        expected = (2 * expected**3 + wide_q) / (3 * expected**2 + wide_p)
+    expected[0] = 0
+    np.testing.assert_allclose(b[1:], expected[1:], rtol=3e-7)
+    assert b[0].max() < 1e-10
+
+
+@kernel
+def all_roots(p, q, b):
+    for i in range(len(p)):
+        store(b, i, cubic_root(load(p, i), load(q, i)))
 
 
 def test_admm_at_full_size():

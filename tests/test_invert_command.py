@@ -258,7 +258,7 @@ def test_sound_on_a_round_trip(run: Run, speech: np.ndarray) -> None:
     code, out, _ = run("speech.wav", "out.wav", *arguments, "--compare", "librosa")
     assert code == 0
     ours, theirs = out.splitlines()[1:3]
-    assert ours.split()[0] == "admm"
+    assert ours.split()[0] == "admm_ramp"
     assert theirs.split()[0] == "librosa"
     assert float(ours.split("PESQ ")[1].split()[0]) > float(theirs.split("PESQ ")[1].split()[0]) + 1
     y, _ = soundfile.read("out.wav", dtype="float32")
@@ -332,7 +332,7 @@ def test_method_seed_and_parameters(run: Run, mel: np.ndarray) -> None:
     random = ["--phase", "random"]
     assert sound(*random) == sound(*random)
     assert sound(*random) != sound(*random, "--seed", 1)
-    assert sound() != sound("--set", "rho=0.5")
+    assert sound() != sound("--set", "rho_x=0.5")
     assert sound() != sound("--method", "nnls_gla")
 
 

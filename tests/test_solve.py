@@ -1,6 +1,7 @@
 """The loop and the one-call API."""
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import melexp
-from melexp import MelTransform, Problem, Stop, invert, make_method
+from melexp import MelTransform, Problem, Stop, bench, invert, make_method
 from melexp import solve as module
 from melexp.methods import Method, State
 from melexp.metrics import score
@@ -235,8 +236,35 @@ def test_any_mel_of_any_transform_is_inverted(
         assert error < 0.7 * np.linalg.norm(mel)  # silence has 1
 
 
+def test_a_device_needs_torch(
+    small: MelTransform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in [n for n in sys.modules if n.startswith(("melexp.batch", "melexp.bench_torch"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install 'melexp\[torch\]'"):
+        invert(small(sound()), small, n_iter=1, device="cpu")
+    assert invert(small(sound()), small, n_iter=1, length=2000).shape == (2000,)
+    assert list(bench.torch_batches(1)) == []
+    assert "no rows for torch" in capsys.readouterr().out
+
+
 def test_public_names() -> None:
     assert set(melexp.__all__) <= set(dir(melexp))
     assert {"admm", "ipalm", "librosa", "nnls_gla"} <= set(melexp.available_methods())
     with pytest.raises(AttributeError, match="no attribute 'inverse'"):
         _ = melexp.inverse
+
+
+@pytest.mark.parametrize("name", ["admm_ramp", "nnls_fgla"])
+def test_threads_change_nothing_but_the_rounding(speech: np.ndarray, name: str) -> None:
+    transform = MelTransform()
+    mel = transform(speech)
+    batch = np.stack([mel, mel[:, ::-1], 0.1 * mel])
+    options = {"method": name, "n_iter": 10}
+    one = invert(batch, transform, **options)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(one, invert(batch, transform, threads=2, **options))
+    split = invert(mel, transform, threads=2, **options)  # type: ignore[arg-type]
+    assert np.linalg.norm(split - one[0]) < 1e-3 * np.linalg.norm(one[0])
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        invert(mel, transform, threads=0)

@@ -7,7 +7,7 @@ import numpy as np
 from .compiling import LANES
 from .fft import buffer_rows, make_plan
 from .kernels import Layout, Stop, iterate, make_signal
-from .methods import Admm, AdmmGla, Gla, Ipalm, Mel, Spectrum, Work
+from .methods import Admm, AdmmGla, AdmmPower, Gla, Ipalm, Mel, Spectrum, Work
 from .packing import from_lanes, to_lanes
 
 _KNOBS = 5
@@ -35,6 +35,8 @@ class LaneEngine:
     weights : numpy.ndarray, shape (2, n_fft // 2 + 1)
         Weights of each bin in that filter and in the next one.
     n_mels : int
+    power : 1 or 2
+        Of the mel-spectrograms.
     threads : int, default 1
         Cores to use; they must be idle ones, as the threads wait for each other all the time.
     """
@@ -50,13 +52,14 @@ class LaneEngine:
 
     def __init__(
         self, *, n_fft, hop_length, window, pad_index, inv_norm, n_samples, n_frames, band, weights,
-        n_mels, threads=1,
+        n_mels, power=1, threads=1,
     ):  # fmt: skip
         reason = self.unsupported(n_fft, hop_length)
         if reason:
             raise ValueError(reason)
         later = n_fft // hop_length - 1  # further frames that begin within a frame
         self.n_fft, self.n_frames, self.n_mels, self.threads = n_fft, n_frames, n_mels, threads
+        self.power = int(power)
         # The last lane ends with `later` empty frames, as no lane follows to take their overlap;
         # that of any other lane, or segment of a lane, must not reach past the next one.
         rows = max(-(-(n_frames + later) // (LANES * threads)), later, 1)
@@ -192,7 +195,7 @@ class LaneEngine:
             if target > 0:
                 raise ValueError("a target needs the mel-spectrogram M")
             M = _aligned(1, self.n_mels)
-        stop = Stop(fresh, int(every), float(target), float(tol))
+        stop = Stop(self.power, fresh, int(every), float(target), float(tol))
         *tables, _ = self._make_signal(state, table, c)
         shared = np.zeros(2, np.int64)
 
@@ -206,8 +209,8 @@ class LaneEngine:
         with ThreadPoolExecutor(self.threads) as pool:
             return max(pool.map(run, range(self.threads)))  # all are equal
 
-    def admm(self, state, M, rho1, rho2, c, **stop):
-        """ADMM; state P, R.
+    def admm(self, state, M, rho1, rho2, c, bound=None, **stop):
+        """ADMM for magnitude mels; state P, R.
 
         Parameters
         ----------
@@ -219,6 +222,8 @@ class LaneEngine:
             Penalties of the two constraints.
         c : float
             Penalty of the mel-spectrogram over its weight, rho / lambda.
+        bound : numpy.ndarray of bool, shape (n_mels, T), optional
+            Where M is only an upper bound.
         **stop
             ``every=m, target=s, tol=t``: look every m iterations (0: never) whether
             ``||M - E |STFT(x)|| / ||M||`` is below s, or the last relative change of the signal
@@ -230,13 +235,32 @@ class LaneEngine:
             Number of iterations done.
         """
         rho1, rho2 = np.asarray(rho1, np.float64), np.asarray(rho2, np.float64)
-        method = Admm(state["P"], state["R"], M)
+        method = Admm(state["P"], state["R"], M, self._free(bound))
         return self._iterate(method, Admm.knobs(rho1, rho2), M, c=c, fresh=True, **stop)
 
-    def ipalm(self, state, M, inertia, lam, norm, **stop):
+    def admm_power(self, state, M, rho1, rho2, envelope, below, pivot, bound=None, **stop):
+        """ADMM for power mels; state P, R.
+
+        Parameters
+        ----------
+        state, M, rho1, rho2, bound, **stop
+            As in `admm`; R is a power.
+        envelope : numpy.ndarray, shape (F, T)
+            What powers are relative to, S.
+        below, pivot : numpy.ndarray, shape (n_mels, T)
+            ``E S E^T + c E S = L D L^T`` of each frame: L has ones and below them the rows of
+            `below` (the last one is not used); `pivot` is 1 / D.
+        """
+        rho1, rho2 = np.asarray(rho1, np.float64), np.asarray(rho2, np.float64)
+        tables = self.pack(S=envelope)["S"], self.pack_mel(below), self.pack_mel(pivot)
+        method = AdmmPower(state["P"], state["R"], M, self._free(bound), *tables)
+        return self._iterate(method, AdmmPower.knobs(rho1, rho2), M, fresh=True, **stop)
+
+    def ipalm(self, state, M, inertia, lam, norm, bound=None, **stop):
         """iPALM; state X, Y, with changes dX, dY (zeros if absent); `norm` is ``||E||_2``."""
         knobs = Ipalm.knobs(np.asarray(inertia, np.float64), lam, norm)
-        return self._iterate(Ipalm(*self._fill(state, "X Y"), M), knobs, M, **stop)
+        method = Ipalm(*self._fill(state, "X Y"), M, self._free(bound))
+        return self._iterate(method, knobs, M, **stop)
 
     def gla(self, state, A, momentum, M=None, **stop):
         """Fast Griffin-Lim, or Griffin-Lim if momentum is 0; state X, with its change dX.
@@ -251,6 +275,10 @@ class LaneEngine:
         """ADMM for the phase alone; state ``P = X + U``, `rho` has one value an iteration."""
         knobs = AdmmGla.knobs(np.asarray(rho, np.float64))
         return self._iterate(AdmmGla(state["P"], A), knobs, M, fresh=True, **stop)
+
+    def _free(self, bound):
+        shape = self.n_mels, self.n_frames
+        return self.pack_mel(np.ones(shape, np.float32) if bound is None else np.float32(~bound))
 
     @staticmethod
     def _fill(state, names):

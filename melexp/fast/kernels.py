@@ -108,8 +108,8 @@ def _sweep(plan, layout, mel, work, state, knobs, old, new, segment):
 
 
 @inline
-def _misfit(plan, layout, mel, work, signals, M):
-    """``||M - E |STFT(x)|| / ||M||``"""
+def _misfit(plan, layout, mel, work, signals, M, power):
+    """``||M - E |STFT(x)|^power|| / ||M||``"""
     n_mels = len(mel.pivot)
     wrong = total = 0.0
     for at in range(layout.segments * layout.rows):
@@ -118,8 +118,11 @@ def _misfit(plan, layout, mel, work, signals, M):
             forward(plan, work.buffer, g)
         for i in range(len(plan.left)):
             x, y = split(plan, work.buffer, i)
-            store(work.magnitude, 2 * i, polar(x)[0])
-            store(work.magnitude, 2 * i + 1, polar(y)[0])
+            x, y = polar(x)[0], polar(y)[0]
+            if power == 2:
+                x, y = x * x, y * y
+            store(work.magnitude, 2 * i, x)
+            store(work.magnitude, 2 * i + 1, y)
         filter_rows(mel, work.magnitude, 0, work.mel)
         for k in range(n_mels):
             m = load(M, at * n_mels + k)
@@ -146,6 +149,7 @@ def _change(plan, layout, old, new):
 class Stop(NamedTuple):
     """When to end before the last iteration."""
 
+    power: int  # of the mel-spectrogram
     fresh: bool  # whether the result is the signal just made, or the one that it is made from
     every: int = 0  # look every so many iterations; 0 is never
     target: float = 0.0
@@ -157,7 +161,10 @@ def _must_stop(plan, layout, mel, work, old, new, M, stop):
     if stop.tol > 0 and _change(plan, layout, old, new) < stop.tol:
         return True
     if stop.target > 0:
-        return _misfit(plan, layout, mel, work, new if stop.fresh else old, M) < stop.target
+        return (
+            _misfit(plan, layout, mel, work, new if stop.fresh else old, M, stop.power)
+            < stop.target
+        )
     return False
 
 

@@ -9,6 +9,7 @@ pairs of rows, in memory order and is not checked.
 import operator
 import os
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import (
@@ -185,6 +186,34 @@ def inverse_sqrt(typing, x):
         half = builder.fmul(builder.fmul(_constant(0.5), x), r)
         step = builder.fsub(_constant(1.5), builder.fmul(half, r, flags=_FLAGS), flags=_FLAGS)
         return builder.fmul(r, step)
+
+    return _REAL(x), lower
+
+
+@inline
+def root(x):
+    """The square root of numbers that are not negative, to within 1e-6."""
+    return x * inverse_sqrt(x + np.float32(1e-36))
+
+
+@intrinsic
+def divide(typing, x, y):
+    """``x / y``"""
+    return _REAL(x, y), lambda context, builder, _, args: builder.fdiv(*args, flags=_FLAGS)
+
+
+@intrinsic
+def near_cube_root(typing, x):
+    """The cube root of numbers that are not negative, to within 7 %: of zero, 1e-13.
+
+    A third of the bits as an integer is a third of the logarithm, nearly.
+    """
+
+    def lower(context, builder, signature, args):
+        integers = ir.VectorType(_I32, LANES)
+        bits = builder.sitofp(builder.bitcast(args[0], integers), _VECTOR)
+        third = builder.fadd(builder.fmul(bits, _constant(1 / 3)), _constant(0x2A512400))
+        return builder.bitcast(builder.fptosi(third, integers), _VECTOR)
 
     return _REAL(x), lower
 

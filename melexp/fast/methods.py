@@ -16,11 +16,14 @@ from .compiling import INLINE, inline
 from .lanes import (
     cload,
     cstore,
+    divide,
     full,
     inverse_sqrt,
     load,
+    near_cube_root,
     pair,
     prefetch,
+    root,
     store,
     where_positive,
 )
@@ -69,6 +72,13 @@ def spread(mel, values, k):
 
 
 @inline
+def residual(M, free, k, value):
+    """``M - value`` in row k, but where M is only an upper bound at most zero."""
+    error = load(M, k) - value
+    return where_positive(error, error * load(free, k), error)
+
+
+@inline
 def polar(z):
     """Magnitude and phase; the phase of zero is 1."""
     square = z.re * z.re + z.im * z.im
@@ -107,6 +117,7 @@ class Admm(NamedTuple):
     P: np.ndarray
     R: np.ndarray
     M: np.ndarray
+    free: np.ndarray  # of M's shape: 0 where M is only an upper bound, else 1
 
     @staticmethod
     def knobs(rho1, rho2):
@@ -125,7 +136,8 @@ class Admm(NamedTuple):
         filter_rows(mel, state.R, row * len(mel.band), work.mel)
         s = full(0.0)
         for k in range(n_mels):
-            s = load(state.M, row * n_mels + k) - load(work.mel, k) - s * mel.below[k]
+            error = residual(state.M, state.free, row * n_mels + k, load(work.mel, k))
+            s = error - s * mel.below[k]
             store(work.mel, k, s)
         s = full(0.0)
         for k in range(n_mels - 1, -1, -1):
@@ -144,6 +156,71 @@ class Admm(NamedTuple):
         cstore(state.P, slot, p)
         store(state.R, slot, where_positive(y, y, full(0.0)) - d)
         return p
+
+
+class AdmmPower(NamedTuple):
+    """`Admm` for power mels: R = Y + V are powers, compared relative to an envelope S."""
+
+    P: np.ndarray
+    R: np.ndarray
+    M: np.ndarray
+    free: np.ndarray
+    S: np.ndarray  # of R's shape
+    below: np.ndarray  # of M's shape: E S E^T + c E S = L D L^T, below the ones of L
+    pivot: np.ndarray  # 1 / D
+
+    @staticmethod
+    def knobs(rho1, rho2):
+        """``q / (z S)`` of the cubic, and factors of b and of z in x."""
+        return rho1 / (2 * (1 + rho1) * rho2), 1 / (1 + rho1), rho1 / (1 + rho1)
+
+    @staticmethod
+    def source(state, knobs, slot):
+        return cload(state.P, slot)
+
+    @staticmethod
+    def prepare(state, mel, work, knobs, row):
+        """Solve ``(E S E^T + c E S) s = M - E R``."""
+        n_mels = len(mel.pivot)
+        filter_rows(mel, state.R, row * len(mel.band), work.mel)
+        s, below = full(0.0), full(0.0)
+        for k in range(n_mels):
+            at = row * n_mels + k
+            s = residual(state.M, state.free, at, load(work.mel, k)) - s * below
+            below = load(state.below, at)
+            store(work.mel, k, s)
+        s = full(0.0)
+        for k in range(n_mels - 1, -1, -1):
+            at = row * n_mels + k
+            s = load(work.mel, k) * load(state.pivot, at) - s * load(state.below, at)
+            store(work.mel, k, s)
+
+    @staticmethod
+    def step(state, mel, work, knobs, k, slot, z):
+        p, r, S = _ctake(state.P, slot, mel), _take(state.R, slot, mel), load(state.S, slot)
+        d = S * spread(mel, work.mel, k)
+        size, phase = polar(z + z - p)
+        h = S * knobs[0]
+        b = cubic_root(h - (r + d + d), h * size)
+        p = p + phase * (b * knobs[1] + size * knobs[2]) - z
+        cstore(state.P, slot, p)
+        store(state.R, slot, b * b - d)
+        return p
+
+
+@inline
+def cubic_root(p, q):
+    """The root b >= 0 of ``b^3 + p b = q``, q >= 0: see `melexp.prox.power_pair`.
+
+    Halley's steps, which for a convex function are as safe as Newton's and fewer.
+    """
+    b = root(where_positive(p, full(0.0), full(0.0) - p)) + near_cube_root(q)
+    for _ in range(5):
+        square = b * b
+        f, slope = b * (square + p) - q, square * np.float32(3.0) + p
+        step = divide(f * slope, slope * slope - b * f * np.float32(3.0) + np.float32(1e-36))
+        b = where_positive(b - step, b - step, full(0.0))
+    return b
 
 
 class AdmmGla(NamedTuple):
@@ -211,6 +288,7 @@ class Ipalm(NamedTuple):
     Y: np.ndarray
     dY: np.ndarray
     M: np.ndarray
+    free: np.ndarray
 
     @staticmethod
     def knobs(inertia, lam, norm):
@@ -232,8 +310,8 @@ class Ipalm(NamedTuple):
             store(work.magnitude, k, y)
         filter_rows(mel, work.magnitude, 0, work.mel)
         for k in range(n_mels):
-            s = load(state.M, row * n_mels + k) - load(work.mel, k)
-            store(work.mel, k, s * knobs[3])
+            error = residual(state.M, state.free, row * n_mels + k, load(work.mel, k))
+            store(work.mel, k, error * knobs[3])
 
     @staticmethod
     def step(state, mel, work, knobs, k, slot, z):

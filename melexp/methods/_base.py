@@ -77,6 +77,10 @@ class Method(ABC, Generic[S]):
     magnitude: str = "pinv"
     phase: str = "random"
 
+    def for_budget(self, n_iter: int) -> Method[S]:
+        """The method itself, what it leaves open chosen for a run of `n_iter` iterations."""
+        return self
+
     def init(self, problem: Problem, rng: np.random.Generator) -> S:
         """The state before the first iteration."""
         Y, X = start(problem, rng, magnitude=self.magnitude, phase=self.phase)

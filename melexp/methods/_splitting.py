@@ -45,7 +45,7 @@ def douglas_rachford_step(
     d = problem.correction(R, ridge=ridge)
     # (X, Y): per bin, from Z - U and W - V
     zeta = 2 * Z - P
-    z = np.abs(zeta)
+    z = abs(zeta)
     x, y = problem.pair(z, R + 2 * d, rho_x=rho_x, rho_y=rho_y)
     # U += X - Z,  V += Y - W
     return P + x * unit_phase(zeta, z) - Z, y - d
@@ -65,6 +65,11 @@ def douglas_rachford_lanes(
     """As many iterations as there are penalties, in the fast engine; also how many were done."""
     packed = lanes.pack(P=P, R=R)
     mel = lanes.pack_mel(problem.mel)
-    done = lanes.admm(packed, mel, rho_x, rho_y, ridge, **lane_stop(stop))
+    options = {"bound": problem.floored, **lane_stop(stop)}
+    if problem.transform.power == 1:
+        done = lanes.admm(packed, mel, rho_x, rho_y, ridge, **options)
+    else:
+        factors = problem.power_solver(ridge).factors
+        done = lanes.admm_power(packed, mel, rho_x, rho_y, problem.envelope, *factors, **options)
     P, R = lanes.unpack(packed)
     return done, P, R

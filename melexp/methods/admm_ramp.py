@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,9 +35,6 @@ class ADMMRamp(Method[ADMMRampState]):
     grow geometrically over the first `ramp` iterations and then stay. The scaled duals are not
     rescaled.
 
-    With a known number of iterations, `ramp` is best that number; the default is for use at any
-    time.
-
     Parameters
     ----------
     schedule : str
@@ -48,8 +46,9 @@ class ADMMRamp(Method[ADMMRampState]):
     ratio : float > 0
         Weight of the mel-spectrogram over the penalty of W = Y. As the weight grows with the
         penalty, the mel system is the same in all iterations.
-    ramp : int > 0
-        Number of iterations in which the penalties grow.
+    ramp : int > 0 or None
+        Number of iterations in which the penalties grow. None means 100, or in a call that has a
+        number of iterations (:func:`melexp.invert`) that number, which is best.
     """
 
     version: ClassVar[int] = 2
@@ -62,25 +61,28 @@ class ADMMRamp(Method[ADMMRampState]):
     rho_y: float = 0.01
     rho_y_last: float = 0.3
     ratio: float = 50000.0
-    ramp: int = 100
+    ramp: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("rho_x", "rho_x_last", "rho_y", "rho_y_last", "ratio"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above zero; got {getattr(self, name)}")
-        if self.ramp < 1:
+        if self.ramp is not None and self.ramp < 1:
             raise ValueError(f"ramp must be at least 1; got {self.ramp}")
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}"
             )
 
+    def for_budget(self, n_iter: int) -> ADMMRamp:
+        return self if self.ramp is not None else dataclasses.replace(self, ramp=max(n_iter, 1))
+
     def penalties(self, k: int) -> tuple[float, float]:
         """rho_x and rho_y of iteration k = 1, 2, ..."""
-        schedule = SCHEDULES[self.schedule]
+        schedule, ramp = SCHEDULES[self.schedule], self.ramp or 100
         return (
-            schedule(k, self.rho_x, self.rho_x_last, self.ramp),
-            schedule(k, self.rho_y, self.rho_y_last, self.ramp),
+            schedule(k, self.rho_x, self.rho_x_last, ramp),
+            schedule(k, self.rho_y, self.rho_y_last, ramp),
         )
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMRampState:

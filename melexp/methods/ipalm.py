@@ -72,9 +72,9 @@ class IPALM(Method[IPALMState]):
         X_new = problem.stft.project(Y * unit_phase(X_ahead))
         # Y~ = Y_k + a (Y_k - Y_{k-1});  Y_{k+1} = max(0, Y~ - gradient / L)
         Y_ahead = Y + a * state.dY
-        gradient = (Y_ahead - np.abs(X_new)) - lam * E.adjoint(problem.residual(Y_ahead))
+        gradient = (Y_ahead - abs(X_new)) - lam * E.adjoint(problem.residual(Y_ahead))
         lipschitz = problem.dtype.type(1 + self.lam * E.norm_squared)
-        Y_new = np.maximum(Y_ahead - gradient / lipschitz, 0)
+        Y_new = (Y_ahead - gradient / lipschitz).clip(0)
         return IPALMState(
             iteration=state.iteration + 1, X=X_new, Y=Y_new, dX=X_new - X, dY=Y_new - Y
         )
@@ -99,6 +99,7 @@ class IPALM(Method[IPALMState]):
             [self._inertia(k) for k in range(first, first + n_iter)],
             self.lam,
             problem.filters.norm_squared**0.5,
+            bound=problem.floored,
             **lane_stop(stop),
         )
         X, Y, dX, dY = lanes.unpack(packed)

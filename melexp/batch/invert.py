@@ -1,0 +1,104 @@
+"""The one-call API for batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from melexp.batch.problem import BatchProblem
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.problem import Problem
+
+
+def invert_batch(
+    mels: Sequence[Any],
+    transform: MelTransform,
+    *,
+    method: str = "admm",
+    n_iter: int = 500,
+    lengths: Sequence[int] | None = None,
+    seeds: int | Sequence[int] = 0,
+    device: Any = None,
+    dtype: Any = np.float32,
+    **params: Any,
+) -> list[Any]:
+    """Waveforms of mel-spectrograms of different lengths, all iterated together in torch.
+
+    The clips are padded to the longest and do not see each other: each result is that of
+    :func:`melexp.invert` for the same seed, up to rounding. Starts are computed with NumPy; between
+    them and the end nothing is copied from the device.
+
+    Parameters
+    ----------
+    mels : sequence of np.ndarray or torch.Tensor [shape=(n_mels, n_frames of the clip)]
+        As `transform` makes them. Put clips of like lengths together: padding costs as much as
+        sound.
+    transform : MelTransform
+        How they were computed.
+    method : str
+        One of `melexp.available_methods`, but for `librosa`.
+    n_iter : int >= 0
+        Number of iterations.
+    lengths : sequence of int or None
+        Length of each waveform in samples. Give it where it is known.
+    seeds : int >= 0 or sequence of int
+        Of the random start: of each clip, or one for all.
+    device : torch.device, str or None
+        Where to iterate, such as "cuda"; by default where the mels are.
+    dtype : np.float32 or np.float64, or torch's
+        Precision of the computation and of the result.
+    **params
+        Parameters of the method.
+
+    Returns
+    -------
+    signals : list of np.ndarray or torch.Tensor [shape=(n_samples of the clip,)]
+        Arrays for arrays; tensors, on the device of the computation, for tensors.
+
+    Raises
+    ------
+    ValueError
+        As :func:`melexp.invert`; if `lengths` or `seeds` are not as many as the clips; if there is
+        no such device.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from melexp import MelTransform
+    >>> transform = MelTransform()
+    >>> clips = [np.sin(np.arange(n) / 10).astype(np.float32) for n in (22050, 15000)]
+    >>> mels = [transform(x) for x in clips]
+    >>> [y.shape for y in invert_batch(mels, transform, n_iter=3, lengths=[22050, 15000])]
+    [(22050,), (15000,)]
+    """
+    solver = make_method(method, **params).for_budget(n_iter)
+    if n_iter < 0:
+        raise ValueError(f"n_iter must not be negative; got {n_iter}")
+    n = len(mels)
+    every_length = [None] * n if lengths is None else list(lengths)
+    every_seed = [seeds] * n if isinstance(seeds, int | np.integer) else list(seeds)
+    for name, values in (("lengths", every_length), ("seeds", every_seed)):
+        if len(values) != n:
+            raise ValueError(f"{name} must be as many as the clips, {n}; got {len(values)}")
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
+    tensors = n > 0 and isinstance(mels[0], torch.Tensor)
+    if device is None:
+        device = mels[0].device if tensors else "cpu"
+    problems = [
+        Problem(_host(mel), transform, length=length, dtype=dtype, engine="portable")
+        for mel, length in zip(mels, every_length, strict=True)
+    ]
+    with torch.no_grad():
+        batch = BatchProblem(problems, device=device)
+        state = solver.advance(batch, batch.start(solver, every_seed), n_iter)
+        signals: Any = solver.signal(batch, state)
+    return batch.cut(signals if tensors else signals.cpu().numpy())
+
+
+def _host(mel: Any) -> Any:
+    return mel.detach().cpu().numpy() if isinstance(mel, torch.Tensor) else mel

@@ -1,0 +1,133 @@
+"""A batch of mel-spectrograms to invert together, on any device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from melexp.batch.filters import BatchFilters
+from melexp.batch.stacking import stack
+from melexp.batch.stft import BatchSTFT
+from melexp.methods import Method, State
+from melexp.problem import Problem
+
+
+class BatchProblem(Problem):
+    """Problems side by side: to a method it is one, with tensors in place of arrays.
+
+    Arrays have an axis for the clips in front and the number of frames of the longest clip; the
+    frames behind the end of a shorter one are zero in the mel and in the state, and stay so.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+        The clips. They have one transform and one precision, and a length each.
+    device : torch.device or str
+        Where all is computed.
+
+    Raises
+    ------
+    ValueError
+        If there is no problem, if they differ in more than their lengths, or if there is no such
+        device.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from melexp import MelTransform, make_method
+    >>> transform = MelTransform()
+    >>> clips = [np.sin(np.arange(n) / 10).astype(np.float32) for n in (22050, 15000)]
+    >>> problem = BatchProblem([Problem(transform(x), transform, length=len(x)) for x in clips])
+    >>> method = make_method("admm")
+    >>> state = problem.start(method, seeds=[0, 0])
+    >>> state = method.advance(problem, state, 10)
+    >>> [len(y) for y in problem.cut(method.signal(problem, state))]
+    [22050, 15000]
+    """
+
+    def __init__(self, problems: Sequence[Problem], *, device: Any = "cpu") -> None:
+        if not problems:
+            raise ValueError("a batch needs at least one clip")
+        first = problems[0]
+        if any((p.transform, p.dtype) != (first.transform, first.dtype) for p in problems):
+            raise ValueError("the clips of a batch must have one transform and one dtype")
+        device = checked_device(device)
+        self.problems = list(problems)
+        self.device = device
+        self.transform, self.dtype = first.transform, first.dtype
+        self.n_samples = max(p.n_samples for p in problems)
+        self.stft: Any = BatchSTFT([p.stft for p in problems], device)
+        self.filters: Any = BatchFilters(first.filters, first.transform.basis, device)
+        self.mel: Any = stack([p.mel for p in problems], device)
+        self.scale: Any = stack([np.array([p.scale], self.dtype) for p in problems], device)
+        self.floored: Any = None
+        if any(p.floored is not None for p in problems):
+            bounds = [
+                np.zeros(p.mel.shape, bool) if p.floored is None else p.floored for p in problems
+            ]
+            self.floored = stack(bounds, device)
+        if self.transform.power != 1:
+            self.envelope: Any = stack([p.envelope for p in problems], device, fill=1)
+        self.lanes = None
+        self._solvers: Any = {}
+
+    def start(self, method: Method[Any], seeds: Sequence[Any]) -> Any:
+        """The state before the first iteration, computed clip by clip with NumPy.
+
+        So a seed gives a clip the start that it has there, in any batch and on any device.
+
+        Parameters
+        ----------
+        method : Method
+        seeds : sequence of int
+            One for each clip.
+        """
+        if method.restarts:
+            raise ValueError("this method is a library's own loop, which takes NumPy arrays only")
+        states = [
+            method.init(p, np.random.default_rng(seed))
+            for p, seed in zip(self.problems, seeds, strict=True)
+        ]
+        return self.stack_states(states)
+
+    def stack_states(self, states: Sequence[State]) -> Any:
+        """One state of the states of each clip, on the device."""
+        arrays = {
+            field.name: stack([getattr(s, field.name) for s in states], self.device)
+            for field in dataclasses.fields(states[0])
+            if field.name != "iteration"
+        }
+        return dataclasses.replace(states[0], **arrays)
+
+    def waveform(self, X: Any) -> Any:
+        """Waveforms [shape=(n_clips, n_samples)] at the level of the given mels."""
+        return self.stft.inverse(X) * self.scale
+
+    def cut(self, signals: Any) -> list[Any]:
+        """The waveform of each clip [shape=(its n_samples,)]."""
+        return [y[: p.n_samples] for y, p in zip(signals, self.problems, strict=True)]
+
+    def misfit(self, y: Any) -> Any:
+        """||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
+        X = self.stft.forward(y / self.scale)
+        error = self.mel - self.filters.apply(self.transform.spectrum(X))
+        return torch.linalg.vector_norm(error, dim=(1, 2)) / torch.linalg.vector_norm(
+            self.mel, dim=(1, 2)
+        )
+
+
+def checked_device(device: Any) -> torch.device:
+    """The torch device of that name; ValueError if there is none."""
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
+        raise ValueError(
+            f"device {str(device)!r} cannot be used ({str(error).splitlines()[0]}); use 'cpu', or "
+            "leave device out for NumPy"
+        ) from error
+    return device

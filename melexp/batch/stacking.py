@@ -1,0 +1,34 @@
+"""Arrays of different lengths as one tensor, padded with zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def stack(arrays: Sequence[np.ndarray], device: Any, *, fill: float = 0) -> torch.Tensor:
+    """One tensor of arrays that differ in their last axis, filled up to the longest.
+
+    Spectrograms lie frame by frame in memory, as the FFT wants them: the order of the axes is
+    NumPy's, that of the strides is not.
+
+    Parameters
+    ----------
+    arrays : sequence of np.ndarray [shape=(..., n)]
+    device : torch.device or str
+    fill : float
+        What stands behind the end of the shorter ones.
+
+    Returns
+    -------
+    tensor : torch.Tensor [shape=(len(arrays), ..., longest n)]
+    """
+    longest = max(a.shape[-1] for a in arrays)
+    first = np.asarray(arrays[0])
+    stacked = np.full((len(arrays), longest, *first.shape[:-1]), fill, first.dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: array.shape[-1]] = np.moveaxis(array, -1, 0)
+    return torch.from_numpy(stacked).to(device).movedim(1, -1)
