@@ -4,7 +4,8 @@ PROFILE ?= demo
 RESULTS ?= results/core
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+comma := ,
+STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce figures report sweep test lint bench regress clean
@@ -18,9 +19,11 @@ setup: $(STAMP) ## install the package and its tools into .venv, at the versions
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("melexp needs Python 3.10 or newer; use: make PYTHON=...") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report]' $(TOOLS)
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(if $(EXTRAS),[$(EXTRAS)])' $(TOOLS)
 	touch $@
 
+# Such as report,joblib,slurm,ray,optuna,parquet; asked for later, they are installed then.
+EXTRAS ?= report
 TOOLS := pytest hypothesis selenium ruff mypy
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables

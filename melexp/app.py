@@ -2,37 +2,84 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import Any
 
 import hydra
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from melexp.config import conf_dir, register
-from melexp.tables import write_table
+from melexp.own import own_folders
+from melexp.sweep import Sweep
 
 register()
 
 
-class WriteTable(Callback):
-    """Writes the experiment's table when a run, or the last run of a sweep, has ended."""
+class Begin(Callback):
+    """Tells the sweep of this process its configuration, which Hydra composes."""
 
-    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        write_table(config.results, config.experiment)
+    sweep: Sweep | None = None
 
-    on_multirun_end = on_run_end
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if Begin.sweep:
+            Begin.sweep.begin(config)
+
+    on_multirun_start = on_run_start
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
-def main(config: DictConfig) -> None:
+def application(config: DictConfig) -> None:
     """Run one configuration, or with ``-m`` a sweep of them."""
     from melexp.runner import run
 
-    failures = run(config)
-    for line in failures:
-        print(f"no result: {line}", file=sys.stderr)
+    try:
+        run(config)
+    except (ValueError, OSError) as error:  # of the configuration: no traceback
+        raise CompactHydraException(f"melexp: {error}") from error
 
 
-if __name__ == "__main__":
-    main()
+#: What each launcher of ``conf/launcher`` needs, and the extra that brings it.
+NEEDS = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
+    "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "ray": ("ray", "ray"),
+}
+
+
+def check(arguments: list[str]) -> None:
+    """Refuse what Hydra would answer with more than a line.
+
+    Raises
+    ------
+    ValueError
+        For a launcher whose package is not installed, or a folder of one's own that is not there.
+    """
+    own_folders()
+    for argument in arguments:
+        name, _, launcher = argument.partition("=")
+        module, extra = NEEDS.get(launcher, ("", ""))
+        if name == "launcher" and module and importlib.util.find_spec(module) is None:
+            raise ValueError(
+                f"{argument} needs a package that is not installed: pip install 'melexp[{extra}]'"
+            )
+
+
+def main() -> None:
+    """Run what the command line asks for; leave with 1 where a task has failed."""
+    try:
+        check(sys.argv)
+    except ValueError as error:
+        print(f"melexp: {error}", file=sys.stderr)
+        sys.exit(2)
+    quiet = "--quiet" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--quiet"]
+    Begin.sweep = Sweep(quiet=quiet)
+    try:
+        application()
+    finally:  # also after a wrong configuration, or Ctrl-C: what is done is in the table
+        status = Begin.sweep.end()
+    sys.exit(status)

@@ -11,10 +11,12 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +31,9 @@ from melexp.methods import make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.provenance import provenance
+from melexp.runner import Pair, Task, finish_all
 from melexp.solve import Checkpoint, invert, solve
-from melexp.store import write_json, write_text
+from melexp.store import Store, write_json, write_text
 
 METHODS = ("admm", "ipalm", "nnls_gla", "nnls_fgla", "nnls_admm_gla")
 SR = 22050
@@ -273,6 +276,47 @@ def torch_batches(rounds: int) -> Iterator[Row]:
     yield from batches(rounds)
 
 
+@dataclass(frozen=True)
+class Nap(Task):
+    """A task of a known length; it sleeps, so that what else the machine does counts little."""
+
+    length: float = 0.05
+
+    def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
+        time.sleep(self.length)
+        for iteration, metric in wanted:
+            yield {"iteration": iteration, "metric": metric, "value": 0.0, "seconds": self.length}
+
+
+def runner_overhead(n: int, *, workers: int = 2, length: float = 0.05) -> Iterator[Row]:
+    """What claims, storing and handing out cost: tasks of a known length, against a bare pool."""
+    one, method = load_dataset("demo_speech")[0], make_method("admm")
+    tasks: list[Task] = [
+        Nap(one, method, "admm", MelTransform(), k, "float32", length) for k in range(n)
+    ]
+
+    def bare() -> None:
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+            Parallel()(delayed(time.sleep)(length) for _ in range(n))
+
+    def run() -> None:
+        with TemporaryDirectory() as folder:
+            finish_all(tasks, [(500, "scm"), (500, "sc")], Store(folder), workers, label="ADMM")
+
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        Parallel()(delayed(_invert_one)(2) for _ in range(2 * workers))  # imports
+    times = {}
+    for name, entry in {"joblib alone": bare, "the runner": run}.items():
+        began = time.perf_counter()
+        entry()
+        times[name] = np.array([time.perf_counter() - began])
+    section = f"runner, {n} tasks of {length:g} s, {workers} processes"
+    least = np.array([n * length / workers])
+    for name, seconds in times.items():
+        yield row(section, name, seconds, "s", least, "the tasks alone")
+    yield row(section, "the runner", times["the runner"], "s", times["joblib alone"], "joblib")
+
+
 def start_up(rounds: int) -> Iterator[Row]:
     """Import, and the first call of the fast engine in a new process with its cache filled."""
     first = (
@@ -304,7 +348,7 @@ def start_up(rounds: int) -> Iterator[Row]:
 
 
 def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) -> pd.DataFrame:
-    """Measure everything on one core (but for the row of cores); print and store the table.
+    """Measure everything on one core (but for those of processes); print and store the table.
 
     Parameters
     ----------
@@ -322,6 +366,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
             to_quality(dataset, 4 if quick else None),
             lengths(rounds),
             cores(rounds),
+            runner_overhead(200 if quick else 1000),
             torch_batches(rounds),
             start_up(rounds),
         ]

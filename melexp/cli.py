@@ -46,6 +46,29 @@ def main() -> None:
         metavar="N",
         help="clips of each data set to listen to (default: 6, or one of each category)",
     )
+    search = commands.add_parser("search", help="look for a method's best parameters (Optuna)")
+    search.add_argument("overrides", nargs="*", help="as of run: method=admm dataset=ljspeech")
+    search.add_argument("--metric", default="scm", help="its mean is made best (default: scm)")
+    search.add_argument("--range", action="append", default=[], metavar="NAME=LOW:HIGH[:log]")
+    search.add_argument("--trials", type=int, default=60, help="in all; the same call resumes")
+    search.add_argument("--study", default="search", help="its name, and its experiment's")
+    search.add_argument("--seed", type=int, default=0, help="of the sampler")
+
+    compare = commands.add_parser("compare", help="two folders of results, or two commits'")
+    compare.add_argument("a", metavar="A", help="a folder, a commit, or COMMIT:FOLDER")
+    compare.add_argument("b", metavar="B", help="is it worse than A? Then the exit code is 1")
+    compare.add_argument("--experiment", action="append", help="only this one (repeatable)")
+    compare.add_argument("--tolerance", action="append", default=[], metavar="METRIC=VALUE")
+
+    merge = commands.add_parser("merge", help="join results of several machines")
+    merge.add_argument("into", type=Path, help="folder of results, which may be new")
+    merge.add_argument("sources", type=Path, nargs="+", help="folders of results")
+    merge.add_argument("--rtol", type=float, default=0.0, help="of values that both have")
+
+    export = commands.add_parser("export", help="a table as CSV, Parquet or LaTeX")
+    export.add_argument("results", type=Path, help="folder of results, such as results/core")
+    export.add_argument("experiment", help="such as fig3")
+    export.add_argument("output", type=Path, help="ends in .csv, .parquet or .tex")
 
     bench = commands.add_parser("bench", help="time the methods against their floor and peers")
     bench.add_argument("--dataset", default="demo_speech", help="speech for the time to quality")
@@ -85,6 +108,31 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.report import report
 
         report(arguments.results, arguments.output, clips=arguments.clips)
+    elif arguments.command == "search":
+        from melexp.search import Range
+        from melexp.search import search as look
+
+        study = look(
+            arguments.overrides,
+            [Range.parse(text) for text in arguments.range],
+            metric=arguments.metric,
+            trials=arguments.trials,
+            study=arguments.study,
+            seed=arguments.seed,
+        )
+        best = " ".join(f"{name}={value:.6g}" for name, value in study.best_params.items())
+        print(f"best of {len(study.trials)} trials: {best}: {study.best_value:.4f}")
+    elif arguments.command == "compare":
+        return _compare(arguments)
+    elif arguments.command == "merge":
+        from melexp.merge import merge
+
+        print("\n".join(merge(arguments.into, arguments.sources, rtol=arguments.rtol)))
+    elif arguments.command == "export":
+        from melexp.export import export
+        from melexp.tables import read_table
+
+        export(read_table(arguments.results, arguments.experiment), arguments.output)
     elif arguments.command == "bench":
         from melexp.bench import bench
 
@@ -106,6 +154,26 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
         print("\n".join(available_methods()))
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from melexp.compare import TOLERANCE, compare_all, tables_of
+
+    tolerance = dict(TOLERANCE)
+    for text in arguments.tolerance:
+        metric, _, value = text.partition("=")
+        try:
+            tolerance[metric] = float(value)
+        except ValueError:
+            raise ValueError(f"--tolerance {text} must look like scm=0.5") from None
+    a, b = tables_of(arguments.a), tables_of(arguments.b)
+    for name in arguments.experiment or []:
+        if name not in a or name not in b:
+            raise ValueError(f"{name} is not in both; there are {', '.join(a.keys() & b.keys())}")
+    if arguments.experiment:
+        a = {name: a[name] for name in arguments.experiment}
+        b = {name: b[name] for name in arguments.experiment}
+    return compare_all(a, b, tolerance=tolerance)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from melexp.own import own_folders
+
 
 @dataclass
 class MetricConfig:
@@ -55,3 +57,13 @@ def conf_dir() -> Path:
     here = Path(__file__).parent
     installed = here / "conf"
     return installed if installed.is_dir() else here.parent / "conf"
+
+
+def conf_file(group: str, name: str) -> Path:
+    """A configuration of a group, of ours or of the user's own."""
+    folders = [conf_dir(), *(folder / "conf" for folder in own_folders())]
+    paths = [folder / group / f"{name}.yaml" for folder in folders]
+    for path in paths:
+        if path.exists():
+            return path
+    raise ValueError(f"there is no {group} {name!r}: {paths[0]} is missing")

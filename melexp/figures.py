@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from melexp.config import conf_dir
+from melexp.config import conf_file
 from melexp.store import write_text
 from melexp.tables import mean_interval
 
@@ -75,7 +75,7 @@ def look(label: str, among: Sequence[str] = ()) -> dict[str, Any]:
 
 def metric_config(metric: str) -> Any:
     """Label and direction of a metric, from its yaml."""
-    return OmegaConf.load(conf_dir() / "metric" / f"{metric}.yaml")
+    return OmegaConf.load(conf_file("metric", metric))
 
 
 def results_folder(description: str | None) -> Path:

@@ -48,7 +48,7 @@ def reproduce(profile: str, experiments: Iterable[str] = ()) -> None:
         for config in configs[experiment]:
             # One process each: Hydra's state is global.
             overrides = [f"experiment={config}", f"profile={profile}"]
-            subprocess.run([sys.executable, "-m", "melexp.app", *overrides], check=True)
+            subprocess.run([sys.executable, "-m", "melexp.cli", "run", *overrides], check=True)
         print(f"[{place}/{len(chosen)}] {experiment}: {time.perf_counter() - began:.0f} s")
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, load_dataset
@@ -23,9 +21,13 @@ from melexp.mel import MelTransform
 from melexp.methods import Method, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
+from melexp.progress import tell
 from melexp.provenance import provenance
 from melexp.solve import Checkpoint, solve
 from melexp.store import FORMAT, Store, digest
+
+#: Of iteration and metric.
+Pair = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Task:
     seed: int
     dtype: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of all that decides the numbers, and of nothing else."""
         return digest(
@@ -70,6 +72,21 @@ class Task:
         seed = [self.seed, int(self.clip.sha256[:16], 16)]
         return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
 
+    def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
+        """The rows at the wanted (iteration, metric) pairs, in one pass."""
+        reference = self.reference()
+        warm_up(self.method, self.transform)
+        for point in self.observe(reference, [iteration for iteration, _ in wanted]):
+            for metric in [m for iteration, m in wanted if iteration == point.iteration]:
+                value, reason = score(metric, reference, point.signal, transform=self.transform)
+                yield {
+                    "iteration": point.iteration,
+                    "metric": metric,
+                    "value": value if np.isfinite(value) else None,
+                    "reason": reason,
+                    "seconds": round(point.seconds, 6),
+                }
+
 
 @cache
 def warm_up(method: Method[Any], transform: MelTransform) -> None:
@@ -79,39 +96,41 @@ def warm_up(method: Method[Any], transform: MelTransform) -> None:
         pass
 
 
-def compute(task: Task, wanted: list[tuple[int, str]]) -> Iterator[dict[str, Any]]:
-    """The rows of a task at the wanted (iteration, metric) pairs, in one pass."""
-    reference = task.reference()
-    warm_up(task.method, task.transform)
-    for point in task.observe(reference, [iteration for iteration, _ in wanted]):
-        for metric in [m for iteration, m in wanted if iteration == point.iteration]:
-            value, reason = score(metric, reference, point.signal, transform=task.transform)
-            yield {
-                "iteration": point.iteration,
-                "metric": metric,
-                "value": value if np.isfinite(value) else None,
-                "reason": reason,
-                "seconds": round(point.seconds, 6),
-            }
+class Outcome(NamedTuple):
+    """What came of a task: `reason` says why it has no result, "" where it has one."""
+
+    reason: str = ""
+    seconds: float = 0.0  # that it took; 0 where nothing was computed
+    is_busy: bool = False  # another worker computes it
 
 
-def finish(task: Task, wanted: list[tuple[int, str]], store: Store) -> str:
-    """Compute what the store lacks of a task and store it; the reason if that fails, else ""."""
+def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
+    """What the store lacks of a task, and the rows that it has."""
     done = store.load(task.id)
     rows = [] if done is None else done["rows"]
     have = {(row["iteration"], row["metric"]) for row in rows}
-    missing = [pair for pair in wanted if pair not in have]
-    if not missing:
-        return ""
-    try:
-        # Also where there is one worker, which is this process: BLAS rounds by its threads.
-        with threadpool_limits(1):
-            rows = rows + list(compute(task, missing))
-    except Exception as error:  # one bad clip must not end the run of the others
-        return f"{type(error).__name__}: {error}"
-    rows.sort(key=lambda row: (row["iteration"], row["metric"]))
-    store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
-    return ""
+    return [pair for pair in wanted if pair not in have], rows
+
+
+def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) -> Outcome:
+    """Compute what the store lacks of a task and store it.
+
+    Where another worker has the task, wait for it or leave it to that one.
+    """
+    began = time.perf_counter()
+    with store.claim(task.id, wait=wait) as ours:
+        if not ours:
+            return Outcome(is_busy=True)
+        lacking, rows = missing(task, wanted, store)
+        if not lacking:
+            return Outcome()
+        try:
+            rows = rows + list(task.compute(lacking))
+        except Exception as error:  # one bad clip must not end the run of the others
+            return Outcome(f"{type(error).__name__}: {error}", time.perf_counter() - began)
+        rows.sort(key=lambda row: (row["iteration"], row["metric"]))
+        store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
+    return Outcome(seconds=time.perf_counter() - began)
 
 
 def plan(config: dict[str, Any]) -> list[Task]:
@@ -169,7 +188,7 @@ def run(config: DictConfig) -> list[str]:
 
     store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
-    reasons = _in_parallel(tasks, wanted, store, workers, title=f"{label} on {dataset_name}")
+    reasons = finish_all(tasks, wanted, store, workers, label=label)
 
     entries = [
         {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
@@ -201,23 +220,62 @@ def run(config: DictConfig) -> list[str]:
     ]
 
 
-def _in_parallel(
-    tasks: list[Task], wanted: list[tuple[int, str]], store: Store, workers: int, *, title: str
+def finish_all(
+    tasks: list[Task], wanted: list[Pair], store: Store, workers: int, *, label: str
 ) -> list[str]:
-    """`finish` for every task, over processes; each process has one thread for its arithmetic."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-    )
-    reasons = []
-    with bar, parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        shown = bar.add_task(title, total=len(tasks))
-        for reason in Parallel(return_as="generator")(
-            delayed(finish)(task, wanted, store) for task in tasks
-        ):
-            reasons.append(reason)
-            bar.advance(shown)
+    """`finish` for every task; for each the reason why it has no result, or ""."""
+    todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
+    tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
+    reasons = [""] * len(tasks)
+    # What another sweep computes is left to it, and looked at again when the rest is done.
+    for wait in (False, True):
+        busy = []
+        chosen = {n: tasks[n] for n in todo}
+        for n, outcome in _over_processes(chosen, wanted, store, workers, wait=wait):
+            if outcome.is_busy:
+                busy.append(n)
+                continue
+            reasons[n] = outcome.reason
+            clip = tasks[n].clip
+            name = f"{clip.dataset}/{clip.id} {label}"
+            tell("task", label=label, name=name, seconds=outcome.seconds, reason=outcome.reason)
+        todo = busy
+    tell("end")
     return reasons
+
+
+def _over_processes(
+    tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
+) -> Iterator[tuple[int, Outcome]]:
+    """`finish` in processes with one thread each for their arithmetic, in any order.
+
+    A process that dies takes the pool with it. Its tasks are then tried again in a new one, those
+    that it may have died of last, for as long as that finishes any.
+    """
+    left = dict(tasks)
+    while left:
+        before = len(left)
+        n_jobs = min(workers, before)
+        try:
+            # One worker is this process: BLAS rounds by its threads, so it gets one as well.
+            one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
+            with one_each, threadpool_limits(1):
+                for n, outcome in Parallel(return_as="generator_unordered")(
+                    delayed(_numbered)(n, task, wanted, store, wait)
+                    for n, task in list(left.items())
+                ):
+                    del left[n]
+                    yield n, outcome
+        except BrokenProcessPool:
+            if len(left) == before:
+                died = Outcome("its process died (killed, or out of memory)")
+                yield from ((n, died) for n in left)
+                return
+            order = list(left)
+            left = {n: left[n] for n in order[n_jobs:] + order[:n_jobs]}
+
+
+def _numbered(
+    n: int, task: Task, wanted: list[Pair], store: Store, wait: bool
+) -> tuple[int, Outcome]:
+    return n, finish(task, wanted, store, wait=wait)

@@ -2,7 +2,8 @@
 
 A folder of results holds::
 
-    tasks/<2 digits>/<task id>.json     one finished task: its key, its rows, where it was computed
+    tasks/<2 digits>/<task id>.json     one finished task: its key and its rows
+    tasks/<2 digits>/<task id>.lock     the claim of the worker that computes it
     jobs/<experiment>/<job id>.json     which tasks a job asked for, with its configuration
     <experiment>.csv                    the tidy table of an experiment, from the two above
     <experiment>.provenance.json        configurations, versions, commits, machines, data hashes
@@ -17,9 +18,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 #: Raise it when the meaning of a stored task changes: older files are then recomputed.
 FORMAT = 1
@@ -41,11 +45,16 @@ def digest(value: Any) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file as a whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(aside, 0o644)
@@ -108,6 +117,39 @@ class Store:
             print(f"warning: {error}; moved to {aside}, it will be recomputed")
             return None
 
+    @contextmanager
+    def claim(self, task_id: str, *, wait: bool) -> Iterator[bool]:
+        """Hold a task against every other worker that uses this folder.
+
+        The kernel holds the claim and lets go of it when the worker ends, however it ends: a
+        file that a killed worker left claims nothing.
+
+        Parameters
+        ----------
+        task_id : str
+        wait : bool
+            Wait while another worker has it, instead of leaving it to that one.
+
+        Yields
+        ------
+        bool
+            Whether the task is ours.
+        """
+        path = self.path(task_id).with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # Before it is released: who opened the file meanwhile sees that it is gone.
+            path.unlink(missing_ok=True)
+            lock.release()
+
     def save(self, task_id: str, body: dict[str, Any]) -> None:
         """Store a finished task."""
         write_json(self.path(task_id), body)
@@ -126,15 +168,21 @@ class Store:
         for path in self._jobs(experiment).glob("*.json"):
             path.unlink()
 
-    def rows(self, experiment: str) -> Iterable[dict[str, Any]]:
-        """The tidy rows of an experiment: one per task, checkpoint and metric.
+    def notes(self) -> dict[Path, int]:
+        """The notes of all jobs, each with the time at which it was last written."""
+        return {p: p.stat().st_mtime_ns for p in (self.root / "jobs").glob("*/*.json")}
+
+    def rows(
+        self, experiment: str, jobs: list[dict[str, Any]] | None = None
+    ) -> Iterable[dict[str, Any]]:
+        """The tidy rows of an experiment, or of some of its jobs: per task, checkpoint and metric.
 
         Raises
         ------
         FileNotFoundError
             If no job of that experiment has finished here.
         """
-        jobs = self.jobs(experiment)
+        jobs = self.jobs(experiment) if jobs is None else jobs
         if not jobs:
             raise FileNotFoundError(
                 f"{self.root} has no results of {experiment!r}; run: melexp run "

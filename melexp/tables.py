@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -36,22 +37,48 @@ def write_table(results: str | Path, experiment: str) -> pd.DataFrame:
     return table
 
 
-def read_table(results: str | Path, experiment: str) -> pd.DataFrame:
-    """The stored table of an experiment.
+def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
+    """The stored table of an experiment, in a folder of results or as text.
 
     Raises
     ------
     FileNotFoundError
         If there is none; names the command that makes it.
     """
+    # Names are no numbers and never missing: a clip may be called 007 or NA.
+    names = dict.fromkeys(["dataset", "clip", "category", "method", "label"], str)
+    if not isinstance(results, str | Path):
+        return pd.read_csv(results, converters=names)
     path = Path(results) / f"{experiment}.csv"
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing; run: melexp run experiment={experiment} results={results}"
         )
-    # Names are no numbers and never missing: a clip may be called 007 or NA.
-    names = dict.fromkeys(["dataset", "clip", "category", "method", "label"], str)
     return pd.read_csv(path, converters=names)
+
+
+def parameters_of(table: pd.DataFrame) -> list[str]:
+    """The columns of the methods' parameters."""
+    return [column for column in table.columns if column not in {*FIRST, *LAST}]
+
+
+def variants(table: pd.DataFrame) -> pd.Series:
+    """A name for the method of each row: its label, and those parameters that vary under it.
+
+    Returns
+    -------
+    pd.Series
+        Such as ``ADMM`` or ``ADMM (rho=0.2)``.
+    """
+    names = table["label"].astype(str)
+    for label, rows in table.groupby("label"):
+        varying = [p for p in parameters_of(table) if rows[p].nunique(dropna=False) > 1]
+        if varying:
+            inner = rows[varying].apply(
+                lambda row: ", ".join(f"{p}={v}" for p, v in row.items() if not pd.isna(v)), axis=1
+            )
+            names = names.mask(table["label"] == label, f"{label} (" + inner + ")")
+    return names
 
 
 def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float, float]:

@@ -15,8 +15,7 @@ import soundfile
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 
-from melexp.app import register
-from melexp.config import conf_dir
+from melexp.config import conf_dir, register
 from melexp.reproduce import FROM_TABLES, experiment_configs
 from melexp.runner import run
 from melexp.store import DamagedFile, Store, read_json, write_json
@@ -157,7 +156,7 @@ def test_damaged_files_are_moved_aside_and_recomputed(
 
 @pytest.mark.slow
 def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "melexp.app", "-m", "method=admm,ipalm,nnls_gla"]
+    arguments = [sys.executable, "-m", "melexp.cli", "run", "-m", "method=admm,ipalm,nnls_gla"]
     arguments += ["limit=8", "checkpoints=[5,60]", "workers=2"]
 
     def start(folder: Path) -> subprocess.Popen[bytes]:

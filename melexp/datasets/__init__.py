@@ -11,12 +11,16 @@ import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from melexp.own import with_own
+
 from ._clip import Clip, ClipError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "load_dataset"]
+
+__path__ = with_own(__path__, "datasets")
 
 
 def available_datasets() -> list[str]:

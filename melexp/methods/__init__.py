@@ -13,14 +13,17 @@ import pkgutil
 from typing import Any
 
 from melexp.methods._base import Method, State, Stop
+from melexp.own import with_own
 from melexp.start import check_start
 
 __all__ = ["Method", "State", "Stop", "available_methods", "make_method"]
 
+__path__ = with_own(__path__, "methods")
+
 
 def available_methods() -> list[str]:
     """Names of the methods, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted({m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")})
 
 
 def make_method(name: str, **params: Any) -> Method[Any]:

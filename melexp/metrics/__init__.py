@@ -14,15 +14,18 @@ import numpy as np
 
 from melexp.mel import MelTransform
 from melexp.metrics._score import Score
+from melexp.own import with_own
 
 Metric = Callable[..., Score]
 
 __all__ = ["Metric", "Score", "available_metrics", "score"]
 
+__path__ = with_own(__path__, "metrics")
+
 
 def available_metrics() -> list[str]:
     """Names of the metrics, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted({m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")})
 
 
 def score(

@@ -1,0 +1,15 @@
+"""Lets Hydra find the configurations in the user's own folders."""
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+from melexp.own import own_folders
+
+
+class OwnFolders(SearchPathPlugin):
+    """Appends ``conf/`` of each folder in ``MELEXP_PATH``."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in own_folders():
+            if (folder / "conf").is_dir():
+                search_path.append("melexp-own", f"file://{folder / 'conf'}")

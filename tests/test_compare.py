@@ -1,0 +1,220 @@
+"""Comparing, merging and exporting results, by hand-made tables and stores."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from melexp.compare import compare, compare_all, tables_of
+from melexp.export import export, latex
+from melexp.merge import merge
+from melexp.store import Store
+from melexp.tables import read_table, variants
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE = ROOT / "results" / "core"
+
+
+def table(values: list[float], *, metric: str = "scm", **columns: object) -> pd.DataFrame:
+    """A row per clip."""
+    one = {"experiment": "e", "dataset": "d", "category": "", "method": "admm", "label": "ADMM"}
+    one |= {"rho": 0.1, "seed": 0, "dtype": "float32", "iteration": 5, "metric": metric}
+    one |= {"reason": "", "seconds": 1.0, **columns}
+    return pd.DataFrame([one | {"clip": f"c{n}", "value": v} for n, v in enumerate(values)])
+
+
+def melexp(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "melexp.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+# --- compare ----------------------------------------------------------------------------------
+
+
+def test_difference_by_hand() -> None:
+    """1, 2, 3 and 3, 2, 4: differences 2, 0, 1, mean 1, and Student's interval of scipy."""
+    (row,) = compare(table([1, 2, 3]), table([3, 2, 4])).itertuples()
+    assert (row.a, row.b, row.difference, row.clips, row.lost) == (2, 3, 1, 3, 0)
+    low, high = stats.t.interval(0.95, 2, loc=1, scale=stats.sem([2, 0, 1]))
+    assert (row.low95, row.high95) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(
+    ("metric", "shift", "out", "either_way"),
+    [
+        ("scm", 0.6, True, True),  # lower is better, tolerance 0.5
+        ("scm", 0.4, False, False),
+        ("scm", -0.6, False, True),
+        ("pesq", -0.2, True, True),  # higher is better, tolerance 0.1
+        ("pesq", 0.2, False, True),
+    ],
+)
+def test_worse_is_out_and_better_is_not(
+    metric: str, shift: float, out: bool, either_way: bool
+) -> None:
+    a, b = table([1, 2], metric=metric), table([1 + shift, 2 + shift], metric=metric)
+    assert compare(a, b)["out"].tolist() == [out]
+    assert compare(a, b, either_way=True)["out"].tolist() == [either_way]
+
+
+def test_lost_values_are_out_and_own_metrics_need_a_tolerance() -> None:
+    (row,) = compare(table([1, 2]), table([1, np.nan])).itertuples()
+    assert (row.lost, row.out, row.clips) == (1, True, 1)
+    (row,) = compare(table([1, np.nan]), table([1, 2])).itertuples()
+    assert (row.lost, row.out) == (0, False)
+    with pytest.raises(ValueError, match="no tolerance for mine; give --tolerance mine="):
+        compare(table([1], metric="mine"), table([1], metric="mine"))
+
+
+def test_parameters_are_told_apart_and_nothing_in_common_is_an_error() -> None:
+    a = pd.concat([table([1, 2]), table([5, 6], rho=0.2)])
+    compared = compare(a, a)
+    assert compared["name"].tolist() == ["ADMM (rho=0.1)", "ADMM (rho=0.2)"]
+    assert compared["a"].tolist() == [1.5, 5.5]
+    with pytest.raises(ValueError, match="nothing to compare"):
+        compare_all({"e": table([1])}, {"e": table([1], label="other")})
+
+
+@pytest.mark.slow
+def test_compare_on_the_command_line(tmp_path: Path) -> None:
+    same = melexp("compare", CORE, CORE, "--experiment", "fig4")
+    assert same.returncode == 0, same.stderr
+    assert "0 out of tolerance" in same.stdout
+    worse = read_table(CORE, "fig4")
+    worse.loc[worse["label"] == "ADMM", "value"] += 1.0
+    worse.to_csv(tmp_path / "fig4.csv", index=False)
+    (tmp_path / "fig4.provenance.json").write_text("{}")
+    done = melexp("compare", CORE, tmp_path)
+    assert done.returncode == 1
+    assert {line.split()[1] for line in done.stdout.splitlines() if "OUT" in line} == {"ADMM"}
+    wide = [f"--tolerance={m}=2" for m in ("scm", "sc")]
+    assert melexp("compare", CORE, tmp_path, *wide).returncode == 0
+    bad = melexp("compare", "nonsense", CORE)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("melexp: nonsense is neither a folder nor a commit")
+    assert melexp("compare", CORE, CORE, "--tolerance=scm").returncode == 2
+
+
+def test_tables_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "e.provenance.json").write_text("{}")
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for value in (1.0, 2.0):
+        table([value]).to_csv(folder / "e.csv", index=False)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    was, now = tables_of("HEAD~1:results/mine"), tables_of("HEAD", folder="results/mine")
+    assert (was["e"]["value"].tolist(), now["e"]["value"].tolist()) == ([1.0], [2.0])
+    assert tables_of("results/mine")["e"]["clip"].tolist() == ["c0"]
+    with pytest.raises(ValueError, match="has no tables"):
+        tables_of(str(tmp_path))
+
+
+# --- merge ------------------------------------------------------------------------------------
+
+
+def fill(root: Path, clips: dict[str, float], seed: int = 0) -> Path:
+    """A store with one job."""
+    store = Store(root)
+    for clip, value in clips.items():
+        row = {"iteration": 5, "metric": "scm", "value": value, "reason": "", "seconds": 1.0}
+        store.save(f"{clip}{seed}ff", {"task": f"{clip}{seed}ff", "clip": clip, "rows": [row]})
+    store.save_job(
+        "e",
+        {
+            "config": {"seed": seed},
+            "method": {"method": "admm", "label": "ADMM", "rho": 0.1},
+            "seed": seed,
+            "dtype": "float32",
+            "checkpoints": [5],
+            "metrics": ["scm"],
+            "tasks": [
+                {"task": f"{c}{seed}ff", "dataset": "d", "clip": c, "category": ""} for c in clips
+            ],
+            "provenance": {"clips": []},
+        },
+    )
+    return root
+
+
+def test_merge_joins_and_refuses_conflicts(tmp_path: Path) -> None:
+    a = fill(tmp_path / "a", {"aa": 1.0, "bb": 2.0})
+    b = fill(tmp_path / "b", {"aa": 3.0, "bb": 4.0}, seed=1)
+    assert merge(tmp_path / "all", [a, b]) == ["e"]
+    joined = read_table(tmp_path / "all", "e")
+    assert joined["value"].tolist() == [1.0, 3.0, 2.0, 4.0]
+    assert merge(tmp_path / "all", [a, b]) == ["e"]  # again changes nothing
+    pd.testing.assert_frame_equal(read_table(tmp_path / "all", "e"), joined)
+
+    other = fill(tmp_path / "other", {"aa": 1.5, "bb": 2.0})
+    new = fill(other, {"cc": 9.0}, seed=2)
+    with pytest.raises(ValueError, match=r"conflicts in task aa0ff \(aa\): scm after 5 .* is 1.5"):
+        merge(tmp_path / "all", [new])
+    assert Store(tmp_path / "all").load("cc2ff") is None  # nothing was merged
+    merge(tmp_path / "all", [new], rtol=0.5)
+    assert Store(tmp_path / "all").load("aa0ff")["rows"][0]["value"] == 1.0
+    with pytest.raises(ValueError, match="no folder of results"):
+        merge(tmp_path / "all", [tmp_path])
+
+
+def test_merge_refuses_other_clips_under_one_configuration(tmp_path: Path) -> None:
+    a, b = fill(tmp_path / "a", {"aa": 1.0}), fill(tmp_path / "b", {"bb": 1.0})
+    with pytest.raises(ValueError, match="with other clips or other code"):
+        merge(a, [b])
+
+
+# --- export -----------------------------------------------------------------------------------
+
+
+def test_csv_and_parquet_hold_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pip install -c constraints.txt -e '.[parquet]'")
+    rows = read_table(CORE, "fig4")
+    for suffix in ("csv", "parquet"):
+        assert melexp("export", CORE, "fig4", tmp_path / f"t.{suffix}").returncode == 0
+    columns = ["clip", "label", "iteration", "metric", "value"]
+    parquet = pd.read_parquet(tmp_path / "t.parquet")
+    pd.testing.assert_frame_equal(parquet[columns], rows[columns])
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv")[columns], rows[columns])
+
+
+def test_latex_by_hand() -> None:
+    rows = pd.concat(
+        [
+            table([-10, -12]),
+            table([-20, -22], label="50 % & more"),
+            table([3, 3.2], metric="pesq"),
+        ]
+    )
+    text = latex(rows)
+    half = stats.t.ppf(0.975, 1) * stats.sem([-10, -12])
+    assert rf"ADMM & $-11.00 \pm {half:.2f}$ & $\mathbf{{3.10}} \pm" in text
+    assert r"50 \% \& more & $\mathbf{-21.00} \pm" in text
+    assert r" & -- \\" in text
+    assert r"Method & SCM (dB) $\downarrow$ & PESQ $\uparrow$ \\" in text
+    assert text.count(r"\toprule") == 1
+
+
+def test_other_suffixes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"t\.xls must end in \.csv, \.parquet or \.tex"):
+        export(table([1]), tmp_path / "t.xls")
+
+
+def test_variants() -> None:
+    rows = pd.concat([table([1]), table([1], rho=0.2), table([1], label="B")])
+    assert variants(rows.reset_index(drop=True)).tolist() == [
+        "ADMM (rho=0.1)",
+        "ADMM (rho=0.2)",
+        "B",
+    ]

@@ -1,0 +1,56 @@
+"""The search: it finds what the paper found, resumes, and refuses what it cannot use."""
+
+from pathlib import Path
+
+import pytest
+
+from melexp.search import Range, search
+
+RANGES = [Range("lam", 50, 100_000, log=True), Range("rho", 0.01, 1.0, log=True)]
+QUICK = ("dataset=demo_speech", "limit=2", "checkpoints=[100]", "workers=1")
+
+
+def test_ranges() -> None:
+    assert Range.parse("rho=0.01:1:log") == Range("rho", 0.01, 1.0, log=True)
+    assert Range.parse("n_iter=50:500") == Range("n_iter", 50, 500)
+
+
+@pytest.mark.parametrize("text", ["rho", "rho=1", "rho=a:b", "rho=2:1", "rho=0:1:log", "rho=1:2:x"])
+def test_bad_ranges_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        Range.parse(text)
+
+
+def test_nothing_to_search(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
+    with pytest.raises(ValueError, match="at least one range"):
+        search([f"results={tmp_path}"], [], metric="scm", trials=1)
+
+
+@pytest.mark.slow
+def test_the_papers_optimum_within_60_trials(tmp_path: Path) -> None:
+    """On two clips and 100 iterations: as good as the paper's lambda and rho, and near that rho."""
+    pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
+    where = [*QUICK, f"results={tmp_path}"]
+    at_paper = [Range("lam", 5000, 5000.001), Range("rho", 0.1, 0.1000001)]
+    paper = search(where, at_paper, metric="scm", trials=1, study="paper").best_value
+    search(where, RANGES, metric="scm", trials=20)  # as if stopped there
+    found = search(where, RANGES, metric="scm", trials=60)
+    assert len(found.trials) == 60
+    assert found.best_value <= paper + 0.1
+    assert 0.05 <= found.best_params["rho"] <= 0.3
+    again = search(where, RANGES, metric="scm", trials=60)
+    assert (again.best_params, len(again.trials)) == (found.best_params, 60)
+
+
+def test_iterations_are_searched_and_quality_maximised(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
+    found = search(
+        [*QUICK[:1], "limit=1", "workers=1", f"results={tmp_path}"],
+        [Range("n_iter", 1, 9), *RANGES],
+        metric="pesq",
+        trials=3,
+    )
+    assert found.direction.name == "MAXIMIZE"
+    assert {type(t.params["n_iter"]) for t in found.trials} == {int}
+    assert (tmp_path / "search.csv").exists()
