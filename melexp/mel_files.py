@@ -24,11 +24,9 @@ class Audio:
 
     def at(self, sr: float) -> np.ndarray:
         """The samples at another sampling rate [float32]."""
-        if self.sr == sr:
-            return self.samples
-        import soxr
+        from melexp.sound import resampled
 
-        return np.asarray(soxr.resample(self.samples, self.sr, sr), np.float32)
+        return resampled(self.samples, self.sr, sr)
 
 
 def read_input(data: bytes, *, key: str | None = None) -> np.ndarray | Audio:
@@ -107,20 +105,16 @@ def _real(array: object) -> np.ndarray:
 
 
 def _audio(data: bytes) -> Audio:
-    import soundfile
+    from melexp.sound import NotSound, decode
 
     try:
-        samples, sr = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
+        return Audio(*decode(io.BytesIO(data)))
+    except NotSound as error:
         raise ValueError(
-            f"it is neither a mel (.npy, .npz, .pt) nor sound that can be read ({_line(error)})"
+            f"it is neither a mel (.npy, .npz, .pt) nor sound that can be read ({error})"
         ) from error
-    if not len(samples):
-        raise ValueError("it holds no samples")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise ValueError("it holds samples that are NaN or infinite")
-    return Audio(np.ascontiguousarray(mono), int(sr))
+    except ValueError as error:
+        raise ValueError(f"it {error}") from error
 
 
 def _line(error: BaseException) -> str:
