@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures sweep test lint bench regress clean
+.PHONY: help setup reproduce figures sweep test torture lint bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05
 
 test: setup ## run the tests (with the real clips where MELEXP_DATA_MIRROR or ../shared/data has them)
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound
+	$(BIN)/python -m pytest -m torture $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -29,7 +29,11 @@ def main(config: DictConfig) -> None:
     """Run one configuration, or with ``-m`` a sweep of them."""
     from melexp.runner import run
 
-    failures = run(config)
+    try:
+        failures = run(config)
+    except (ValueError, OSError) as error:  # Hydra would print where in the code it was raised
+        print(f"melexp run: {error}", file=sys.stderr)
+        sys.exit(2)
     for line in failures:
         print(f"no result: {line}", file=sys.stderr)
 

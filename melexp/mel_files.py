@@ -108,7 +108,7 @@ def _audio(data: bytes) -> Audio:
     from melexp.sound import NotSound, decode
 
     try:
-        return Audio(*decode(io.BytesIO(data)))
+        return Audio(*decode(data))
     except NotSound as error:
         raise ValueError(
             f"it is neither a mel (.npy, .npz, .pt) nor sound that can be read ({error})"

@@ -18,14 +18,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from threadpoolctl import threadpool_limits
 
-from melexp.datasets import Clip, load_dataset
+from melexp.datasets import Clip, ClipError, load_dataset
 from melexp.mel import MelTransform
 from melexp.methods import Method, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.provenance import provenance
 from melexp.solve import solve
-from melexp.store import FORMAT, Store, digest
+from melexp.store import FORMAT, Store, check_name, digest
+
+#: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
+#: takes all memory ends the run of the others too.
+LONGEST = 600
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,12 @@ def compute(task: Task, wanted: list[tuple[int, str]]) -> Iterator[dict[str, Any
     The start depends on the clip and the seed only, so that methods are compared in pairs.
     """
     reference = task.clip.load(round(task.transform.sr))
+    seconds = len(reference) / task.transform.sr
+    if seconds > LONGEST:
+        raise ClipError(
+            f"{task.clip.source}: {seconds:.0f} s are too long for a run (at most {LONGEST} s); "
+            "cut it up, or see melexp invert"
+        )
     problem = Problem(
         task.transform(reference), task.transform, length=len(reference), dtype=task.dtype
     )
@@ -101,7 +111,7 @@ def finish(task: Task, wanted: list[tuple[int, str]], store: Store) -> str:
         with threadpool_limits(1):
             rows = rows + list(compute(task, missing))
     except Exception as error:  # one bad clip must not end the run of the others
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
     rows.sort(key=lambda row: (row["iteration"], row["metric"]))
     store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
     return ""
@@ -133,6 +143,7 @@ def run(config: DictConfig) -> list[str]:
     name, label = parameters.pop("name"), parameters.pop("label")
     method = make_method(name, **parameters)
     transform = MelTransform(**plain["mel"])
+    check_name(plain["experiment"])
     metrics = sorted(m for m, how in plain["metric"].items() if speech or not how["speech_only"])
     checkpoints = sorted(set(plain["checkpoints"]))
     if not metrics or not checkpoints or checkpoints[0] < 0:

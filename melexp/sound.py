@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -24,12 +24,23 @@ class NotSound(ValueError):
     """Bytes that no decoder reads."""
 
 
-def decode(file: Path | BinaryIO) -> tuple[NDArray[np.float32], int]:
+class _Bytes(io.BytesIO):
+    """Bytes in which a damaged header may seek where nothing is: the decoder sees that itself."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):  # raised in a callback, it would be printed
+            return self.tell()
+
+
+def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     """Decode a sound file.
 
     Parameters
     ----------
-    file : Path or binary file
+    source : Path or bytes
+        A file or the content of one.
 
     Returns
     -------
@@ -46,6 +57,7 @@ def decode(file: Path | BinaryIO) -> tuple[NDArray[np.float32], int]:
         In one line, without the file's name, what is wrong with the sound and the mend: no
         samples, fewer than its header says, too many, NaN or infinite ones, an absurd rate.
     """
+    file = _Bytes(source) if isinstance(source, bytes) else source
     try:
         with soundfile.SoundFile(file) as sound:
             sr, size = sound.samplerate, sound.frames * sound.channels
