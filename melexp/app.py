@@ -7,7 +7,7 @@ from typing import Any
 
 import hydra
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, MissingMandatoryValue
 
 from melexp.config import conf_dir, register
 from melexp.tables import write_table
@@ -31,8 +31,9 @@ def main(config: DictConfig) -> None:
 
     try:
         failures = run(config)
-    except (ValueError, OSError) as error:  # Hydra would print where in the code it was raised
-        print(f"melexp run: {error}", file=sys.stderr)
+    # Hydra would print where in the code it was raised.
+    except (ValueError, OSError, MissingMandatoryValue) as error:
+        print(f"melexp run: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     for line in failures:
         print(f"no result: {line}", file=sys.stderr)

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from melexp.archives import ArchiveError, Limits
 from melexp.mel import MelTransform
 
+#: Of the arrays in a .npz or .pt, which are read into memory; silence packs well.
+_LIMITS = Limits(size=8 * 10**9, members=10_000, free=10**9)
 #: File names that a folder is searched for.
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
@@ -79,6 +82,10 @@ def _from_archive(data: bytes, key: str | None) -> np.ndarray:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
+            for _ in _LIMITS.check((info.file_size for info in archive.infolist()), len(data)):
+                pass
+    except ArchiveError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"it is damaged or truncated ({_line(error)})") from error
     if any(name.endswith("data.pkl") for name in names):

@@ -136,7 +136,7 @@ def run(config: DictConfig) -> list[str]:
         For a configuration that cannot be run; nothing is computed then.
     """
     began = time.time()
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     dataset = dict(plain["dataset"])
     dataset_name, speech = dataset.pop("name"), dataset.pop("speech")
     parameters = dict(plain["method"])
