@@ -275,3 +275,9 @@ def _attack(tmp_path: Path, whole: bytes, changes: list[tuple[float, int]]) -> N
 )
 def test_damaged_archives(tmp_path: Path, whole: bytes, changes: list[tuple[float, int]]) -> None:
     _attack(tmp_path, whole, changes)
+
+
+@pytest.mark.torture
+def test_fuzz_the_archives(fuzz: Callable, tmp_path: Path) -> None:
+    count = fuzz(_SEEDS, lambda data: _attack(tmp_path, data, []))
+    print(f"{count} archives")

@@ -3,6 +3,7 @@
 import io
 import struct
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from melexp.datasets import ClipError, load_dataset
 from melexp.mel_files import read_input
 from melexp.metrics import score
 from melexp.runner import run
+from melexp.sound import decode
 from melexp.tables import write_table
 
 register()
@@ -304,3 +306,41 @@ def test_random_input_of_invert(data: bytes) -> None:
         b"fLaC",
     ):
         reads_or_refuses(read_input, head + data)
+
+
+@pytest.mark.torture
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_fuzz_the_readers(fuzz: Callable, tmp_path: Path) -> None:
+    taken = {True: 0, False: 0}
+    torch = zipped_tensor()
+    path = tmp_path / "fuzzed.wav"
+
+    def attack(data: bytes) -> None:
+        try:
+            read = reads_or_refuses(read_input, data)
+            path.write_bytes(data)  # libsndfile has another way into a file
+            reads_or_refuses(lambda _: decode(path), data)
+        except BaseException:
+            (tmp_path / "failed.bin").write_bytes(data)
+            raise
+        taken[read] += 1
+
+    count = fuzz([*_SEEDS, torch], attack)
+    print(f"{count} inputs, {taken[True]} of them taken")
+    assert min(taken.values()) > 0
+
+
+def zipped_tensor() -> bytes:
+    """A file of torch.save with one tensor of 2 by 3."""
+
+    def tuple_of(*values: int) -> bytes:
+        return b"(" + b"".join(b"K" + bytes([value]) for value in values) + b"t"
+
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x06tQ"
+    content = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00"
+    content += tuple_of(2, 3) + tuple_of(3, 1) + b"\x89ccollections\nOrderedDict\n)RtR."
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("mel/data.pkl", content)
+        archive.writestr("mel/data/0", bytes(24))
+    return buffer.getvalue()
