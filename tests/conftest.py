@@ -19,6 +19,14 @@ settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50
 settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes unless it is asked for, also beside another -m."""
+    if "torture" not in config.option.markexpr:
+        asked = [item for item in items if not item.get_closest_marker("torture")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in asked])
+        items[:] = asked
+
+
 @pytest.fixture(scope="session")
 def speech() -> np.ndarray:
     """One second of an embedded utterance at 22.05 kHz [shape=(22050,), float32]."""
