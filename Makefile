@@ -8,7 +8,7 @@ comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep test lint bench regress clean
+.PHONY: help setup reproduce figures report sweep test torture lint bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05
 
 test: setup ## run the tests (with the real clips where MELEXP_DATA_MIRROR or ../shared/data has them)
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound
+	$(BIN)/python -m pytest -m torture $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

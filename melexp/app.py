@@ -9,7 +9,7 @@ from typing import Any
 import hydra
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, MissingMandatoryValue
 
 from melexp.config import conf_dir, register
 from melexp.own import own_folders
@@ -37,8 +37,8 @@ def application(config: DictConfig) -> None:
 
     try:
         run(config)
-    except (ValueError, OSError) as error:  # of the configuration: no traceback
-        raise CompactHydraException(f"melexp: {error}") from error
+    except (ValueError, OSError, MissingMandatoryValue) as error:  # of the configuration: one line
+        raise CompactHydraException(f"melexp: {' '.join(str(error).split())}") from error
 
 
 #: What each launcher of ``conf/launcher`` needs, and the extra that brings it.

@@ -80,7 +80,11 @@ def main() -> None:
     add_invert_arguments(invert)
 
     data = commands.add_parser("data", help="the data sets")
-    data.add_argument("action", choices=["list"], help="clips with licences and authors")
+    actions = data.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="clips with licences and authors")
+    unpack = actions.add_parser("unpack", help="a downloaded corpus, for dataset=folder")
+    unpack.add_argument("archive", type=Path, help="a .tar, .tar.gz, .tar.bz2, .tar.xz or .zip")
+    unpack.add_argument("folder", type=Path, help="a new folder")
 
     commands.add_parser("methods", help="the names of the methods")
 
@@ -145,6 +149,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.invert_command import run
 
         return run(arguments)
+    elif arguments.command == "data" and arguments.action == "unpack":
+        from melexp.archives import unpack
+
+        count = unpack(arguments.archive.expanduser(), arguments.folder.expanduser())
+        print(f"{arguments.folder}: {count} files")
     elif arguments.command == "data":
         from melexp.datasets import catalogue
 

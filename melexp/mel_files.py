@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from melexp.archives import ArchiveError, Limits
 from melexp.mel import MelTransform
 
+#: Of the arrays in a .npz or .pt, which are read into memory; silence packs well.
+_LIMITS = Limits(size=8 * 10**9, members=10_000, free=10**9)
 #: File names that a folder is searched for.
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
@@ -24,11 +27,9 @@ class Audio:
 
     def at(self, sr: float) -> np.ndarray:
         """The samples at another sampling rate [float32]."""
-        if self.sr == sr:
-            return self.samples
-        import soxr
+        from melexp.sound import resampled
 
-        return np.asarray(soxr.resample(self.samples, self.sr, sr), np.float32)
+        return resampled(self.samples, self.sr, sr)
 
 
 def read_input(data: bytes, *, key: str | None = None) -> np.ndarray | Audio:
@@ -81,6 +82,10 @@ def _from_archive(data: bytes, key: str | None) -> np.ndarray:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
+            for _ in _LIMITS.check((info.file_size for info in archive.infolist()), len(data)):
+                pass
+    except ArchiveError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ValueError(f"it is damaged or truncated ({_line(error)})") from error
     if any(name.endswith("data.pkl") for name in names):
@@ -107,20 +112,16 @@ def _real(array: object) -> np.ndarray:
 
 
 def _audio(data: bytes) -> Audio:
-    import soundfile
+    from melexp.sound import NotSound, decode
 
     try:
-        samples, sr = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
+        return Audio(*decode(data))
+    except NotSound as error:
         raise ValueError(
-            f"it is neither a mel (.npy, .npz, .pt) nor sound that can be read ({_line(error)})"
+            f"it is neither a mel (.npy, .npz, .pt) nor sound that can be read ({error})"
         ) from error
-    if not len(samples):
-        raise ValueError("it holds no samples")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise ValueError("it holds samples that are NaN or infinite")
-    return Audio(np.ascontiguousarray(mono), int(sr))
+    except ValueError as error:
+        raise ValueError(f"it {error}") from error
 
 
 def _line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from joblib import Parallel, delayed, parallel_config
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
-from melexp.datasets import Clip, load_dataset
+from melexp.datasets import Clip, ClipError, load_dataset
 from melexp.mel import MelTransform
 from melexp.methods import Method, make_method
 from melexp.metrics import score
@@ -24,7 +24,11 @@ from melexp.problem import Problem
 from melexp.progress import tell
 from melexp.provenance import provenance
 from melexp.solve import Checkpoint, solve
-from melexp.store import FORMAT, Store, digest
+from melexp.store import FORMAT, Store, check_name, digest
+
+#: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
+#: takes all memory ends the run of the others too.
+LONGEST = 600
 
 #: Of iteration and metric.
 Pair = tuple[int, str]
@@ -58,8 +62,21 @@ class Task:
         )
 
     def reference(self) -> np.ndarray:
-        """The samples of the clip, at the transform's rate."""
-        return self.clip.load(round(self.transform.sr))
+        """The samples of the clip, at the transform's rate.
+
+        Raises
+        ------
+        ClipError
+            If it cannot be read, or is longer than `LONGEST`.
+        """
+        y = self.clip.load(round(self.transform.sr))
+        seconds = len(y) / self.transform.sr
+        if seconds > LONGEST:
+            raise ClipError(
+                f"{self.clip.source}: {seconds:.0f} s are too long for a run (at most {LONGEST} s);"
+                " cut it up, or see melexp invert"
+            )
+        return y
 
     def observe(self, reference: np.ndarray, checkpoints: list[int]) -> Iterator[Checkpoint]:
         """Invert the mel-spectrogram of the clip's samples and yield at the checkpoints.
@@ -127,7 +144,8 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
         try:
             rows = rows + list(task.compute(lacking))
         except Exception as error:  # one bad clip must not end the run of the others
-            return Outcome(f"{type(error).__name__}: {error}", time.perf_counter() - began)
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return Outcome(reason, time.perf_counter() - began)
         rows.sort(key=lambda row: (row["iteration"], row["metric"]))
         store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
     return Outcome(seconds=time.perf_counter() - began)
@@ -175,7 +193,8 @@ def run(config: DictConfig) -> list[str]:
         For a configuration that cannot be run; nothing is computed then.
     """
     began = time.time()
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    check_name(plain["experiment"])
     dataset_name, speech = plain["dataset"]["name"], plain["dataset"]["speech"]
     label = plain["method"]["label"]
     metrics = sorted(m for m, how in plain["metric"].items() if speech or not how["speech_only"])

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,15 @@ def canonical(value: Any) -> str:
 def digest(value: Any) -> str:
     """Content hash of a JSON value."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
+
+
+def check_name(experiment: str) -> None:
+    """Raise ValueError unless it can name files in the folder of results, and none elsewhere."""
+    if not re.fullmatch(r"\w[\w.-]*", experiment):
+        raise ValueError(
+            "experiment names files, so it must be of letters, digits, '_', '-' and '.' only; got "
+            f"{experiment!r}"
+        )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -215,4 +225,5 @@ class Store:
                     }
 
     def _jobs(self, experiment: str) -> Path:
+        check_name(experiment)
         return self.root / "jobs" / experiment

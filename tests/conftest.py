@@ -1,6 +1,8 @@
 """What the tests share: how hypothesis draws, a short clip, small transforms, the real clips."""
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 # The same examples on every machine and in every run, however slow it is.
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes unless it is asked for, also beside another -m."""
+    if "torture" not in config.option.markexpr:
+        asked = [item for item in items if not item.get_closest_marker("torture")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in asked])
+        items[:] = asked
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +55,40 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip("no recordings: set MELEXP_DATA_MIRROR to a folder that holds them")
     monkeypatch.setenv("MELEXP_DATA_MIRROR", str(folder))
     return folder
+
+
+@pytest.fixture
+def fuzz() -> Callable[[list[bytes], Callable[[bytes], object]], int]:
+    """Calls a function with damaged bytes for MELEXP_FUZZ_SECONDS (60); the number of calls.
+
+    A random seed would find more in the long run; this one finds the same everywhere, and another
+    can be chosen with MELEXP_FUZZ_SEED.
+    """
+
+    def run(seeds: list[bytes], attack: Callable[[bytes], object]) -> int:
+        rng = np.random.default_rng(int(os.environ.get("MELEXP_FUZZ_SEED", "0")))
+        end = time.monotonic() + float(os.environ.get("MELEXP_FUZZ_SECONDS", "60"))
+        count = 0
+        while time.monotonic() < end:
+            attack(_damaged(seeds[rng.integers(len(seeds))], rng))
+            count += 1
+        return count
+
+    return run
+
+
+def _damaged(whole: bytes, rng: np.random.Generator) -> bytes:
+    """Up to eight bytes set, or short runs cut, repeated or inserted; headers most of all."""
+    data = bytearray(whole)
+    for _ in range(rng.integers(1, 9)):
+        at = int(rng.integers(len(data) + 1) * rng.choice([1, 0.05]))
+        run, how = int(rng.geometric(0.2)), rng.integers(5)
+        if how < 2:
+            data[at : at + 1] = rng.choice([rng.bytes(1), b"\0", b"\xff", b"\x7f", b"\x80"])
+        elif how == 2:
+            del data[at : at + run]
+        elif how == 3:
+            data[at:at] = data[at : at + run]
+        else:
+            data[at:at] = rng.bytes(run)
+    return bytes(data)

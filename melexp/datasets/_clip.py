@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 from numpy.typing import NDArray
+
+from melexp.sound import NotSound, decode, resampled
 
 
 class ClipError(ValueError):
@@ -58,8 +58,8 @@ class Clip:
         Raises
         ------
         ClipError
-            The file is missing, empty, changed, unreadable or not finite, or could not be
-            fetched.
+            The file could not be fetched, is missing, empty or changed, or has no sound that
+            :func:`melexp.sound.decode` takes.
         """
         path = self.locate()
         try:
@@ -75,20 +75,13 @@ class Clip:
             )
         try:
             # The channels are averaged before the rate changes: the same result, less work.
-            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
+            return resampled(*decode(path), sr)
+        except NotSound as error:
             raise ClipError(
-                f"{path}: not readable as audio ({' '.join(str(error).split())}); "
-                "convert it to WAV or FLAC, or remove it"
+                f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
             ) from error
-        if not len(samples):
-            raise ClipError(f"{path}: holds no samples; remove it")
-        if not np.isfinite(samples).all():
-            raise ClipError(f"{path}: holds NaN or infinite samples; repair or remove it")
-        mono = samples.mean(axis=1)
-        if rate != sr:
-            mono = soxr.resample(mono, rate, sr, quality="HQ")
-        return np.ascontiguousarray(mono, dtype=np.float32)
+        except ValueError as error:
+            raise ClipError(f"{path}: {error}") from error
 
     def provenance(self) -> dict[str, str]:
         """Everything that identifies and credits the clip, as strings."""

@@ -18,6 +18,7 @@ from ._clip import Clip, ClipError
 EMBEDDED = Path(__file__).parent / "demo" / "registry.csv"
 REMOTE = Path(__file__).with_name("registry.csv")
 RETRIES = 3  # after a first failed attempt; the waits between them grow by a second each
+TIMEOUT = 30.0  # seconds without a single byte after which an attempt has failed
 
 Row = dict[str, str]
 
@@ -94,7 +95,8 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
             retry_if_failed=RETRIES,
         )
         with _DownloadBar(relative) as bar:
-            return Path(store.fetch(relative, downloader=pooch.HTTPDownloader(progressbar=bar)))
+            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
+            return Path(store.fetch(relative, downloader=downloader))
     except (OSError, ValueError) as error:
         raise ClipError(
             f"{relative}: could not be fetched from {url} ({' '.join(str(error).split())}); "

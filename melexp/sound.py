@@ -1,0 +1,104 @@
+"""Sound files into samples, or one line that says why not."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+#: Samples of all channels that are decoded at once, 4 GB: 13 hours of one channel at 22.05 kHz.
+LARGEST = 2**30
+#: Sampling rates in Hz; beyond them a header is damaged.
+RATES = (1_000, 1_000_000)
+#: What libsndfile notes of a data chunk that its header makes longer than it is.
+_CUT = re.compile(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
+#: Programs that write to a pipe put such a size or a larger one, as they do not know it yet.
+_UNKNOWN = 0x7FFFF000
+
+
+class NotSound(ValueError):
+    """Bytes that no decoder reads."""
+
+
+class _Bytes(io.BytesIO):
+    """Bytes in which a damaged header may seek where nothing is: the decoder sees that itself."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):  # raised in a callback, it would be printed
+            return self.tell()
+
+
+def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
+    """Decode a sound file.
+
+    Parameters
+    ----------
+    source : Path or bytes
+        A file or the content of one.
+
+    Returns
+    -------
+    samples : np.ndarray [shape=(n_samples,), float32]
+        The mean of its channels; finite, full scale is 1, at least one sample.
+    sr : int
+        Its sampling rate in Hz.
+
+    Raises
+    ------
+    NotSound
+        With the decoder's words.
+    ValueError
+        In one line, without the file's name, what is wrong with the sound and the mend: no
+        samples, fewer than its header says, too many, NaN or infinite ones, an absurd rate.
+    """
+    file = _Bytes(source) if isinstance(source, bytes) else source
+    try:
+        with soundfile.SoundFile(file) as sound:
+            sr, size = sound.samplerate, sound.frames * sound.channels
+            if not RATES[0] <= sr <= RATES[1]:
+                raise ValueError(f"has a sampling rate of {sr} Hz; convert it anew")
+            if size > LARGEST:
+                raise ValueError(f"says that it holds {size} samples, too many; cut it up")
+            samples = sound.read(dtype="float32", always_2d=True)
+            whole = len(samples) == sound.frames
+            cut = _CUT.search(sound.extra_info)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        raise NotSound(" ".join(str(error).split())) from error
+    except MemoryError as error:
+        raise ValueError(f"holds {size} samples, for which memory is short; cut it up") from error
+    if not whole or (cut and int(cut[2]) < int(cut[1]) < _UNKNOWN):
+        raise ValueError("is cut short: it holds less than its header says; get it anew")
+    if not len(samples):
+        raise ValueError("holds no samples; remove it")
+    # Not of the mean, which may be infinite where no sample is.
+    if not np.isfinite(samples).all():
+        raise ValueError("holds NaN or infinite samples; repair or remove it")
+    with np.errstate(over="ignore"):
+        mono = samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise ValueError("holds samples too large for float32; lower its level")
+    return mono, sr
+
+
+def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray[np.float32]:
+    """The samples at another rate (soxr, HQ); the very same ones if it is not another.
+
+    Raises
+    ------
+    ValueError
+        If they are so few that none is left.
+    """
+    if sr == wanted:
+        return np.ascontiguousarray(samples, dtype=np.float32)
+    import soxr
+
+    made = np.ascontiguousarray(soxr.resample(samples, sr, wanted, quality="HQ"), dtype=np.float32)
+    if not len(made):
+        raise ValueError(f"holds no samples at {wanted:g} Hz; remove it")
+    return made

@@ -1,0 +1,178 @@
+"""No file of a user's runs code or decides where is written."""
+
+import ast
+import io
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from melexp.app import register
+from melexp.config import conf_dir
+from melexp.datasets import load_dataset
+from melexp.mel_files import read_input
+from melexp.runner import run
+from melexp.store import Store
+from melexp.tables import write_table
+from melexp.torch_files import read_tensors
+
+register()
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted([*(ROOT / "melexp").rglob("*.py"), *(ROOT / "experiments").glob("*.py")])
+#: What makes objects, or code, of the bytes of a file.
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "yaml", "xml"}
+UNSAFE_CALLS = {"eval", "exec", "compile", "read_pickle", "unsafe_load", "full_load", "execfile"}
+
+
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+
+
+def called(call: ast.Call) -> str:
+    return ast.unparse(call.func)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_a_source_file_has_no_unsafe_reader(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            if name.partition(".")[0] in UNSAFE_MODULES:
+                # The tensors of torch are read by an unpickler that knows no other name.
+                assert path.name == "torch_files.py"
+    for call in calls(path):
+        name = called(call)
+        assert name.rpartition(".")[2] not in UNSAFE_CALLS or name == "re.compile", name
+        assert not name.endswith(("joblib.load", "torch.load", "pickle.load", "pickle.loads")), name
+        if name in ("np.load", "numpy.load"):
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            assert given["allow_pickle"] == "False"
+        if name.startswith("subprocess."):
+            assert "shell" not in {keyword.arg for keyword in call.keywords}
+
+
+class Harmful:
+    """What its unpickling does leaves a file."""
+
+    def __init__(self, command: object) -> None:
+        self.command = command
+
+    def __reduce__(self) -> object:
+        return self.command
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (os.system, ("touch harmed",)),
+        (eval, ("open('harmed', 'w')",)),
+        (exec, ("open('harmed', 'w')",)),
+        (subprocess.call, (["touch", "harmed"],)),
+        (__import__, ("os",)),
+    ],
+    ids=["system", "eval", "exec", "subprocess", "import"],
+)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_runs_nothing(
+    command: object, protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    harmful = {"mel": Harmful(command)}
+    content = pickle.dumps(harmful, protocol)
+    torch, numpy, objects = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(torch, "w") as archive:
+        archive.writestr("mel/data.pkl", content)
+    np.savez(numpy, mel=np.array([harmful], object))
+    np.save(objects, np.array([harmful], object))
+    for data in (content, torch.getvalue(), numpy.getvalue(), objects.getvalue()):
+        with pytest.raises(ValueError, match=r".") as error:
+            read_input(data)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="not a tensor"):
+        read_tensors(torch.getvalue())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_archives_of_arrays_that_are_bombs() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for k in range(1001):
+            archive.writestr(f"{k}.npy", bytes(10**6))
+    with pytest.raises(ValueError, match="decompression bomb"):
+        read_input(buffer.getvalue())
+    header = io.BytesIO()  # 40 TB, it says
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (10**13,)}
+    )
+    with pytest.raises(ValueError, match="damaged or truncated"):
+        read_input(header.getvalue() + bytes(100))
+
+
+# --- Where results are written ------------------------------------------------------------------
+
+NAMES = ["../../x", "/tmp/x", "..", ".", "", "a/b", "a\\b", "C:x", "x\n", ".hidden", "\0", "-rf"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_cannot_lead_out_of_the_results(tmp_path: Path, name: str) -> None:
+    results = tmp_path / "deep" / "down" / "results"
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", ["limit=1", "checkpoints=[1]", f"results={results}"])
+    config.experiment = name  # as a file of configurations can say
+    with pytest.raises(ValueError, match="experiment names files") as error:
+        run(config)
+    assert "\n" not in str(error.value)
+    store = Store(results)
+    for write in (lambda: store.save_job(name, {"config": {}}), lambda: store.forget_jobs(name)):
+        with pytest.raises(ValueError, match="experiment names files"):
+            write()
+    with pytest.raises(ValueError, match="experiment names files"):
+        write_table(results, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ["../../x", "$(touch harmed)", "!!python/object:os.system {}"])
+def test_other_names_in_a_configuration_are_looked_up(value: str) -> None:
+    from melexp.mel import MelTransform
+    from melexp.methods import make_method
+    from melexp.metrics import score
+    from melexp.reproduce import results_of
+
+    for look_up in (load_dataset, make_method, MelTransform.preset, results_of):
+        with pytest.raises(ValueError, match=r"no data set|no method|no preset|no profile"):
+            look_up(value)
+    with pytest.raises(ValueError, match="no metric"):
+        score(value, np.ones(9), np.ones(9), transform=MelTransform())
+
+
+def test_a_yaml_file_makes_no_object(tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    path = tmp_path / "bad.yaml"
+    path.write_text("results: !!python/object/apply:os.system ['touch harmed']")
+    with pytest.raises(Exception, match="could not determine a constructor"):
+        OmegaConf.load(path)
+
+
+def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "melexp.cli", "run", f"results={tmp_path / 'r'}"]
+    for override, word in (
+        ("seed=-1", "seed"),
+        ("dataset=folder", "dataset.path"),
+        ("limit=0", "limit"),
+    ):
+        done = subprocess.run(
+            [*command, override], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        assert done.returncode == 1
+        (line,) = (x for x in done.stderr.splitlines() if x.startswith("melexp: "))
+        assert word in line
+        assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".csv"]
