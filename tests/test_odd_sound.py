@@ -308,6 +308,14 @@ def test_random_input_of_invert(data: bytes) -> None:
         reads_or_refuses(read_input, head + data)
 
 
+def test_an_encrypted_tensor_is_refused() -> None:
+    data = bytearray(zipped_tensor())
+    assert reads_or_refuses(read_input, bytes(data))
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + flags] |= 1
+    assert not reads_or_refuses(read_input, bytes(data))
+
+
 @pytest.mark.torture
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_fuzz_the_readers(fuzz: Callable, tmp_path: Path) -> None:
