@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 LARGEST = 2**30
 #: Sampling rates in Hz; beyond them a header is damaged.
 RATES = (1_000, 1_000_000)
-#: What libsndfile notes of a data chunk that its header makes longer than it is.
-_CUT = re.compile(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
+#: What libsndfile notes of a chunk that its header makes longer than it is (WAV, AIFF, AU; W64,
+#: RF64). Of CAF it notes nothing.
+_CUT = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
 #: Programs that write to a pipe put such a size or a larger one, as they do not know it yet.
 _UNKNOWN = 0x7FFFF000
 

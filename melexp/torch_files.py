@@ -77,25 +77,9 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
             }
     except ValueError:
         raise
-    except _BROKEN as error:
-        raise ValueError(f"not a file of torch.save, or damaged ({error})") from error
-
-
-#: What a damaged archive or pickle raises.
-_BROKEN = (
-    zipfile.BadZipFile,
-    pickle.UnpicklingError,
-    EOFError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    TypeError,
-    OverflowError,
-    MemoryError,
-    OSError,
-    NotImplementedError,
-    RecursionError,
-)
+    except Exception as error:  # a damaged archive or pickle raises what its reader happens to meet
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"it is no file of torch.save, or damaged ({reason})") from error
 
 
 class _Unpickler(pickle.Unpickler):

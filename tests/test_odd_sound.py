@@ -81,6 +81,8 @@ GOOD = {
     "ms.wav": encoded(subtype="MS_ADPCM"),
     "extensible.wav": encoded(kind="WAVEX", subtype="PCM_24"),
     "rf64.wav": encoded(kind="RF64", subtype="PCM_16"),
+    "whole.au": encoded(kind="AU", subtype="PCM_16"),
+    "whole.w64": encoded(kind="W64", subtype="PCM_16"),
     "big_endian.wav": encoded(kind="AIFF", subtype="PCM_24"),
     "flac24.flac": encoded(kind="FLAC", subtype="PCM_24"),
     "vorbis.ogg": encoded(kind="OGG", subtype="VORBIS"),
@@ -105,6 +107,9 @@ BAD = {
     "claim.wav": (claiming(10**6), "cut short"),
     "cut24.wav": (encoded(kind="WAVEX", subtype="PCM_24")[:-1], "cut short"),
     "cut.aiff": (encoded(kind="AIFF", subtype="PCM_16")[:6000], "cut short"),
+    "cut.au": (encoded(kind="AU", subtype="PCM_16")[:-3], "cut short"),
+    "cut.w64": (encoded(kind="W64", subtype="PCM_16")[:-3], "cut short"),
+    "cut_rf64.wav": (encoded(kind="RF64", subtype="PCM_16")[:6000], "cut short"),
     "cut.flac": (encoded(kind="FLAC", subtype="PCM_16")[:6000], "not readable"),
     "total.flac": (with_total(2**35), "too many"),
     "total0.flac": (with_total(0), "too many"),
@@ -306,6 +311,14 @@ def test_random_input_of_invert(data: bytes) -> None:
         b"fLaC",
     ):
         reads_or_refuses(read_input, head + data)
+
+
+def test_an_encrypted_tensor_is_refused() -> None:
+    data = bytearray(zipped_tensor())
+    assert reads_or_refuses(read_input, bytes(data))
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + flags] |= 1
+    assert not reads_or_refuses(read_input, bytes(data))
 
 
 @pytest.mark.torture
