@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # Such as report,joblib,slurm,ray,optuna,parquet; asked for later, they are installed then.
 EXTRAS ?= report
-TOOLS := pytest hypothesis selenium ruff mypy
+TOOLS := pytest pytest-benchmark hypothesis selenium ruff mypy
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
 	$(BIN)/melexp reproduce --profile $(PROFILE)
@@ -51,6 +51,7 @@ lint: setup ## check style and types
 
 bench: setup ## time the methods against their floor and their peers, in one run
 	$(BIN)/melexp bench
+	$(BIN)/python -m pytest -q benchmarks --benchmark-autosave --benchmark-storage=file://./results/bench/history
 
 regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core

@@ -14,7 +14,7 @@ from melexp.config import conf_dir
 from melexp.store import Store
 
 #: Drawn from the tables of several experiments.
-FROM_TABLES = ("walltime", "summary")
+FROM_TABLES = ("summary",)
 
 
 def experiment_configs() -> dict[str, list[str]]:
