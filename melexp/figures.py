@@ -33,8 +33,12 @@ _LOOKS = {
     "NNLS + FGLA": ("#E69F00", "-.", "v"),
     "NNLS + ADMM-GLA": ("#CC79A7", ":", "D"),
     "librosa": ("#7F7F7F", "--", "x"),
+    "ADMM, new start": ("#8C2D04", "--", "X"),
+    "ADMM, ramped, old start": ("#555555", ":", "P"),
+    "iPALM (tuned), new start": ("#08306B", "-.", "s"),
+    "KL + FGLA, new start": ("#8C6D1F", "-.", "*"),
 }
-_FURTHER = [("#8C6D1F", "--", "*"), ("#5B2A86", "-.", "X"), ("#7A0019", ":", "h")]
+_FURTHER = [("#1B7F79", "--", "*"), ("#5B2A86", "-.", "X"), ("#7A0019", ":", "h")]
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 150,
