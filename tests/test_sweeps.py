@@ -397,6 +397,13 @@ def test_adding_a_method_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.M
     assert set(drawn["label"]) == {"ADMM", "Mine"}
     assert drawn["mean"].notna().all()
 
+    for extra in ("jinja2", "plotly", "pyloudnorm"):
+        pytest.importorskip(extra, reason="needs the extra 'report'")
+    command = [sys.executable, "-m", "melexp.cli", "report", str(results), "--clips", "1"]
+    subprocess.run([*command, "--output", str(tmp_path / "pages")], check=True)
+    for page in ("index.html", "listen.html"):
+        assert "Mine" in (tmp_path / "pages" / page).read_text()
+
 
 def test_a_folder_of_ones_own_that_is_missing_is_named() -> None:
     done = subprocess.run(
