@@ -27,7 +27,8 @@ PANELS = [
 
 def main() -> None:
     results = results_folder(__doc__)
-    table, iterations = at_last(read_table(results, "power"))
+    every = read_table(results, "power")
+    table, iterations = at_last(every)
     labels = methods_in_order(table)
     # PESQ is computed on speech only, so it tells the two data sets apart.
     speech = table.loc[table["metric"] == "pesq", "dataset"].unique()
@@ -36,7 +37,7 @@ def main() -> None:
         "foley": table[~table["dataset"].isin(speech)],
     }
 
-    write_text(results / "power.md", markdown(read_table(results, "power"), list(speech)))
+    write_text(results / "power.md", markdown(every, list(speech)))
 
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.6), layout="constrained")

@@ -6,28 +6,20 @@ import pandas as pd
 from melexp.figures import (
     STYLE,
     WIDTH,
+    look,
     mean_table,
+    methods_in_order,
     metric_config,
     results_folder,
     save,
 )
 from melexp.tables import read_table
 
-LOOKS = {
-    "librosa": {"color": "#7F7F7F", "linestyle": "--", "marker": "x"},
-    "NNLS + FGLA": {"color": "#E69F00", "linestyle": "--", "marker": "v"},
-    "KL + FGLA, new start": {"color": "#E69F00", "linestyle": "-", "marker": "v"},
-    "iPALM (tuned)": {"color": "#0072B2", "linestyle": "--", "marker": "s"},
-    "iPALM (tuned), new start": {"color": "#0072B2", "linestyle": "-", "marker": "s"},
-    "ADMM": {"color": "#D55E00", "linestyle": "--", "marker": "o"},
-    "ADMM, new start": {"color": "#D55E00", "linestyle": "-", "marker": "o"},
-    "ADMM, ramped": {"color": "#000000", "linestyle": "-", "marker": "P"},
-}
-
 
 def main() -> None:
     results = results_folder(__doc__)
     table = read_table(results, "walltime")
+    labels = methods_in_order(table)
 
     plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6), layout="constrained")
@@ -37,9 +29,11 @@ def main() -> None:
         means = mean_table(rows, ["label", "iteration"])
         seconds = rows.groupby(["label", "iteration"])["seconds"].mean().rename("seconds")
         means = means.join(seconds, on=["label", "iteration"]).sort_values(["label", "iteration"])
-        for label in LOOKS:
+        for label in labels:
             curve = means[means["label"] == label]
-            ax.plot(curve["seconds"], curve["mean"], label=label, markersize=2.5, **LOOKS[label])
+            ax.plot(
+                curve["seconds"], curve["mean"], label=label, markersize=2.5, **look(label, labels)
+            )
         ax.set_xscale("log")
         ax.set_xlabel("seconds per clip")
         ax.set_ylabel(metric_config(metric).label)
@@ -56,8 +50,8 @@ def main() -> None:
         caption=(
             f"Mean quality of {table['clip'].nunique()} clips of speech "
             f"({', '.join(table['dataset'].unique())}) against the mean time that a method takes "
-            "on one core, its start included; a mark per checkpoint. Solid: from the new start "
-            "(main-lobe KL magnitude, PGHI phase)."
+            "on one core, its start included; a mark per checkpoint. New start: main-lobe KL "
+            "magnitude and PGHI phase."
         ),
     )
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
 from melexp.mel import MelTransform
 from melexp.methods import available_methods, make_method
-from melexp.problem import Problem
-from melexp.solve import solve
+from melexp.runner import warm_up
 
 
 def precompile() -> None:
@@ -20,12 +17,11 @@ def precompile() -> None:
     """
     for power in (1.0, 2.0):
         transform = MelTransform(power=power)
-        mel = transform(np.random.default_rng(0).standard_normal(8192).astype(np.float32))
         for name in available_methods():
-            if make_method(name).restarts or (name, power) == ("ipalm", 2.0):
+            method = make_method(name)
+            if method.restarts or (name, power) == ("ipalm", 2.0):
                 continue
             began = time.perf_counter()
-            for _ in solve(make_method(name), Problem(mel, transform), checkpoints=[2]):
-                pass
+            warm_up(method, transform)
             kind = "power" if power == 2 else "magnitude"
             print(f"{name}, {kind} mels: {time.perf_counter() - began:.1f} s", flush=True)

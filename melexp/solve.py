@@ -195,8 +195,11 @@ def invert(
         (last,) = solve(solver, problem, checkpoints=[n_iter], seed=seed, stop=stop)
         return last.signal
 
-    with ThreadPoolExecutor(across) as pool:
-        signals = list(pool.map(one, members))
+    if across == 1:  # in this thread, which Ctrl-C can stop
+        signals = [one(m) for m in members]
+    else:
+        with ThreadPoolExecutor(across) as pool:
+            signals = list(pool.map(one, members))
     return np.stack(signals).reshape(*mel.shape[:-2], -1)
 
 
