@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.files import check_writable
 from melexp.mel import MelTransform
 from melexp.methods import Method, make_method
 from melexp.metrics import score
@@ -192,7 +193,7 @@ def run(config: DictConfig) -> list[str]:
     ValueError
         For a configuration that cannot be run; nothing is computed then.
     """
-    began = time.time()
+    began = time.perf_counter()
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     check_name(plain["experiment"])
     dataset_name, speech = plain["dataset"]["name"], plain["dataset"]["speech"]
@@ -207,31 +208,34 @@ def run(config: DictConfig) -> list[str]:
 
     store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
-    reasons = finish_all(tasks, wanted, store, workers, label=label)
-
-    entries = [
-        {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
-        | {"category": task.clip.category}
-        | ({"reason": reason} if reason else {})
-        for task, reason in zip(tasks, reasons, strict=True)
-    ]
     # Where and with how many workers it ran does not belong to what was asked.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
-    store.save_job(
-        plain["experiment"],
-        {
-            "config": asked,
-            "method": {"method": name, "label": label, **dataclasses.asdict(method)},
-            "seed": plain["seed"],
-            "dtype": plain["dtype"],
-            "checkpoints": checkpoints,
-            "metrics": metrics,
-            "tasks": entries,
-            "provenance": provenance()
-            | {"workers": workers, "wall_seconds": round(time.time() - began, 3)}
-            | {"clips": [task.clip.provenance() for task in tasks]},
-        },
-    )
+    reasons = [""] * len(tasks)
+    check_writable(store.root)
+    try:
+        finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
+    finally:  # also where a signal ends it: then the table has what is done
+        entries = [
+            {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
+            | {"category": task.clip.category}
+            | ({"reason": reason} if reason else {})
+            for task, reason in zip(tasks, reasons, strict=True)
+        ]
+        store.save_job(
+            plain["experiment"],
+            {
+                "config": asked,
+                "method": {"method": name, "label": label, **dataclasses.asdict(method)},
+                "seed": plain["seed"],
+                "dtype": plain["dtype"],
+                "checkpoints": checkpoints,
+                "metrics": metrics,
+                "tasks": entries,
+                "provenance": provenance()
+                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)}
+                | {"clips": [task.clip.provenance() for task in tasks]},
+            },
+        )
     return [
         f"{task.clip.dataset}/{task.clip.id}: {reason}"
         for task, reason in zip(tasks, reasons, strict=True)
@@ -240,12 +244,17 @@ def run(config: DictConfig) -> list[str]:
 
 
 def finish_all(
-    tasks: list[Task], wanted: list[Pair], store: Store, workers: int, *, label: str
-) -> list[str]:
-    """`finish` for every task; for each the reason why it has no result, or ""."""
+    tasks: list[Task],
+    wanted: list[Pair],
+    store: Store,
+    workers: int,
+    *,
+    label: str,
+    reasons: list[str],
+) -> None:
+    """`finish` for every task; puts into `reasons` why one has no result."""
     todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
-    reasons = [""] * len(tasks)
     # What another sweep computes is left to it, and looked at again when the rest is done.
     for wait in (False, True):
         busy = []
@@ -260,7 +269,6 @@ def finish_all(
             tell("task", label=label, name=name, seconds=outcome.seconds, reason=outcome.reason)
         todo = busy
     tell("end")
-    return reasons
 
 
 def _over_processes(

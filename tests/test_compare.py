@@ -12,7 +12,7 @@ from scipy import stats
 from melexp.compare import compare, compare_all, tables_of
 from melexp.export import export, latex
 from melexp.merge import merge
-from melexp.store import Store
+from melexp.store import Store, write_json
 from melexp.tables import read_table, variants
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +92,7 @@ def test_compare_on_the_command_line(tmp_path: Path) -> None:
     worse = read_table(CORE, "fig4")
     worse.loc[worse["label"] == "ADMM", "value"] += 1.0
     worse.to_csv(tmp_path / "fig4.csv", index=False)
-    (tmp_path / "fig4.provenance.json").write_text("{}")
+    write_json(tmp_path / "fig4.provenance.json", {})
     done = melexp("compare", CORE, tmp_path)
     assert done.returncode == 1
     assert {line.split()[1] for line in done.stdout.splitlines() if "OUT" in line} == {"ADMM"}
