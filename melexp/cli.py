@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from melexp.invert_command import add_arguments as add_invert_arguments
-from melexp.stopping import Stopped, stop_on_signals
+from melexp.stopping import Stopped, ignore_signals, stop_on_signals
 
 
 def main() -> None:
@@ -16,8 +16,11 @@ def main() -> None:
     try:
         _main()
     except Stopped as signal:
+        ignore_signals()
         print("melexp: stopped", file=sys.stderr)
         sys.exit(signal.status)
+    finally:
+        ignore_signals()  # what follows is the end
 
 
 def _main() -> None:

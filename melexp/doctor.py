@@ -85,7 +85,8 @@ class _Results(_Check):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.store = Store(root)
-        if not any((root / name).exists() for name in ("tasks", "jobs")) and not _tables(root):
+        marks = ("tasks", "jobs", ".hydra", "*.provenance.json", ".*.part", ".*.lock")
+        if not any(any(root.glob(mark)) for mark in marks):
             raise ValueError(f"{root} is no folder of results: it has neither tasks nor tables")
         self.again = f"run what wrote {root} again: it computes what is missing, and nothing else"
 

@@ -108,7 +108,7 @@ def test_tables_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results" / "mine"
     folder.mkdir(parents=True)
-    (folder / "e.provenance.json").write_text("{}")
+    write_json(folder / "e.provenance.json", {})
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     for value in (1.0, 2.0):
@@ -134,7 +134,7 @@ def fill(root: Path, clips: dict[str, float], seed: int = 0) -> Path:
     store.save_job(
         "e",
         {
-            "config": {"seed": seed},
+            "config": {"experiment": "e", "seed": seed},
             "method": {"method": "admm", "label": "ADMM", "rho": 0.1},
             "seed": seed,
             "dtype": "float32",
