@@ -112,6 +112,10 @@ def _main() -> None:
         sys.exit(_dispatch(arguments))
     except (ValueError, OSError) as error:
         print(f"melexp: {error}", file=sys.stderr)
+        from melexp.store import DamagedFile
+
+        if isinstance(error, DamagedFile):
+            print("melexp doctor moves aside what is damaged", file=sys.stderr)
         sys.exit(2)
 
 
@@ -120,9 +124,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "reproduce":
         from melexp.reproduce import figures, reproduce
 
+        failed = 0
         if not arguments.figures_only:
-            reproduce(arguments.profile, arguments.experiments)
+            failed = reproduce(arguments.profile, arguments.experiments)
         figures(arguments.profile, arguments.experiments)
+        return failed
     elif arguments.command == "regress":
         from melexp.regress import regress
 

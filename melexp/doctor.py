@@ -99,8 +99,11 @@ class _Results(_Check):
             place = self.root / "jobs" / experiment / path.name
             self._verify(path, read_note, place, self.root / f".{experiment}.lock")
         for experiment in sorted({*_tables(self.root), *self._noted()}):
-            with self.store.writing(experiment):
-                self._verify_table(experiment)
+            if not self._table_fault(experiment):
+                self.whole += 2
+                continue
+            with self.store.writing(experiment):  # a run may have been between the two files
+                self._mend_table(experiment)
         return self.summary()
 
     def _noted(self) -> list[str]:
@@ -110,7 +113,7 @@ class _Results(_Check):
         """Remove what no living process writes or holds."""
         for path in remove_leftover_progress(self.root):
             self.leftover(path)
-        for path in _files(self.root, ".part"):
+        for path in _files(self.root, ".*.part"):
             if remove_leftover(path):
                 self.leftover(path)
         for folder in ("", "tasks", ".hydra"):
@@ -127,36 +130,43 @@ class _Results(_Check):
         if _fault(path, read, place) is None:
             self.whole += 1
             return
-        with held(lock, wait=False) as ours:  # else a run is about to write it anew
+        # Who computes a task is about to write it anew; a note is written in no time.
+        with held(lock, wait=read is read_note) as ours:
             message = _fault(path, read, place)
             if ours and message is not None:
                 self.bad(message, path, self.again)
 
-    def _verify_table(self, experiment: str) -> None:
-        """Verify a table with its provenance, or write both again if there are the tasks."""
+    def _table_fault(self, experiment: str) -> str:
+        """What is wrong with a table or its provenance, or ""."""
         table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
-        unreadable = provenance.exists() and _fault(provenance, read_json, provenance)
+        if not table.exists() or not provenance.exists():
+            return f"{provenance if table.exists() else table} is missing"
         try:
             check_table(self.root, experiment)
-            message = "" if table.exists() and provenance.exists() else f"{table}: half is missing"
-        except (DamagedFile, FileNotFoundError) as error:
-            message = str(error)
-        if not message:
-            self.whole += 2
-        elif experiment not in self._noted():
+        except DamagedFile as error:
+            return str(error)
+        return ""
+
+    def _mend_table(self, experiment: str) -> None:
+        """Write a table and its provenance again from the tasks, where these are there."""
+        table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
+        fault = self._table_fault(experiment)
+        if not fault:
+            return
+        unreadable = provenance.exists() and _fault(provenance, read_json, provenance)
+        if experiment not in self._noted():
             advice = f"restore {table} and {provenance.name}, or run {experiment} again"
-            self.bad(message, provenance if unreadable else table, advice)
-        else:
-            _, text, notes = collect(self.store, experiment)
-            # A run that was killed between the two files leaves a table that is right.
-            if table.exists() and table_checksum(table.read_bytes()) != table_checksum(
-                text.encode()
-            ):
-                self.bad(f"{table} is not what its tasks say", table)
-            if unreadable:
-                self.bad(unreadable, provenance)
-            put_table(self.store, experiment, text, notes)
-            print(f"written: {table} and {provenance.name}, from the tasks")
+            self.bad(fault, provenance if unreadable else table, advice)
+            return
+        _, text, notes = collect(self.store, experiment)
+        # A run that was killed between the two files leaves a table that is right.
+        right = table_checksum(text.encode())
+        if table.exists() and table_checksum(table.read_bytes()) != right:
+            self.bad(f"{table} is not what its tasks say", table)
+        if unreadable:
+            self.bad(unreadable, provenance)
+        put_table(self.store, experiment, text, notes)
+        print(f"written: {table} and {provenance.name}, from the tasks")
 
 
 class _Cache(_Check):
@@ -171,13 +181,10 @@ class _Cache(_Check):
         paths = [path for folder in folders for path in _files(self.root / folder)]
         with ExitStack() as locks:
             # While one is held elsewhere, a file is being fetched and may lie here half.
-            idle = all(
-                [
-                    locks.enter_context(held(path, wait=False))
-                    for path in paths
-                    if path.suffix == ".lock"
-                ]
-            )
+            idle = True
+            for path in paths:
+                if path.suffix == ".lock":
+                    idle &= locks.enter_context(held(path, wait=False))  # which removes it
             for path in paths:
                 relative = path.relative_to(self.root).as_posix()
                 if path.suffix == ".lock" or (path.name.startswith("tmp") and not idle):
@@ -199,11 +206,11 @@ def _tables(root: Path) -> list[str]:
     return [path.name.removesuffix(".provenance.json") for path in root.glob("*.provenance.json")]
 
 
-def _files(folder: Path, suffix: str = "") -> list[Path]:
+def _files(folder: Path, pattern: str = "*") -> list[Path]:
     """The files below a folder, without those that were moved aside."""
     return [
         path
-        for path in sorted(folder.rglob(f"*{suffix}"))
+        for path in sorted(folder.rglob(pattern))
         if path.is_file() and "damaged" not in path.relative_to(folder).parts
     ]
 

@@ -94,7 +94,8 @@ def _open_aside(path: Path) -> tuple[int, Path]:
         handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         if sys.platform == "win32":
             break
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(OSError):  # some file systems have no locks, and then no leftover is known
+            fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break
         os.close(handle)  # taken for a leftover before it was locked

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: Seconds in which a further signal is the same wish, passed on by another process; one that comes
+#: later is raised again, for the first may have come to a place that swallows it.
+_SAME = 1.0
+
+_last = -_SAME
 
 
 class Stopped(KeyboardInterrupt):
@@ -36,4 +42,7 @@ def ignore_signals() -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise Stopped(number)
+    global _last
+    before, _last = _last, time.monotonic()
+    if _last - before >= _SAME:
+        raise Stopped(number)

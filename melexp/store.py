@@ -154,7 +154,8 @@ class Store:
 
     def save_job(self, experiment: str, body: dict[str, Any]) -> None:
         """Note which tasks a job asked for; the same job again replaces its note."""
-        write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
+        with self.writing(experiment):
+            write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
 
     def jobs(self, experiment: str) -> list[dict[str, Any]]:
         """The jobs of an experiment, in an order that does not depend on when they ran.

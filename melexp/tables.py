@@ -72,10 +72,9 @@ def check_table(results: str | Path, experiment: str) -> None:
     DamagedFile
         If the table, or its provenance, is damaged.
     """
-    provenance = provenance_of(results, experiment)
+    path, provenance = Path(results) / f"{experiment}.csv", provenance_of(results, experiment)
     if not provenance.exists():
         return
-    path = Path(results) / f"{experiment}.csv"
     checksum = read_json(provenance).get("table")
     if checksum not in (None, table_checksum(path.read_bytes())):
         raise DamagedFile(f"{path} does not match its checksum in {provenance.name}")
