@@ -11,8 +11,15 @@ from melexp.datasets._clip import sha256_of
 from melexp.datasets._registry import cache_folder, registered
 from melexp.display import remove_leftover_progress
 from melexp.files import held, move_aside, remove_leftover
-from melexp.store import DamagedFile, Store, read_json, read_note, read_task
-from melexp.tables import check_table, collect, provenance_of, put_table, table_checksum
+from melexp.store import DamagedFile, Store, read_note, read_task
+from melexp.tables import (
+    check_table,
+    collect,
+    provenance_of,
+    put_table,
+    read_provenance,
+    table_checksum,
+)
 
 
 def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
@@ -153,7 +160,7 @@ class _Results(_Check):
         fault = self._table_fault(experiment)
         if not fault:
             return
-        unreadable = provenance.exists() and _fault(provenance, read_json, provenance)
+        unreadable = provenance.exists() and _fault(provenance, read_provenance, provenance)
         if experiment not in self._noted():
             advice = f"restore {table} and {provenance.name}, or run {experiment} again"
             self.bad(fault, provenance if unreadable else table, advice)

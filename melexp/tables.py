@@ -59,6 +59,20 @@ def provenance_of(results: str | Path, experiment: str) -> Path:
     return Path(results) / f"{experiment}.provenance.json"
 
 
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What lies beside an experiment's table.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is damaged, or another's.
+    """
+    body = read_json(path)
+    if f"{body.get('experiment')}.provenance.json" != path.name:
+        raise DamagedFile(f"{path} is not the provenance of this table")
+    return body
+
+
 def table_checksum(content: bytes) -> str:
     """Hash of a table's file, whichever way its lines end."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
@@ -75,7 +89,7 @@ def check_table(results: str | Path, experiment: str) -> None:
     path, provenance = Path(results) / f"{experiment}.csv", provenance_of(results, experiment)
     if not provenance.exists():
         return
-    checksum = read_json(provenance).get("table")
+    checksum = read_provenance(provenance).get("table")
     if checksum not in (None, table_checksum(path.read_bytes())):
         raise DamagedFile(f"{path} does not match its checksum in {provenance.name}")
 

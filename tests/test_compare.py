@@ -92,7 +92,7 @@ def test_compare_on_the_command_line(tmp_path: Path) -> None:
     worse = read_table(CORE, "fig4")
     worse.loc[worse["label"] == "ADMM", "value"] += 1.0
     worse.to_csv(tmp_path / "fig4.csv", index=False)
-    write_json(tmp_path / "fig4.provenance.json", {})
+    write_json(tmp_path / "fig4.provenance.json", {"experiment": "fig4"})
     done = melexp("compare", CORE, tmp_path)
     assert done.returncode == 1
     assert {line.split()[1] for line in done.stdout.splitlines() if "OUT" in line} == {"ADMM"}
@@ -108,7 +108,7 @@ def test_tables_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results" / "mine"
     folder.mkdir(parents=True)
-    write_json(folder / "e.provenance.json", {})
+    write_json(folder / "e.provenance.json", {"experiment": "e"})
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     for value in (1.0, 2.0):
