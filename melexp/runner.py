@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from melexp.problem import Problem
 from melexp.progress import tell
 from melexp.provenance import provenance
 from melexp.solve import Checkpoint, solve
+from melexp.stopping import deaf_children
 from melexp.store import FORMAT, Store, check_name, digest
 
 #: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
@@ -287,10 +289,12 @@ def _over_processes(
             # One worker is this process: BLAS rounds by its threads, so it gets one as well.
             one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
             with one_each, threadpool_limits(1):
-                for n, outcome in Parallel(return_as="generator_unordered")(
-                    delayed(_numbered)(n, task, wanted, store, wait)
-                    for n, task in list(left.items())
-                ):
+                with deaf_children() if n_jobs > 1 else nullcontext():
+                    outcomes = Parallel(return_as="generator_unordered")(
+                        delayed(_numbered)(n, task, wanted, store, wait)
+                        for n, task in list(left.items())
+                    )
+                for n, outcome in outcomes:
                     del left[n]
                     yield n, outcome
         except BrokenProcessPool:
