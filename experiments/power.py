@@ -13,7 +13,7 @@ from melexp.figures import (
     results_folder,
     save,
 )
-from melexp.store import write_text
+from melexp.files import write_text
 from melexp.tables import read_table
 
 PANELS = [

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from melexp.datasets import load_dataset
+from melexp.files import write_text
 from melexp.mel import MelTransform
 from melexp.metrics import score
 from melexp.solve import invert
-from melexp.store import write_text
 
 HEAD = """# Front ends
 

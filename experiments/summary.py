@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from melexp.figures import at_last, metric_config, results_folder
-from melexp.store import write_text
+from melexp.files import write_text
 from melexp.summary import BEST, summary
 from melexp.tables import read_table
 

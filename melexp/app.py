@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import hydra
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, MissingMandatoryValue
 
 from melexp.config import conf_dir, register
 from melexp.own import own_folders
+from melexp.stopping import Stopped, ignore_signals
 from melexp.sweep import Sweep
 
 register()
@@ -25,7 +27,12 @@ class Begin(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if Begin.sweep:
-            Begin.sweep.begin(config)
+            try:
+                Begin.sweep.begin(config)
+            except OSError as error:
+                # Hydra makes a warning of any other exception, and goes on.
+                print(f"melexp: {error}", file=sys.stderr)
+                sys.exit(2)
 
     on_multirun_start = on_run_start
 
@@ -69,7 +76,11 @@ def check(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    """Run what the command line asks for; leave with 1 where a task has failed."""
+    """Run what the command line asks for.
+
+    It leaves with 1 where a task has failed or something is missing, with 2 where nothing could be
+    run, with 130 after Ctrl-C and with 143 after SIGTERM.
+    """
     try:
         check(sys.argv)
     except ValueError as error:
@@ -78,8 +89,29 @@ def main() -> None:
     quiet = "--quiet" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--quiet"]
     Begin.sweep = Sweep(quiet=quiet)
+    status = _status_of(application)
     try:
-        application()
-    finally:  # also after a wrong configuration, or Ctrl-C: what is done is in the table
-        status = Begin.sweep.end()
-    sys.exit(status)
+        try:
+            ended = Begin.sweep.end(stopped=status > 128)
+        except Stopped as signal:
+            ignore_signals()
+            status, ended = signal.status, Begin.sweep.end(stopped=True)
+    except OSError as error:
+        print(f"melexp: {error}", file=sys.stderr)
+        ended = 1
+    if status > 128:
+        said = "what is done is kept, and the same command goes on from there"
+        print(f"melexp: stopped; {said}", file=sys.stderr)
+    sys.exit(status or ended)
+
+
+def _status_of(function: Callable[[], Any]) -> int:
+    """Call it; the exit code that it ends with, also that of a wrong configuration."""
+    try:
+        function()
+    except Stopped as signal:
+        ignore_signals()
+        return signal.status
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 0

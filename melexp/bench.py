@@ -26,6 +26,7 @@ from joblib import Parallel, delayed, parallel_config
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import load_dataset
+from melexp.files import write_text
 from melexp.mel import MelTransform
 from melexp.methods import make_method
 from melexp.metrics import score
@@ -33,7 +34,7 @@ from melexp.problem import Problem
 from melexp.provenance import provenance
 from melexp.runner import Pair, Task, finish_all
 from melexp.solve import Checkpoint, invert, solve
-from melexp.store import Store, write_json, write_text
+from melexp.store import Store, write_json
 
 METHODS = ("admm", "ipalm", "nnls_gla", "nnls_fgla", "nnls_admm_gla")
 SR = 22050
@@ -301,7 +302,8 @@ def runner_overhead(n: int, *, workers: int = 2, length: float = 0.05) -> Iterat
 
     def run() -> None:
         with TemporaryDirectory() as folder:
-            finish_all(tasks, [(500, "scm"), (500, "sc")], Store(folder), workers, label="ADMM")
+            wanted, reasons = [(500, "scm"), (500, "sc")], [""] * n
+            finish_all(tasks, wanted, Store(folder), workers, label="ADMM", reasons=reasons)
 
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         Parallel()(delayed(_invert_one)(2) for _ in range(2 * workers))  # imports

@@ -7,10 +7,23 @@ import sys
 from pathlib import Path
 
 from melexp.invert_command import add_arguments as add_invert_arguments
+from melexp.stopping import Stopped, ignore_signals, stop_on_signals
 
 
 def main() -> None:
     """Entry point of the command."""
+    stop_on_signals()
+    try:
+        _main()
+    except Stopped as signal:
+        ignore_signals()
+        print("melexp: stopped", file=sys.stderr)
+        sys.exit(signal.status)
+    finally:
+        ignore_signals()  # what follows is the end
+
+
+def _main() -> None:
     # `run` is Hydra's: its arguments are overrides and flags that argparse must not touch.
     if sys.argv[1:2] == ["run"]:
         from melexp.app import main as run
@@ -70,6 +83,12 @@ def main() -> None:
     export.add_argument("experiment", help="such as fig3")
     export.add_argument("output", type=Path, help="ends in .csv, .parquet or .tex")
 
+    doctor = commands.add_parser(
+        "doctor", help="verify results and the cache of recordings; move aside what is damaged"
+    )
+    doctor.add_argument("results", type=Path, nargs="*", help="folders of results")
+    doctor.add_argument("--cache", action="store_true", help="the cache of recordings too")
+
     bench = commands.add_parser("bench", help="time the methods against their floor and peers")
     bench.add_argument("--dataset", default="demo_speech", help="speech for the time to quality")
     bench.add_argument("--quick", action="store_true", help="fewer rounds and clips")
@@ -93,6 +112,10 @@ def main() -> None:
         sys.exit(_dispatch(arguments))
     except (ValueError, OSError) as error:
         print(f"melexp: {error}", file=sys.stderr)
+        from melexp.store import DamagedFile
+
+        if isinstance(error, DamagedFile):
+            print("melexp doctor moves aside what is damaged", file=sys.stderr)
         sys.exit(2)
 
 
@@ -101,9 +124,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
     if arguments.command == "reproduce":
         from melexp.reproduce import figures, reproduce
 
+        failed = 0
         if not arguments.figures_only:
-            reproduce(arguments.profile, arguments.experiments)
+            failed = reproduce(arguments.profile, arguments.experiments)
         figures(arguments.profile, arguments.experiments)
+        return failed
     elif arguments.command == "regress":
         from melexp.regress import regress
 
@@ -132,6 +157,10 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from melexp.merge import merge
 
         print("\n".join(merge(arguments.into, arguments.sources, rtol=arguments.rtol)))
+    elif arguments.command == "doctor":
+        from melexp.doctor import doctor
+
+        return doctor(arguments.results, cache=arguments.cache)
     elif arguments.command == "export":
         from melexp.export import export
         from melexp.tables import read_table

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from melexp.files import held
 from melexp.progress import VARIABLE, Events, Tally
 
 #: Seconds between two looks at the events, and between two plain lines at least.
@@ -45,20 +46,34 @@ def shown(results: Path, *, jobs: int | None = None, quiet: bool = False) -> Ite
     Tally
         Complete when the context has ended.
     """
-    parent = results.resolve() / ".hydra"
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="progress-", dir=parent))
+    folder = results.resolve() / ".hydra" / f"progress-{uuid.uuid4().hex[:8]}"
     before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(folder)
-    display = _Display(Events(folder), Tally(jobs), Console(file=sys.stderr), quiet=quiet)
-    try:
-        with display:
-            yield display.tally
-    finally:
-        os.environ.pop(VARIABLE)
-        if before is not None:
-            os.environ[VARIABLE] = before
-        shutil.rmtree(folder, ignore_errors=True)
+    # The lock tells that somebody looks at the folder.
+    with held(folder.with_suffix(".lock"), wait=True):
+        folder.mkdir()
+        os.environ[VARIABLE] = str(folder)
+        display = _Display(Events(folder), Tally(jobs), Console(file=sys.stderr), quiet=quiet)
+        try:
+            with display:
+                yield display.tally
+        finally:
+            os.environ.pop(VARIABLE)
+            if before is not None:
+                os.environ[VARIABLE] = before
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftover_progress(results: Path) -> list[Path]:
+    """Remove the folders of events at which nobody looks any more; those removed."""
+    removed = []
+    for folder in sorted((results / ".hydra").glob("progress-*")):
+        if folder.suffix == ".lock":
+            continue
+        with held(folder.with_suffix(".lock"), wait=False) as ours:
+            if ours:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder)
+    return removed
 
 
 class _Display:

@@ -12,7 +12,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from melexp.config import conf_file
-from melexp.store import write_bytes, write_text
+from melexp.files import write_bytes, write_text
 from melexp.tables import mean_interval, variants
 
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from melexp.config import conf_file
-from melexp.store import write_text
+from melexp.files import write_text
 from melexp.tables import mean_interval
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart, and a line style and marker

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from melexp.store import Store, read_json, write_json
+from melexp.store import Store, read_json, read_note, read_task, write_json
 from melexp.tables import write_table
 
 
@@ -42,11 +42,11 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
             raise ValueError(f"{source} is no folder of results: it has no jobs/")
         for path in tasks:
             place = target.path(path.stem)
-            ours, theirs = _either(place, writes), read_json(path)
+            ours, theirs = _either(place, writes), read_task(path)
             writes[place] = theirs if ours is None else _joined(ours, theirs, source, rtol)
         for path in notes:
             place = target.root / path.relative_to(source)
-            ours, theirs = _either(place, writes), read_json(path)
+            ours, theirs = _either(place, writes), read_note(path)
             if ours is not None and _asked(ours) != _asked(theirs):
                 raise ValueError(
                     f"{path} and {place} ask for the same with other clips or other code; "

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def tell(event: str, **what: Any) -> None:
     if not folder or not Path(folder).is_dir():
         return
     path = Path(folder) / f"{platform.node()}-{os.getpid()}.jsonl"
-    with path.open("a", encoding="utf-8") as file:
+    # What is shown is not worth a run: on a full disk it says less.
+    with suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"event": event, **what}) + "\n")
 
 
@@ -48,7 +50,9 @@ class Events:
                 file.seek(self._read.get(path, 0))
                 whole = file.read().rpartition(b"\n")[0]
             self._read[path] = self._read.get(path, 0) + len(whole) + bool(whole)
-            events += [json.loads(line) for line in whole.splitlines()]
+            for line in whole.splitlines():
+                with suppress(ValueError):  # a full disk, or a kill, has cut it
+                    events.append(json.loads(line))
         return events
 
 

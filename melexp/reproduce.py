@@ -11,7 +11,9 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from melexp.config import conf_dir
+from melexp.stopping import Stopped
 from melexp.store import Store
+from melexp.tables import check_table
 
 #: Drawn from the tables of several experiments.
 FROM_TABLES = ("summary",)
@@ -34,13 +36,25 @@ def results_of(profile: str) -> Path:
     return Path(OmegaConf.load(path).results)
 
 
-def reproduce(profile: str, experiments: Iterable[str] = ()) -> None:
-    """Run experiments on a profile's data; finished tasks are not run again."""
+def reproduce(profile: str, experiments: Iterable[str] = ()) -> int:
+    """Run experiments on a profile's data; finished tasks are not run again.
+
+    Returns
+    -------
+    status : int
+        0, or 1 where a task failed.
+
+    Raises
+    ------
+    ValueError
+        For an unknown profile or experiment, or where one could not be run.
+    """
     configs, results = experiment_configs(), results_of(profile)
     chosen = list(experiments) or list(configs)
     unknown = sorted(set(chosen) - set(configs))
     if unknown:
         raise ValueError(f"no experiment {', '.join(unknown)}; there are {', '.join(configs)}")
+    failed = 0
     for place, experiment in enumerate(chosen, 1):
         print(f"[{place}/{len(chosen)}] {experiment}", flush=True)
         began = time.perf_counter()
@@ -48,8 +62,12 @@ def reproduce(profile: str, experiments: Iterable[str] = ()) -> None:
         for config in configs[experiment]:
             # One process each: Hydra's state is global.
             overrides = [f"experiment={config}", f"profile={profile}"]
-            subprocess.run([sys.executable, "-m", "melexp.cli", "run", *overrides], check=True)
+            status = _call(sys.executable, "-m", "melexp.cli", "run", *overrides)
+            if status not in (0, 1):
+                raise ValueError(f"{experiment}: its run ended with {status}, see above")
+            failed |= status
         print(f"[{place}/{len(chosen)}] {experiment}: {time.perf_counter() - began:.0f} s")
+    return failed
 
 
 def figures(profile: str, experiments: Iterable[str] = ()) -> None:
@@ -58,5 +76,17 @@ def figures(profile: str, experiments: Iterable[str] = ()) -> None:
     if not scripts.is_dir():
         raise ValueError("the figures are drawn from a source tree: experiments/ is not here")
     for name in [*(list(experiments) or experiment_configs()), *FROM_TABLES]:
-        script = scripts / f"{name}.py"
-        subprocess.run([sys.executable, str(script), str(results_of(profile))], check=True)
+        check_table(results_of(profile), name)
+        status = _call(sys.executable, str(scripts / f"{name}.py"), str(results_of(profile)))
+        if status:
+            raise ValueError(f"{name}: its figure could not be drawn, see above")
+
+
+def _call(*command: str) -> int:
+    """Run a command to its end; its exit code. It ends when this process is told to."""
+    with subprocess.Popen(command) as process:
+        try:
+            return process.wait()
+        except Stopped:
+            process.terminate()  # and then wait until it has put what is done into its table
+            raise

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.files import check_writable
 from melexp.mel import MelTransform
 from melexp.methods import Method, make_method
 from melexp.metrics import score
@@ -24,6 +26,7 @@ from melexp.problem import Problem
 from melexp.progress import tell
 from melexp.provenance import provenance
 from melexp.solve import Checkpoint, solve
+from melexp.stopping import deaf_children
 from melexp.store import FORMAT, Store, check_name, digest
 
 #: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
@@ -192,7 +195,7 @@ def run(config: DictConfig) -> list[str]:
     ValueError
         For a configuration that cannot be run; nothing is computed then.
     """
-    began = time.time()
+    began = time.perf_counter()
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     check_name(plain["experiment"])
     dataset_name, speech = plain["dataset"]["name"], plain["dataset"]["speech"]
@@ -207,31 +210,34 @@ def run(config: DictConfig) -> list[str]:
 
     store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
-    reasons = finish_all(tasks, wanted, store, workers, label=label)
-
-    entries = [
-        {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
-        | {"category": task.clip.category}
-        | ({"reason": reason} if reason else {})
-        for task, reason in zip(tasks, reasons, strict=True)
-    ]
     # Where and with how many workers it ran does not belong to what was asked.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
-    store.save_job(
-        plain["experiment"],
-        {
-            "config": asked,
-            "method": {"method": name, "label": label, **dataclasses.asdict(method)},
-            "seed": plain["seed"],
-            "dtype": plain["dtype"],
-            "checkpoints": checkpoints,
-            "metrics": metrics,
-            "tasks": entries,
-            "provenance": provenance()
-            | {"workers": workers, "wall_seconds": round(time.time() - began, 3)}
-            | {"clips": [task.clip.provenance() for task in tasks]},
-        },
-    )
+    reasons = [""] * len(tasks)
+    check_writable(store.root)
+    try:
+        finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
+    finally:  # also where a signal ends it: then the table has what is done
+        entries = [
+            {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
+            | {"category": task.clip.category}
+            | ({"reason": reason} if reason else {})
+            for task, reason in zip(tasks, reasons, strict=True)
+        ]
+        store.save_job(
+            plain["experiment"],
+            {
+                "config": asked,
+                "method": {"method": name, "label": label, **dataclasses.asdict(method)},
+                "seed": plain["seed"],
+                "dtype": plain["dtype"],
+                "checkpoints": checkpoints,
+                "metrics": metrics,
+                "tasks": entries,
+                "provenance": provenance()
+                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)}
+                | {"clips": [task.clip.provenance() for task in tasks]},
+            },
+        )
     return [
         f"{task.clip.dataset}/{task.clip.id}: {reason}"
         for task, reason in zip(tasks, reasons, strict=True)
@@ -240,12 +246,17 @@ def run(config: DictConfig) -> list[str]:
 
 
 def finish_all(
-    tasks: list[Task], wanted: list[Pair], store: Store, workers: int, *, label: str
-) -> list[str]:
-    """`finish` for every task; for each the reason why it has no result, or ""."""
+    tasks: list[Task],
+    wanted: list[Pair],
+    store: Store,
+    workers: int,
+    *,
+    label: str,
+    reasons: list[str],
+) -> None:
+    """`finish` for every task; puts into `reasons` why one has no result."""
     todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
-    reasons = [""] * len(tasks)
     # What another sweep computes is left to it, and looked at again when the rest is done.
     for wait in (False, True):
         busy = []
@@ -260,7 +271,6 @@ def finish_all(
             tell("task", label=label, name=name, seconds=outcome.seconds, reason=outcome.reason)
         todo = busy
     tell("end")
-    return reasons
 
 
 def _over_processes(
@@ -279,10 +289,12 @@ def _over_processes(
             # One worker is this process: BLAS rounds by its threads, so it gets one as well.
             one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
             with one_each, threadpool_limits(1):
-                for n, outcome in Parallel(return_as="generator_unordered")(
-                    delayed(_numbered)(n, task, wanted, store, wait)
-                    for n, task in list(left.items())
-                ):
+                with deaf_children() if n_jobs > 1 else nullcontext():
+                    outcomes = Parallel(return_as="generator_unordered")(
+                        delayed(_numbered)(n, task, wanted, store, wait)
+                        for n, task in list(left.items())
+                    )
+                for n, outcome in outcomes:
                     del left[n]
                     yield n, outcome
         except BrokenProcessPool:

@@ -149,9 +149,12 @@ def search(
             run(config)
             return _mean(config, metric)
 
-        while (left := trials - len(found.get_trials(deepcopy=False, states=ended))) > 0:
-            found.optimize(objective, n_trials=left, callbacks=[_say])
-    write_table(folder, study)
+        try:
+            while (left := trials - len(found.get_trials(deepcopy=False, states=ended))) > 0:
+                found.optimize(objective, n_trials=left, callbacks=[_say])
+        finally:  # also where a signal ends it
+            if Store(folder).jobs(study):
+                write_table(folder, study)
     return found
 
 

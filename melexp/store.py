@@ -6,7 +6,9 @@ A folder of results holds::
     tasks/<2 digits>/<task id>.lock     the claim of the worker that computes it
     jobs/<experiment>/<job id>.json     which tasks a job asked for, with its configuration
     <experiment>.csv                    the tidy table of an experiment, from the two above
-    <experiment>.provenance.json        configurations, versions, commits, machines, data hashes
+    <experiment>.provenance.json        configurations, versions, commits, machines, data hashes,
+                                        and the checksum of the table
+    damaged/                            files that were moved aside (see `melexp.doctor`)
 
 Every file is written aside and renamed, so it is there as a whole or not at all, and carries the
 checksum of what it says.
@@ -16,15 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from melexp.files import held, move_aside, write_text
 
 #: Raise it when the meaning of a stored task changes: older files are then recomputed.
 FORMAT = 1
@@ -53,27 +54,6 @@ def check_name(experiment: str) -> None:
         )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole or not at all."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-
-
 def write_json(path: Path, body: dict[str, Any]) -> None:
     """Write a JSON file with its checksum, as a whole or not at all."""
     write_text(path, json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False))
@@ -90,10 +70,46 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         checksum = body.pop("checksum")
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
+        actual = digest(body)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise DamagedFile(f"{path} is not a file of this store ({error})") from error
-    if checksum != digest(body):
+    except IsADirectoryError:
+        raise DamagedFile(f"{path} is a folder, not a file of this store") from None
+    if checksum != actual:
         raise DamagedFile(f"{path} does not match its checksum")
+    return body
+
+
+def read_task(path: Path) -> dict[str, Any]:
+    """A finished task.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is damaged, or that of another task.
+    """
+    body = read_json(path)
+    if body.get("task") != path.stem or not isinstance(body.get("rows"), list):
+        raise DamagedFile(f"{path} is not the file of this task")
+    return body
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What a job asked for.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is damaged, or that of another job.
+    """
+    body = read_json(path)
+    config = body.get("config")
+    if (
+        not isinstance(config, dict)
+        or digest(config) != path.stem
+        or config.get("experiment") != path.parent.name
+    ):
+        raise DamagedFile(f"{path} is not the note of this job")
     return body
 
 
@@ -104,10 +120,16 @@ class Store:
     ----------
     root : str or Path
         The folder of results; made when first written to.
+
+    Attributes
+    ----------
+    damaged : list of Path
+        The files that this object has moved aside.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.damaged: list[Path] = []
 
     def path(self, task_id: str) -> Path:
         """File of a finished task."""
@@ -115,72 +137,68 @@ class Store:
 
     def load(self, task_id: str) -> dict[str, Any] | None:
         """A finished task, or None; a damaged file is moved aside and counts as not finished."""
-        path = self.path(task_id)
-        try:
-            return read_json(path)
-        except FileNotFoundError:
-            return None
-        except DamagedFile as error:
-            aside = self.root / "damaged" / path.name
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, aside)
-            print(f"warning: {error}; moved to {aside}, it will be recomputed")
-            return None
+        return self._read(read_task, self.path(task_id), "a run that needs it computes it again")
 
-    @contextmanager
-    def claim(self, task_id: str, *, wait: bool) -> Iterator[bool]:
-        """Hold a task against every other worker that uses this folder.
-
-        The kernel holds the claim and lets go of it when the worker ends, however it ends: a
-        file that a killed worker left claims nothing.
-
-        Parameters
-        ----------
-        task_id : str
-        wait : bool
-            Wait while another worker has it, instead of leaving it to that one.
-
-        Yields
-        ------
-        bool
-            Whether the task is ours.
-        """
-        path = self.path(task_id).with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            # Before it is released: who opened the file meanwhile sees that it is gone.
-            path.unlink(missing_ok=True)
-            lock.release()
+    def claim(self, task_id: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Hold a task against every other worker that uses this folder: see `melexp.locks.held`."""
+        return held(self.path(task_id).with_suffix(".lock"), wait=wait)
 
     def save(self, task_id: str, body: dict[str, Any]) -> None:
         """Store a finished task."""
         write_json(self.path(task_id), body)
 
+    def writing(self, experiment: str) -> AbstractContextManager[bool]:
+        """Wait for who writes an experiment's notes or its table, and hold them off."""
+        check_name(experiment)
+        return held(self.root / f".{experiment}.lock", wait=True)
+
     def save_job(self, experiment: str, body: dict[str, Any]) -> None:
         """Note which tasks a job asked for; the same job again replaces its note."""
-        write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
+        with self.writing(experiment):
+            write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
 
     def jobs(self, experiment: str) -> list[dict[str, Any]]:
-        """The jobs of an experiment, in an order that does not depend on when they ran."""
-        paths = self._jobs(experiment).glob("*.json")
-        return sorted((read_json(p) for p in paths), key=lambda job: canonical(job["config"]))
+        """The jobs of an experiment, in an order that does not depend on when they ran.
+
+        A damaged note is moved aside, and its job is not among them.
+        """
+        paths = sorted(self._jobs(experiment).glob("*.json"))
+        lost = "the table lacks its job until that is run again"
+        notes = [self._read(read_note, path, lost) for path in paths]
+        return sorted(
+            (note for note in notes if note is not None), key=lambda job: canonical(job["config"])
+        )
 
     def forget_jobs(self, experiment: str) -> None:
         """Start an experiment's table anew; finished tasks stay."""
         for path in self._jobs(experiment).glob("*.json"):
             path.unlink()
 
-    def notes(self) -> dict[Path, int]:
-        """The notes of all jobs, each with the time at which it was last written."""
-        return {p: p.stat().st_mtime_ns for p in (self.root / "jobs").glob("*/*.json")}
+    def notes(self) -> dict[Path, tuple[int, int]]:
+        """The notes of all jobs, each with what changes when it is written again.
+
+        The time alone would not do: a clock may be set back, or be coarse.
+        """
+        found = {}
+        for path in (self.root / "jobs").glob("*/*.json"):
+            with suppress(FileNotFoundError):  # another run writes its own anew
+                status = path.stat()
+                found[path] = (status.st_mtime_ns, status.st_ino)
+        return found
+
+    def _read(
+        self, read: Callable[[Path], dict[str, Any]], path: Path, then: str
+    ) -> dict[str, Any] | None:
+        try:
+            return read(path)
+        except FileNotFoundError:
+            return None
+        except DamagedFile as error:
+            aside = move_aside(path, self.root / "damaged")
+            if aside is not None:
+                self.damaged.append(aside)
+                print(f"warning: {error}; moved to {aside}, {then}", file=sys.stderr)
+            return None
 
     def rows(
         self, experiment: str, jobs: list[dict[str, Any]] | None = None

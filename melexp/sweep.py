@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from melexp.display import shown
-from melexp.store import Store, read_json
+from melexp.files import check_writable
+from melexp.store import Store, read_note
 from melexp.tables import write_table
 
 
@@ -35,20 +36,39 @@ class Sweep:
         self._open = ExitStack()
 
     def begin(self, config: DictConfig) -> None:
-        """Note what is there, and show what comes."""
-        self.store = Store(config.results)
+        """Note what is there, and show what comes.
+
+        Raises
+        ------
+        Unwritable
+            If the folder of results cannot be written.
+        """
+        store = Store(config.results)
+        check_writable(store.root)
+        self.store = store
         self.before = self.store.notes()
         self.began = time.monotonic()
         jobs = count_jobs(config)
         self.tally = self._open.enter_context(shown(self.store.root, jobs=jobs, quiet=self.quiet))
 
-    def end(self) -> int:
+    def end(self, *, stopped: bool = False) -> int:
         """Write the tables of the experiments that ran and say what has no value.
+
+        Parameters
+        ----------
+        stopped : bool
+            Whether a signal has ended the jobs; then much has no value, and is not listed.
 
         Returns
         -------
         status : int
-            0, or 1 where a task failed; the results of the others are kept either way.
+            0, or 1 where a task failed or a damaged file has left a gap in a table; the results of
+            the others are kept either way.
+
+        Raises
+        ------
+        Unwritable
+            If a table cannot be written.
         """
         self._open.close()
         if self.store is None:
@@ -57,16 +77,20 @@ class Sweep:
         changed = [path for path, stamp in after.items() if self.before.get(path) != stamp]
         failed = 0
         for experiment in sorted({path.parent.name for path in changed}):
-            write_table(self.store.root, experiment)
-            jobs = [read_json(path) for path in changed if path.parent.name == experiment]
+            write_table(self.store, experiment)
+            jobs = [read_note(path) for path in changed if path.parent.name == experiment]
             failed += sum("reason" in task for job in jobs for task in job["tasks"])
-            for line in without_value(pd.DataFrame(list(self.store.rows(experiment, jobs)))):
+            rows = pd.DataFrame(list(self.store.rows(experiment, jobs)))
+            for line in [] if stopped else without_value(rows):
                 print(line, file=sys.stderr)
             if not self.quiet:
                 print(self.store.root / f"{experiment}.csv")
-        if changed and not self.quiet:
+        if changed and not (self.quiet or stopped):
             print(self._summary(failed), file=sys.stderr)
-        return int(failed > 0)
+        if self.store.damaged:
+            said = "the tables lack what was damaged: run again what it belongs to"
+            print(f"melexp: {self.store.root}: {said}", file=sys.stderr)
+        return int(failed > 0 or bool(self.store.damaged))
 
     def _summary(self, failed: int) -> str:
         tally, seconds = self.tally, time.monotonic() - self.began

@@ -2,39 +2,96 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 import scipy.stats
 
-from melexp.store import Store, write_json, write_text
+from melexp.files import write_text
+from melexp.store import DamagedFile, Store, read_json, write_json
 
 #: The first columns of every table; the methods' parameters stand between `label` and `seed`.
 FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
 LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
 
-def write_table(results: str | Path, experiment: str) -> pd.DataFrame:
+def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
     """Collect an experiment's rows into ``<experiment>.csv`` with its provenance beside it."""
-    store = Store(results)
-    table = pd.DataFrame(list(store.rows(experiment)))
+    store = results if isinstance(results, Store) else Store(results)
+    # Of two runs that end at once the later one must have read what the earlier one wrote.
+    with store.writing(experiment):
+        table, text, notes = collect(store, experiment)
+        put_table(store, experiment, text, notes)
+    return table
+
+
+def collect(store: Store, experiment: str) -> tuple[pd.DataFrame, str, list[dict[str, Any]]]:
+    """An experiment's rows, the same as the text of its table, and the notes of its jobs."""
+    notes = store.jobs(experiment)
+    table = pd.DataFrame(list(store.rows(experiment, notes)))
     parameters = sorted(set(table.columns) - set(FIRST) - set(LAST))
     table = table[[*FIRST, *parameters, *LAST]]
     table = table.sort_values([*FIRST[:-1], *parameters, "seed", "iteration", "metric"])
-    write_text(store.root / f"{experiment}.csv", table.to_csv(index=False, lineterminator="\n"))
-    jobs = [{key: job[key] for key in ("config", "provenance")} for job in store.jobs(experiment)]
+    return table, table.to_csv(index=False, lineterminator="\n"), notes
+
+
+def put_table(store: Store, experiment: str, text: str, notes: list[dict[str, Any]]) -> None:
+    """Write what `collect` gave; under `Store.writing`, as is to be that."""
+    write_text(store.root / f"{experiment}.csv", text)
+    jobs = [{key: note[key] for key in ("config", "provenance")} for note in notes]
     clips = {
         f"{clip['dataset']}/{clip['id']}": clip
         for job in jobs
         for clip in job["provenance"].pop("clips")
     }
     write_json(
-        store.root / f"{experiment}.provenance.json",
-        {"experiment": experiment, "jobs": jobs, "clips": clips},
+        provenance_of(store.root, experiment),
+        {"experiment": experiment, "table": table_checksum(text.encode())}
+        | {"jobs": jobs, "clips": clips},
     )
-    return table
+
+
+def provenance_of(results: str | Path, experiment: str) -> Path:
+    """The file that lies beside an experiment's table."""
+    return Path(results) / f"{experiment}.provenance.json"
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What lies beside an experiment's table.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is damaged, or another's.
+    """
+    body = read_json(path)
+    if f"{body.get('experiment')}.provenance.json" != path.name:
+        raise DamagedFile(f"{path} is not the provenance of this table")
+    return body
+
+
+def table_checksum(content: bytes) -> str:
+    """Hash of a table's file, whichever way its lines end."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+
+
+def check_table(results: str | Path, experiment: str) -> None:
+    """Compare a table with the checksum in its provenance; older ones have none.
+
+    Raises
+    ------
+    DamagedFile
+        If the table, or its provenance, is damaged.
+    """
+    path, provenance = Path(results) / f"{experiment}.csv", provenance_of(results, experiment)
+    if not provenance.exists():
+        return
+    checksum = read_provenance(provenance).get("table")
+    if checksum not in (None, table_checksum(path.read_bytes())):
+        raise DamagedFile(f"{path} does not match its checksum in {provenance.name}")
 
 
 def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
@@ -44,6 +101,8 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
     ------
     FileNotFoundError
         If there is none; names the command that makes it.
+    DamagedFile
+        If it, or its provenance, does not match its checksum.
     """
     # Names are no numbers and never missing: a clip may be called 007 or NA.
     names = dict.fromkeys(["dataset", "clip", "category", "method", "label"], str)
@@ -54,6 +113,7 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
         raise FileNotFoundError(
             f"{path} is missing; run: melexp run experiment={experiment} results={results}"
         )
+    check_table(results, experiment)
     return pd.read_csv(path, converters=names)
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 from melexp.compare import compare, compare_all, tables_of
 from melexp.export import export, latex
 from melexp.merge import merge
-from melexp.store import Store
+from melexp.store import Store, write_json
 from melexp.tables import read_table, variants
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,7 +92,7 @@ def test_compare_on_the_command_line(tmp_path: Path) -> None:
     worse = read_table(CORE, "fig4")
     worse.loc[worse["label"] == "ADMM", "value"] += 1.0
     worse.to_csv(tmp_path / "fig4.csv", index=False)
-    (tmp_path / "fig4.provenance.json").write_text("{}")
+    write_json(tmp_path / "fig4.provenance.json", {"experiment": "fig4"})
     done = melexp("compare", CORE, tmp_path)
     assert done.returncode == 1
     assert {line.split()[1] for line in done.stdout.splitlines() if "OUT" in line} == {"ADMM"}
@@ -108,7 +108,7 @@ def test_tables_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results" / "mine"
     folder.mkdir(parents=True)
-    (folder / "e.provenance.json").write_text("{}")
+    write_json(folder / "e.provenance.json", {"experiment": "e"})
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     for value in (1.0, 2.0):
@@ -134,7 +134,7 @@ def fill(root: Path, clips: dict[str, float], seed: int = 0) -> Path:
     store.save_job(
         "e",
         {
-            "config": {"seed": seed},
+            "config": {"experiment": "e", "seed": seed},
             "method": {"method": "admm", "label": "ADMM", "rho": 0.1},
             "seed": seed,
             "dtype": "float32",

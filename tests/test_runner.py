@@ -151,7 +151,7 @@ def test_damaged_files_are_moved_aside_and_recomputed(
     go(tmp_path)
     pd.testing.assert_frame_equal(values(tmp_path), whole)
     assert (tmp_path / "damaged" / victim.name).exists()
-    assert victim.name in capsys.readouterr().out
+    assert victim.name in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -280,15 +280,15 @@ def test_store_detects_every_changed_byte(tmp_path: Path) -> None:
 
 def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    store.save("ab12", {"n": 1})
+    store.save("ab12", {"task": "ab12", "rows": [1]})
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.save("ab12", {"n": 2})
-    assert store.load("ab12") == {"n": 1}
+        store.save("ab12", {"task": "ab12", "rows": [2]})
+    assert store.load("ab12") == {"task": "ab12", "rows": [1]}
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["ab12.json"]
 
 

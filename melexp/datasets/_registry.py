@@ -9,11 +9,14 @@ the cache (``MELEXP_CACHE``, or the user's cache folder), and are downloaded int
 import csv
 import os
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ._clip import Clip, ClipError
+from melexp.files import held, move_aside
+
+from ._clip import Clip, ClipError, sha256_of
 
 EMBEDDED = Path(__file__).parent / "demo" / "registry.csv"
 REMOTE = Path(__file__).with_name("registry.csv")
@@ -82,26 +85,73 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
         if (folder / relative).is_file():
             return folder / relative  # its hash is verified by Clip.load, as for every file
 
-    import pooch  # slow to import, and not needed where nothing is fetched
-
-    cache = os.environ.get("MELEXP_CACHE") or pooch.os_cache("melexp")
+    cache = cache_folder()
+    path = cache / relative
     try:
-        # pooch downloads aside, verifies, then renames: a partial file is never found here.
-        store = pooch.create(
-            path=cache,
-            base_url="",
-            registry={relative: f"sha256:{sha256}"},
-            urls={relative: url},
-            retry_if_failed=RETRIES,
-        )
-        with _DownloadBar(relative) as bar:
-            downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
-            return Path(store.fetch(relative, downloader=downloader))
+        if path.is_file() and sha256_of(path) == sha256:
+            return path
+        with held(lock_of(path), wait=True):  # so that each file is fetched once
+            move_damaged(cache, relative, sha256)
+            return _download(cache, relative, url, sha256)
     except (OSError, ValueError) as error:
         raise ClipError(
             f"{relative}: could not be fetched from {url} ({' '.join(str(error).split())}); "
             "try again, or set MELEXP_DATA_MIRROR to a folder that holds it"
         ) from error
+
+
+def _download(cache: Path, relative: str, url: str, sha256: str) -> Path:
+    import pooch
+
+    # pooch downloads aside, verifies, then renames: a partial file is never found here.
+    store = pooch.create(
+        path=cache,
+        base_url="",
+        registry={relative: f"sha256:{sha256}"},
+        urls={relative: url},
+        retry_if_failed=RETRIES,
+    )
+    with _DownloadBar(relative) as bar:
+        downloader = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT)
+        return Path(store.fetch(relative, downloader=downloader))
+
+
+def cache_folder() -> Path:
+    """Where fetched files lie: ``MELEXP_CACHE``, or the user's cache folder."""
+    import pooch
+
+    return Path(os.environ.get("MELEXP_CACHE") or pooch.os_cache("melexp"))
+
+
+def registered() -> dict[str, str]:
+    """The SHA-256 of each file that the cache may hold, by its path there."""
+    with REMOTE.open(newline="", encoding="utf-8") as file:
+        datasets = {row["dataset"] for row in csv.DictReader(file)}
+    return {
+        f"{dataset}/{row['path']}": row["sha256"]
+        for dataset in sorted(datasets)
+        for row in _rows(REMOTE, dataset)
+    }
+
+
+def lock_of(path: Path) -> Path:
+    """The lock of who fetches a file of the cache."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def move_damaged(cache: Path, relative: str, sha256: str) -> Path | None:
+    """Move a file of the cache aside unless it is what it should be; where it is then."""
+    path = cache / relative
+    if not path.exists() or (path.is_file() and sha256_of(path) == sha256):
+        return None
+    aside = move_aside(path, cache / "damaged" / PurePosixPath(relative).parent)
+    if aside is not None:
+        print(
+            f"warning: {path} does not match its SHA-256; moved to {aside}, "
+            "a run that needs it fetches it again",
+            file=sys.stderr,
+        )
+    return aside
 
 
 class _DownloadBar:

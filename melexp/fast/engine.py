@@ -12,6 +12,9 @@ from .packing import from_lanes, to_lanes
 
 _KNOBS = 5
 
+#: Samples of frames between two looks of Python at its signals: some 0.15 s. Ctrl-C waits for it.
+_BLOCK = 2**28
+
 
 class LaneEngine:
     """Mel-spectrogram inversion of clips of one length, in float32.
@@ -197,17 +200,30 @@ class LaneEngine:
             M = _aligned(1, self.n_mels)
         stop = Stop(self.power, fresh, int(every), float(target), float(tol))
         *tables, _ = self._make_signal(state, table, c)
-        shared = np.zeros(2, np.int64)
+        block = max(_BLOCK // (self.n_frames * self.n_fft), 1)
+        if stop.every:  # which counts from the first iteration of a block
+            block = -(-block // stop.every) * stop.every
+        done, signals = 0, list(self._signals)
+        while done < len(table):
+            rows = table[done : done + block]
+            shared = np.zeros(2, np.int64)
 
-        def run(segment):
-            return iterate(
-                *tables, self._work[segment], state, table, *self._signals, M, stop, segment, shared
-            )
+            def run(segment, rows=rows, signals=tuple(signals), shared=shared):
+                return iterate(
+                    *tables, self._work[segment], state, rows, *signals, M, stop, segment, shared
+                )
 
-        if self.threads == 1:
-            return run(0)
-        with ThreadPoolExecutor(self.threads) as pool:
-            return max(pool.map(run, range(self.threads)))  # all are equal
+            if self.threads == 1:
+                count = run(0)
+            else:
+                with ThreadPoolExecutor(self.threads) as pool:
+                    count = max(pool.map(run, range(self.threads)))  # all are equal
+            done += count
+            if shared[1]:
+                break
+            if count % 2:  # the two signals have changed places
+                signals.reverse()
+        return done
 
     def admm(self, state, M, rho1, rho2, c, bound=None, **stop):
         """ADMM for magnitude mels; state P, R.

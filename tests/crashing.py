@@ -1,0 +1,127 @@
+"""Runs ``melexp`` many times without its imports, with faults set in what it writes.
+
+A process that has imported it all and is forked for each run: see `Forge`. Each run is the real
+command from its `main` on, so what it leaves when it is killed is what the command leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class Ended:
+    """What a run came to: its exit code (below 0: minus the signal) and what it said."""
+
+    status: int
+    said: str
+
+
+class Forge:
+    """The process that is forked; a context.
+
+    A fault is a dict of ``write`` (which of the run's writes, from 1; 0 for each) and ``point``
+    (see `melexp.files.fault`), and of ``signal`` to send itself or ``errno`` to meet.
+    """
+
+    def __enter__(self) -> Forge:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    def start(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> int:
+        """Start ``melexp`` with these arguments; its process."""
+        return self._ask({"argv": [str(a) for a in arguments], "log": str(log), "fault": fault})
+
+    def wait(self, pid: int, log: Path) -> Ended:
+        """Wait for its end."""
+        return Ended(self._ask({"wait": pid}), log.read_text())
+
+    def run(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> Ended:
+        """Start it and wait."""
+        return self.wait(self.start(*arguments, log=log, fault=fault), log)
+
+    def _ask(self, request: dict[str, Any]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+def set_fault(spec: dict[str, Any]) -> None:
+    """Let a write of this process go wrong."""
+    from melexp import files
+
+    writes = 0
+
+    def fault(point: str, path: Path) -> None:
+        nonlocal writes
+        writes += point == "before"
+        if spec["write"] not in (0, writes) or point != spec["point"]:
+            return
+        if "errno" in spec:
+            raise OSError(spec["errno"], os.strerror(spec["errno"]))
+        os.kill(os.getpid(), spec["signal"])
+
+    files.fault = fault
+
+
+def serve() -> None:
+    """Fork for each request of the standard input; in the child, return when it has its turn."""
+    from melexp.mel import MelTransform
+    from melexp.methods import make_method
+    from melexp.runner import warm_up
+    from melexp.stopping import stop_on_signals
+
+    for method in ("admm", "nnls_gla"):
+        warm_up(make_method(method), MelTransform())
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            status = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+            print(status, flush=True)
+        elif pid := os.fork():
+            print(pid, flush=True)
+        else:
+            os.setsid()
+            log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            sys.argv = ["melexp", *request["argv"]]
+            if request["fault"]:
+                set_fault(request["fault"])
+            stop_on_signals()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            return
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    from melexp.stopping import Stopped
+
+    try:
+        serve()
+        from melexp.cli import main
+
+        main()
+    except Stopped as stopped:
+        sys.exit(stopped.status)
