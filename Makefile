@@ -43,7 +43,7 @@ test: setup ## run the tests (with the real clips where MELEXP_DATA_MIRROR or ..
 	$(BIN)/python -m pytest $(ARGS)
 
 torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound
-	$(BIN)/python -m pytest -m torture $(ARGS)
+	$(BIN)/python -m pytest -m torture -rP $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
