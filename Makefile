@@ -52,7 +52,7 @@ lint: setup ## check style and types
 
 audit: ## look all pinned versions up in the database of known vulnerabilities, with pip-audit
 	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
-	for file in constraints*.txt; do echo $$file && .venv-audit/bin/pip-audit --disable-pip --no-deps -r $$file || bad=1; done; test -z "$$bad"
+	for file in constraints*.txt; do echo $$file && .venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r $$file || bad=1; done; test -z "$$bad"
 
 bench: setup ## time the methods against their floor and their peers, in one run
 	$(BIN)/melexp bench
