@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TextIO
 
@@ -13,6 +14,8 @@ from melexp.store import Store, write_json, write_text
 
 #: The first columns of every table; the methods' parameters stand between `label` and `seed`.
 FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
+#: Of these, those that are names.
+NAMES = ["dataset", "clip", "category", "method", "label"]
 LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
 
@@ -45,16 +48,23 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
     FileNotFoundError
         If there is none; names the command that makes it.
     """
-    # Names are no numbers and never missing: a clip may be called 007 or NA.
-    names = dict.fromkeys(["dataset", "clip", "category", "method", "label"], str)
     if not isinstance(results, str | Path):
-        return pd.read_csv(results, converters=names)
+        return _parsed(results.read())
     path = Path(results) / f"{experiment}.csv"
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing; run: melexp run experiment={experiment} results={results}"
         )
-    return pd.read_csv(path, converters=names)
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    """A table from its text. Names are no numbers and never missing: a clip may be called NA."""
+    table = pd.read_csv(io.StringIO(text))
+    # Read by themselves: what a converter returns is taken for a missing value by pandas 3.
+    names = [column for column in NAMES if column in table]
+    table[names] = pd.read_csv(io.StringIO(text), usecols=names, dtype=str, keep_default_na=False)
+    return table
 
 
 def parameters_of(table: pd.DataFrame) -> list[str]:

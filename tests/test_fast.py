@@ -211,7 +211,7 @@ def test_projection(n_samples, overlap, padding):
 @pytest.mark.parametrize(
     ("n_mels", "iterations", "bound"),
     # The phases of the smallest bins are chaotic: float32 differs from float64 ever faster.
-    [(40, 20, 1e-4), (40, 5, 2e-5), (1, 5, 2e-5), (128, 5, 2e-5)],
+    [(40, 20, 1e-2), (40, 5, 2e-5), (1, 5, 2e-5), (128, 5, 2e-5)],
 )
 def test_methods(method, n_mels, iterations, bound):
     slow = Slow(n_mels=n_mels)
