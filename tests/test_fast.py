@@ -210,7 +210,8 @@ def test_projection(n_samples, overlap, padding):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("n_mels", "iterations", "bound"),
-    # The phases of the smallest bins are chaotic: float32 differs from float64 ever faster.
+    # The phases of the smallest bins are chaotic: float32 differs from float64 ever faster. After
+    # 20 iterations of 12 noises it did by 1e-6 to 3e-3; which it is, NumPy's version decides.
     [(40, 20, 1e-2), (40, 5, 2e-5), (1, 5, 2e-5), (128, 5, 2e-5)],
 )
 def test_methods(method, n_mels, iterations, bound):
