@@ -63,7 +63,8 @@ def _parsed(text: str) -> pd.DataFrame:
     table = pd.read_csv(io.StringIO(text))
     # Read by themselves: what a converter returns is taken for a missing value by pandas 3.
     names = [column for column in NAMES if column in table]
-    table[names] = pd.read_csv(io.StringIO(text), usecols=names, dtype=str, keep_default_na=False)
+    plain = pd.read_csv(io.StringIO(text), usecols=names, dtype=str, keep_default_na=False)
+    table[names] = plain[names]  # they are in the file's order, and assigned by place
     return table
 
 

@@ -345,6 +345,6 @@ def test_unsupported():
 @pytest.mark.slow
 def test_eight_lanes():
     """The width of processors without AVX-512 gives the same results."""
-    tests = [f"{__file__}::test_methods[40-20-0.0001-admm]", f"{__file__}::test_projection"]
+    tests = [f"{__file__}::test_methods[40-20-0.01-admm]", f"{__file__}::test_projection"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     subprocess.run(command, env={**os.environ, "MELEXP_LANES": "8"}, check=True)
