@@ -1,30 +1,31 @@
-# Set-up needs Python >= 3.10, gcc and make; everything else is put into .venv.
+# Set-up needs Python >= 3.10, gcc and make; everything else is put into VENV.
 PYTHON ?= python3
 PROFILE ?= demo
 RESULTS ?= results/core
-VENV := .venv
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep test torture lint bench regress clean
+.PHONY: help setup reproduce figures report sweep test torture lint audit bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PROFILE=demo (embedded clips, the default) or PROFILE=core (LJSpeech and ESC-10)"
 
-setup: $(STAMP) ## install the package and its tools into .venv, at the versions of constraints.txt
+setup: $(STAMP) ## install the package and its tools into VENV, at the versions of CONSTRAINTS
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("melexp needs Python 3.10 or newer; use: make PYTHON=...") if sys.version_info < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(if $(EXTRAS),[$(EXTRAS)])' $(TOOLS)
+	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.$(if $(EXTRAS),[$(EXTRAS)])' $(TOOLS)
 	touch $@
 
 # Such as report,joblib,slurm,ray,optuna,parquet; asked for later, they are installed then.
 EXTRAS ?= report
-TOOLS := pytest pytest-benchmark hypothesis selenium ruff mypy
+TOOLS := pytest pytest-benchmark hypothesis selenium ruff mypy hatchling
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
 	$(BIN)/melexp reproduce --profile $(PROFILE)
@@ -42,12 +43,16 @@ test: setup ## run the tests (with the real clips where MELEXP_DATA_MIRROR or ..
 	$(BIN)/python -m pytest $(ARGS)
 
 torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound
-	$(BIN)/python -m pytest -m torture $(ARGS)
+	$(BIN)/python -m pytest -m torture -rP $(ARGS)
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: ## look all pinned versions up in the database of known vulnerabilities, with pip-audit
+	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
+	for file in constraints*.txt; do echo $$file && .venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r $$file || bad=1; done; test -z "$$bad"
 
 bench: setup ## time the methods against their floor and their peers, in one run
 	$(BIN)/melexp bench
@@ -56,5 +61,5 @@ bench: setup ## time the methods against their floor and their peers, in one run
 regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core
 
-clean: ## remove .venv, caches and the demo's results (results/core stays)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo
+clean: ## remove VENV, caches and the demo's results (results/core stays)
+	rm -rf $(VENV) .venv-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo

@@ -204,8 +204,14 @@ class _Sipped:
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        self.tell, self.seek = file.tell, file.seek
+        self.tell = file.tell
         self.last = b""  # what was read last
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset < 0:  # as Python 3.10 does where there is no member
+            raise tarfile.ReadError("it has no member")
+        place: int = self._file.seek(offset, whence)
+        return place
 
     def read(self, size: int) -> Any:
         if not 0 <= size <= self.LARGEST:

@@ -11,7 +11,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
@@ -53,15 +53,20 @@ class Row(NamedTuple):
     against: str
 
 
-def interleaved(entries: Mapping[str, Callable[[], Any]], *, rounds: int) -> dict[str, np.ndarray]:
+def interleaved(
+    entries: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, np.ndarray]:
     """Seconds of each entry in each round; the entries take turns, after one turn to warm up."""
     times: dict[str, list[float]] = {name: [] for name in entries}
     for n in range(rounds + 1):
         for name, run in entries.items():
-            began = time.perf_counter()
+            began = clock()
             run()
             if n:
-                times[name].append(time.perf_counter() - began)
+                times[name].append(clock() - began)
     return {name: np.array(values) for name, values in times.items()}
 
 
@@ -154,6 +159,41 @@ def iterations(
             if engine == "librosa":
                 fast = (times["admm|fast|51"] - times["admm|fast|1"]) / 50 * 1e3
                 yield row(section, "admm, fast", fast, "ms", each, "librosa.griffinlim")
+
+
+#: Transform of `denormals`, and the frames of its 188 that are made hard.
+SHORT = MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=40, fmax=8000)
+HARD = slice(40, 120)
+
+
+def denormals(
+    rounds: int, *, methods: Sequence[str] = METHODS, power: float = 1.0
+) -> Iterator[Row]:
+    """An iteration on mels whose numbers become denormal, against ordinary ones in the same run.
+
+    The iterations that are timed come after 2,000 others: the changes of converged runs are the
+    smallest numbers of all. The time is that of the processor, which other work moves less.
+    """
+    transform = replace(SHORT, power=power)
+    x = np.random.default_rng(0).standard_normal(24000).astype(np.float32)
+    mel = transform(x).astype(np.float64)
+    mels = {"ordinary": mel, "denormal": mel.copy(), "silent": mel.copy(), "spike": 0 * mel}
+    mels["denormal"][:, HARD] *= 1e-39
+    mels["silent"][:, HARD] = 0
+    mels["spike"][3, 50] = 1
+    for name in methods:
+        method, entries = make_method(name).for_budget(2200), {}
+        for kind, given in mels.items():
+            problem = Problem(given, transform, length=len(x), engine="fast")
+            state = method.init(problem, np.random.default_rng(0))
+            state = method.advance(problem, state, 2000)
+            entries[kind] = partial(method.advance, problem, state, 200)
+        times = interleaved(entries, rounds=rounds, clock=time.process_time)
+        section = f"denormal numbers, {name}, power {power:g}"
+        for kind, seconds in times.items():
+            yield row(
+                section, kind, seconds / 200 * 1e3, "ms", times["ordinary"] / 200 * 1e3, "ordinary"
+            )
 
 
 def to_quality(dataset: str, limit: int | None) -> Iterator[Row]:
@@ -365,6 +405,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
     with threadpool_limits(1):
         parts = [
             iterations(rounds),
+            denormals(rounds),
             to_quality(dataset, 4 if quick else None),
             lengths(rounds),
             cores(rounds),

@@ -40,6 +40,8 @@ def _commit() -> dict[str, Any]:
         ).stdout.strip()
 
     try:
+        # An installed package may lie in a folder of another repository, such as its user's.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         return {
             "commit": git("rev-parse", "HEAD"),
             "dirty": bool(git("status", "--porcelain", "--", "..", ":!../results")),

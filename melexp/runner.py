@@ -86,9 +86,10 @@ class Task:
 
         The start depends on the clip and the seed only, so that methods are compared in pairs.
         """
-        problem = Problem(
-            self.transform(reference), self.transform, length=len(reference), dtype=self.dtype
-        )
+        mel = self.transform(reference)
+        if not np.isfinite(mel).all():
+            raise ClipError(f"{self.clip.source}: too loud for its mel in float32; lower its level")
+        problem = Problem(mel, self.transform, length=len(reference), dtype=self.dtype)
         seed = [self.seed, int(self.clip.sha256[:16], 16)]
         return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from melexp.config import conf_dir, register
 from melexp.runner import run
-from melexp.store import Store
+from melexp.store import Store, check_name
 from melexp.tables import write_table
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def search(
         raise ValueError(
             "the search needs Optuna; install it: pip install 'melexp[optuna]'"
         ) from None
+    check_name(study)
     if not ranges:
         raise ValueError("give at least one range, such as --range lam=50:100000:log")
     register()

@@ -66,7 +66,8 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
                 raise ValueError(f"has a sampling rate of {sr} Hz; convert it anew")
             if size > LARGEST:
                 raise ValueError(f"says that it holds {size} samples, too many; cut it up")
-            samples = sound.read(dtype="float32", always_2d=True)
+            # Their number is given, as some codecs (GSM, G.721) cannot seek to find it out.
+            samples = sound.read(sound.frames, dtype="float32", always_2d=True)
             whole = len(samples) == sound.frames
             cut = _CUT.search(sound.extra_info)
     except (soundfile.SoundFileError, OSError, TypeError) as error:

@@ -132,7 +132,9 @@ class Store:
         self.damaged: list[Path] = []
 
     def path(self, task_id: str) -> Path:
-        """File of a finished task."""
+        """File of a finished task; a note of other people's making may call one anything."""
+        if not re.fullmatch("[0-9a-f]+", task_id):
+            raise DamagedFile(f"{self.root}: {task_id!r} is no task")
         return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
 
     def load(self, task_id: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +16,8 @@ from melexp.store import DamagedFile, Store, read_json, write_json
 
 #: The first columns of every table; the methods' parameters stand between `label` and `seed`.
 FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
+#: Of these, those that are names.
+NAMES = ["dataset", "clip", "category", "method", "label"]
 LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
 
@@ -104,17 +107,25 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
     DamagedFile
         If it, or its provenance, does not match its checksum.
     """
-    # Names are no numbers and never missing: a clip may be called 007 or NA.
-    names = dict.fromkeys(["dataset", "clip", "category", "method", "label"], str)
     if not isinstance(results, str | Path):
-        return pd.read_csv(results, converters=names)
+        return _parsed(results.read())
     path = Path(results) / f"{experiment}.csv"
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing; run: melexp run experiment={experiment} results={results}"
         )
     check_table(results, experiment)
-    return pd.read_csv(path, converters=names)
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+def _parsed(text: str) -> pd.DataFrame:
+    """A table from its text. Names are no numbers and never missing: a clip may be called NA."""
+    table = pd.read_csv(io.StringIO(text))
+    # Read by themselves: what a converter returns is taken for a missing value by pandas 3.
+    names = [column for column in NAMES if column in table]
+    plain = pd.read_csv(io.StringIO(text), usecols=names, dtype=str, keep_default_na=False)
+    table[names] = plain[names]  # they are in the file's order, and assigned by place
+    return table
 
 
 def parameters_of(table: pd.DataFrame) -> list[str]:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from melexp import cli
 from melexp.archives import ArchiveError, Limits, unpack
+from melexp.datasets import load_dataset
 
 FILES = {"corpus/a/1.wav": b"RIFF" * 999, "corpus/b 2/é.wav": b"", "corpus/metadata.csv": b"x|y"}
 
@@ -84,6 +86,41 @@ def test_what_is_packed_comes_out(tmp_path: Path, make: Callable[[], bytes]) -> 
     assert {name: path.read_bytes() for name, path in found.items()} == FILES
     assert folder.stat().st_mode == folder.parent.stat().st_mode  # as of any new folder
     assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("make", "layout"),
+    [
+        (lambda files: tar("bz2", files=files), "LJSpeech-1.1/wavs/LJ{:03}-0001.wav"),
+        (zipped, "DCASE_2023_Challenge_Task_7_Dataset/dev/{}/a 1.wav"),
+    ],
+    ids=["LJSpeech", "DCASE"],
+)
+def test_a_corpus_becomes_a_data_set(tmp_path: Path, make: Callable, layout: str) -> None:
+    sounds = {layout.format(k): sound(k) for k in range(3)}
+    others = {name.partition("/")[0] + "/metadata.csv": b"x|y" for name in sounds}
+    (tmp_path / "archive").write_bytes(make(sounds | others))
+    assert unpack(tmp_path / "archive", tmp_path / "folder") == 4
+    clips = load_dataset("folder", path=str(tmp_path / "folder"))
+    assert [one.source for one in clips] == list(sounds)
+    for k, one in enumerate(clips):
+        np.testing.assert_array_equal(one.load(22050), np.full(900, k / 4, np.float32))
+
+
+def sound(k: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.full(900, k / 4), 22050, format="WAV")
+    return buffer.getvalue()
+
+
+def test_members_of_a_zip_that_overlap(tmp_path: Path) -> None:
+    """A bomb without nesting: many entries of the directory name the same packed bytes."""
+    packed = zipped({"a": bytes(10**7)})
+    start = packed.index(b"PK\x01\x02")
+    entry, end = packed[start : packed.index(b"PK\x05\x06")], packed[-22:]
+    entries = b"".join(entry[:-1] + bytes([65 + k]) for k in range(50))
+    end = end[:8] + struct.pack("<HHII", 50, 50, len(entries), start) + end[20:]
+    assert "bomb" in refused(packed[:start] + entries + end, tmp_path)
 
 
 def test_the_command(

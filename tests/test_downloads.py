@@ -19,8 +19,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hydra import compose, initialize_config_dir
 
+from melexp.app import register
+from melexp.config import conf_dir
 from melexp.datasets import Clip, ClipError, _registry, load_dataset
+from melexp.runner import run
+from melexp.tables import write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SOUND = np.random.default_rng(0).standard_normal(20000).astype(np.float32) / 10
@@ -267,6 +272,43 @@ def test_a_redirect_is_followed_but_not_for_ever(
         clip("moved").load(16000)
     assert "redirects" in str(error.value)
     assert cached(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["file:///etc/hostname", "ftp://127.0.0.1/x", "//", "http://["])
+def test_a_redirect_to_elsewhere_is_not_followed(
+    clip: Callable[..., Clip],
+    tmp_path: Path,
+    waits: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    monkeypatch.setattr(
+        Handler, "moved", lambda self: self.head(302, Location=place, Content_Length=0)
+    )
+    with pytest.raises(ClipError, match="could not be fetched") as error:
+        clip("moved").load(16000)
+    assert "\n" not in str(error.value)
+    assert cached(tmp_path) == []
+
+
+def test_a_clip_that_cannot_be_fetched_does_not_stop_the_others(
+    clip: Callable[..., Clip], server: Server, tmp_path: Path, waits: list[float]
+) -> None:
+    clip("missing", "missing", "whole")
+    registry = tmp_path / "registry.csv"
+    rows = registry.read_text().splitlines()
+    other = rows[1].replace("made.wav", "other.wav")
+    rows[1] = rows[1].replace(hashlib.sha256(BODY).hexdigest(), "0" * 64)
+    registry.write_text("\n".join([*rows, other]))
+    register()
+    overrides = ["dataset=ljspeech", "checkpoints=[2]", "metric=[scm]", "workers=1"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        (line,) = run(compose("config", [*overrides, f"results={tmp_path / 'r'}"]))
+    assert "made.wav: could not be fetched" in line
+    assert "404" in line
+    table = write_table(tmp_path / "r", "run").set_index("clip")
+    assert table["value"].notna().to_dict() == {"made": False, "other": True}
+    assert "404" in table.loc["made", "reason"]
 
 
 def test_a_slow_server_is_waited_for(clip: Callable[..., Clip], server: Server) -> None:

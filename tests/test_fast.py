@@ -210,8 +210,9 @@ def test_projection(n_samples, overlap, padding):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("n_mels", "iterations", "bound"),
-    # The phases of the smallest bins are chaotic: float32 differs from float64 ever faster.
-    [(40, 20, 1e-4), (40, 5, 2e-5), (1, 5, 2e-5), (128, 5, 2e-5)],
+    # The phases of the smallest bins are chaotic: float32 differs from float64 ever faster. After
+    # 20 iterations of 12 noises it did by 1e-6 to 3e-3; which it is, NumPy's version decides.
+    [(40, 20, 1e-2), (40, 5, 2e-5), (1, 5, 2e-5), (128, 5, 2e-5)],
 )
 def test_methods(method, n_mels, iterations, bound):
     slow = Slow(n_mels=n_mels)
@@ -344,6 +345,6 @@ def test_unsupported():
 @pytest.mark.slow
 def test_eight_lanes():
     """The width of processors without AVX-512 gives the same results."""
-    tests = [f"{__file__}::test_methods[40-20-0.0001-admm]", f"{__file__}::test_projection"]
+    tests = [f"{__file__}::test_methods[40-20-0.01-admm]", f"{__file__}::test_projection"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     subprocess.run(command, env={**os.environ, "MELEXP_LANES": "8"}, check=True)

@@ -1,14 +1,14 @@
 """Numerical safety: finite for thousands of iterations, at any level, for any mel-spectrogram."""
 
-import time
 from functools import partial
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
+from melexp.bench import denormals
 from melexp.mel import MelTransform
-from melexp.methods import available_methods, make_method
-from melexp.problem import Problem
+from melexp.methods import available_methods
 from melexp.solve import invert
 from melexp.start import MAGNITUDES, PHASES
 
@@ -36,6 +36,10 @@ def spike() -> np.ndarray:
     return mel
 
 
+def of_sound(samples: np.ndarray) -> np.ndarray:
+    return SMALL(n_mels=8)(np.asarray(samples, np.float32))
+
+
 #: Mel-spectrograms of 8 bands, but where the name says how many.
 MELS = {
     "sound": NOISY,
@@ -47,6 +51,10 @@ MELS = {
     "all magnitudes": NOISY * 10.0 ** RNG.uniform(-44, 0, NOISY.shape),
     "spike": spike(),
     "constant": np.ones_like(NOISY),
+    "direct current": of_sound(np.full(2000, 0.5)),
+    "one sample": of_sound([0.3]),
+    "sound at 1e-30": of_sound(1e-30 * SOUND),
+    "sound at 1e30": of_sound(1e30 * SOUND),
     "one frame": NOISY[:, 5:6],
     "two frames": NOISY[:, 5:7],
     "one mel": SMALL(n_mels=1)(SOUND),
@@ -111,6 +119,8 @@ def is_equivariant(
     mel = MELS[name].astype(np.float64)
     if name == "silence" or (method == "ipalm" and power == 2):
         return
+    if not 1e-37 < mel.max() * scale < 1e37:  # of such a level float32 has no sound
+        return
     run = partial(inverted, method=method, engine=engine, power=power, n_iter=n_iter)
     y, z = run(mel), run(mel * scale).astype(np.float64) / scale ** (1 / power)
     error = np.linalg.norm(z - y) / max(np.linalg.norm(y.astype(np.float64)), 1e-30)
@@ -152,25 +162,8 @@ def test_denormals_do_not_slow_the_engine(method: str, power: int) -> None:
     """Twice the time at most; half as much again is allowed to a machine that does other work."""
     if method == "ipalm" and power == 2:
         return
-    transform = MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=40, fmax=8000, power=power)
-    mel = transform(RNG.standard_normal(24000).astype(np.float32)).astype(np.float64)
-    hard = {"ordinary": mel, "denormal": mel.copy(), "silent": mel.copy(), "spike": 0 * mel}
-    hard["denormal"][:, 40:120] *= 1e-39
-    hard["silent"][:, 40:120] = 0
-    hard["spike"][3, 50] = 1
-    solver = make_method(method).for_budget(2500)
-    runs = {}
-    for name, given in hard.items():
-        problem = Problem(given, transform, length=24000, engine="fast")
-        state = solver.init(problem, np.random.default_rng(0))
-        # The changes of converged runs are the smallest numbers of all.
-        runs[name] = problem, solver.advance(problem, state, 2000)
-    seconds = dict.fromkeys(hard, np.inf)
-    for _ in range(7):
-        for name, (problem, state) in runs.items():
-            began = time.process_time()
-            solver.advance(problem, state, 500)
-            seconds[name] = min(seconds[name], time.process_time() - began)
-    slowest = max(seconds, key=seconds.__getitem__)
-    print(f"{method}, power {power}: {slowest} {seconds[slowest] / seconds['ordinary']:.2f}")
-    assert seconds[slowest] < 3 * seconds["ordinary"]
+    with threadpool_limits(1):
+        rows = list(denormals(11, methods=[method], power=power))
+    slowest = max(rows, key=lambda row: row.ratio)
+    print(f"{method}, power {power}: {slowest.name} {slowest.ratio:.2f} x ordinary")
+    assert slowest.ratio < 3

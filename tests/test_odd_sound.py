@@ -2,6 +2,7 @@
 
 import io
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from melexp.mel_files import read_input
 from melexp.metrics import score
 from melexp.runner import run
 from melexp.sound import decode
-from melexp.tables import write_table
+from melexp.tables import read_table, write_table
 
 register()
 NOISE = np.random.default_rng(0).standard_normal(6000).astype(np.float32) / 10
@@ -72,11 +73,16 @@ GOOD = {
     "constant.wav": encoded(np.full(6000, 0.5, np.float32)),
     "1e-30.wav": encoded(1e-30 * SINE),
     "1e30.wav": encoded(1e30 * SINE),
+    "denormal.wav": encoded(np.float32(1e-40) * SINE),
+    "impulse.wav": encoded(np.eye(1, 6000, 99, np.float32)[0]),
     "8bit.wav": encoded(subtype="PCM_U8"),
     "24bit.wav": encoded(subtype="PCM_24"),
     "32bit.wav": encoded(subtype="PCM_32"),
     "double.wav": encoded(subtype="DOUBLE"),
     "ulaw.wav": encoded(subtype="ULAW"),
+    "alaw.wav": encoded(subtype="ALAW"),
+    "gsm.wav": encoded(sr=8000, subtype="GSM610"),
+    "g721.wav": encoded(sr=8000, subtype="G721_32"),
     "ima.wav": encoded(subtype="IMA_ADPCM"),
     "ms.wav": encoded(subtype="MS_ADPCM"),
     "extensible.wav": encoded(kind="WAVEX", subtype="PCM_24"),
@@ -94,7 +100,11 @@ GOOD = {
     "riff.wav": with_field(4, "<I", 0),
 }
 #: Files that are silent: a result without a value.
-SILENT = {"zeros.wav": encoded(0 * NOISE)}
+SILENT = {
+    "zeros.wav": encoded(0 * NOISE),
+    "opposite.wav": encoded(np.stack([SINE, -SINE], axis=1)),
+    "1e-300.wav": encoded(1e-300 * SINE.astype(np.float64), subtype="DOUBLE"),
+}
 #: Files that are refused, with a word of the reason.
 BAD = {
     "empty.wav": (b"", "empty"),
@@ -102,6 +112,9 @@ BAD = {
     "nothing_claimed.wav": (claiming(0), "holds no samples"),
     "nan.wav": (encoded(spoilt(np.nan)), "NaN or infinite"),
     "infinite.wav": (encoded(spoilt(-np.inf)), "NaN or infinite"),
+    "1e300.wav": (encoded(1e300 * SINE.astype(np.float64), subtype="DOUBLE"), "NaN or infinite"),
+    "loud.wav": (encoded(np.float32(3e38) * SINE), ""),  # the samples are finite, the mel is not
+    "one_of_192k.wav": (encoded(NOISE[:1], sr=192000), "holds no samples at 22050 Hz"),
     "overflow.wav": (encoded(np.full((600, 2), 3e38, np.float32)), "too large"),
     "cut.wav": (encoded(subtype="PCM_16")[:6000], "cut short"),
     "claim.wav": (claiming(10**6), "cut short"),
@@ -187,6 +200,27 @@ def test_what_invert_makes_of_it(
         assert (end.value.code, err) == (0, "")
         assert np.isfinite(soundfile.read("out.wav")[0]).all()
         assert ("the mel is silent" in out) == (name in SILENT)
+
+
+def test_a_run_at_an_end_tells_which_file_was_bad(tmp_path: Path) -> None:
+    """From the shell: the others have their values, the summary names it, the exit code is 1."""
+    (tmp_path / "clips").mkdir()
+    for name in ("zeros.wav", "8bit.wav", "nan.wav", "gsm.wav"):
+        (tmp_path / "clips" / name).write_bytes(EVERY[name])
+    arguments = ["dataset=folder", "dataset.path=clips", "dataset.speech=true", "checkpoints=[2]"]
+    command = [sys.executable, "-m", "melexp.cli", "run", *arguments, "workers=1", "results=r"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "nan.wav: holds NaN or infinite samples" in done.stderr
+    rows = read_table(tmp_path / "r", "run")
+    rows = rows[rows["metric"] == "scm"].set_index("clip")
+    assert rows["value"].notna().to_dict() == {
+        "8bit": True, "gsm": True, "nan": False, "zeros": False
+    }  # fmt: skip
+    assert rows["reason"].notna().to_dict() == {
+        "8bit": False, "gsm": False, "nan": True, "zeros": True
+    }  # fmt: skip
 
 
 def test_levels_do_not_change_a_metric(paper: object, speech: np.ndarray) -> None:

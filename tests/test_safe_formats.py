@@ -18,13 +18,15 @@ from melexp.config import conf_dir
 from melexp.datasets import load_dataset
 from melexp.mel_files import read_input
 from melexp.runner import run
-from melexp.store import Store
+from melexp.search import Range, search
+from melexp.store import DamagedFile, Store
 from melexp.tables import write_table
 from melexp.torch_files import read_tensors
 
 register()
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted([*(ROOT / "melexp").rglob("*.py"), *(ROOT / "experiments").glob("*.py")])
+FOLDERS = ("melexp", "experiments", "hydra_plugins", "benchmarks")
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 #: What makes objects, or code, of the bytes of a file.
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "yaml", "xml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "read_pickle", "unsafe_load", "full_load", "execfile"}
@@ -136,6 +138,31 @@ def test_an_experiment_cannot_lead_out_of_the_results(tmp_path: Path, name: str)
     with pytest.raises(ValueError, match="experiment names files"):
         write_table(results, name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_cannot_lead_out_of_the_results(tmp_path: Path, name: str) -> None:
+    ranges = [Range.parse("rho=0.1:1")]
+    results = tmp_path / "deep" / "down" / "results"
+    with pytest.raises(ValueError, match="experiment names files"):
+        search([f"results={results}"], ranges, metric="scm", trials=1, study=name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("task", ["../../../mine", "/mine", "..", ""])
+def test_a_note_of_results_names_no_other_file(tmp_path: Path, task: str) -> None:
+    """Results are handed on: a note of another's making moves nothing of the user's away."""
+    mine, store = tmp_path / "mine.json", Store(tmp_path / "r")
+    mine.write_text("not of a store")
+    task = str(tmp_path / "mine") if task.startswith("/") else task
+    method = {"method": "admm", "label": "ADMM"}
+    entry = {"task": task, "dataset": "d", "clip": "c", "category": "x"}
+    note = {"config": {}, "method": method, "seed": 0, "dtype": "float32"}
+    store.save_job("run", note | {"checkpoints": [1], "metrics": ["scm"], "tasks": [entry]})
+    with pytest.raises(DamagedFile, match="is no task"):
+        list(store.rows("run"))
+    assert mine.read_text() == "not of a store"
+    assert not (tmp_path / "r" / "damaged").exists()
 
 
 @pytest.mark.parametrize("value", ["../../x", "$(touch harmed)", "!!python/object:os.system {}"])
