@@ -100,7 +100,8 @@ class _Results(_Check):
     def run(self) -> int:
         self._clear()
         for path in _files(self.root / "tasks"):
-            self._verify(path, read_task, self.store.path(path.stem), path.with_suffix(".lock"))
+            place = self.root / "tasks" / path.stem[:2] / f"{path.stem}.json"
+            self._verify(path, read_task, place, path.with_suffix(".lock"))
         for path in _files(self.root / "jobs"):
             experiment = path.parent.name
             place = self.root / "jobs" / experiment / path.name
