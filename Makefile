@@ -42,7 +42,7 @@ sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05
 test: setup ## run the tests (with the real clips where MELEXP_DATA_MIRROR or ../shared/data has them)
 	$(BIN)/python -m pytest $(ARGS)
 
-torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound
+torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound, kills
 	$(BIN)/python -m pytest -m torture -rP $(ARGS)
 
 lint: setup ## check style and types

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +13,11 @@ import hydra
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, MissingMandatoryValue
+from omegaconf.errors import OmegaConfBaseException
 
 from melexp.config import conf_dir, register
 from melexp.own import own_folders
-from melexp.stopping import Stopped, ignore_signals
+from melexp.stopping import Stopped, ignore_signals, stop_if_wanted
 from melexp.sweep import Sweep
 
 register()
@@ -42,6 +45,7 @@ def application(config: DictConfig) -> None:
     """Run one configuration, or with ``-m`` a sweep of them."""
     from melexp.runner import run
 
+    stop_if_wanted()
     try:
         run(config)
     except (ValueError, OSError, MissingMandatoryValue) as error:  # of the configuration: one line
@@ -89,6 +93,7 @@ def main() -> None:
     quiet = "--quiet" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--quiet"]
     Begin.sweep = Sweep(quiet=quiet)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise what ends it, and not to print it
     status = _status_of(application)
     try:
         try:
@@ -108,10 +113,26 @@ def main() -> None:
 def _status_of(function: Callable[[], Any]) -> int:
     """Call it; the exit code that it ends with, also that of a wrong configuration."""
     try:
-        function()
+        try:
+            function()
+            return 0
+        except SystemExit as error:
+            stop_if_wanted()
+            return error.code if isinstance(error.code, int) else int(error.code is not None)
+        except Exception as error:
+            stop_if_wanted()
+            _report(error)
+            return 1
     except Stopped as signal:
         ignore_signals()
         return signal.status
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 0
+
+
+def _report(error: Exception) -> None:
+    """Say what Hydra would say: a line for what is wrong in a configuration."""
+    if not isinstance(error, CompactHydraException):
+        traceback.print_exception(error)
+        return
+    print(error, file=sys.stderr)
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        print(error.__cause__, file=sys.stderr)

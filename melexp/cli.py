@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 from melexp.invert_command import add_arguments as add_invert_arguments
-from melexp.stopping import Stopped, ignore_signals, stop_on_signals
+from melexp.stopping import Stopped, ignore_signals, stop_if_wanted, stop_on_signals
 
 
 def main() -> None:
     """Entry point of the command."""
     stop_on_signals()
     try:
-        _main()
+        try:
+            _main()
+        except Exception:
+            stop_if_wanted()
+            raise
     except Stopped as signal:
         ignore_signals()
         print("melexp: stopped", file=sys.stderr)

@@ -26,7 +26,7 @@ from melexp.problem import Problem
 from melexp.progress import tell
 from melexp.provenance import provenance
 from melexp.solve import Checkpoint, solve
-from melexp.stopping import deaf_children
+from melexp.stopping import deaf_children, stop_if_wanted
 from melexp.store import FORMAT, Store, check_name, digest
 
 #: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
@@ -148,6 +148,7 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
         try:
             rows = rows + list(task.compute(lacking))
         except Exception as error:  # one bad clip must not end the run of the others
+            stop_if_wanted()
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             return Outcome(reason, time.perf_counter() - began)
         rows.sort(key=lambda row: (row["iteration"], row["metric"]))

@@ -12,10 +12,11 @@ from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: Seconds in which a further signal is the same wish, passed on by another process; one that comes
-#: later is raised again, for the first may have come to a place that swallows it.
+#: later is raised again.
 _SAME = 1.0
 
 _last = -_SAME
+_wanted: int | None = None
 
 
 class Stopped(KeyboardInterrupt):
@@ -45,6 +46,16 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def stop_if_wanted() -> None:
+    """Raise `Stopped` again if a signal has come.
+
+    The first may have been swallowed: an exception in a ``finally`` that it ran through takes its
+    place.
+    """
+    if _wanted is not None:
+        raise Stopped(_wanted)
+
+
 @contextmanager
 def deaf_children() -> Iterator[None]:
     """Let the processes that are started meanwhile not hear Ctrl-C, which this one ends.
@@ -63,7 +74,7 @@ def deaf_children() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    global _last
-    before, _last = _last, time.monotonic()
+    global _last, _wanted
+    before, _last, _wanted = _last, time.monotonic(), number
     if _last - before >= _SAME:
         raise Stopped(number)

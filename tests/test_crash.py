@@ -233,7 +233,7 @@ def killed_at(bench: Bench, tried: Tried, write: int, point: str, number: int) -
 @pytest.mark.slow
 def test_killed_at_some_points(bench: Bench, tried: Tried) -> None:
     every = [(w, p) for w in range(1, WRITES + 1) for p in POINTS]
-    for k, (write, point) in enumerate(every[2::9]):
+    for k, (write, point) in enumerate(every[2::12]):
         killed_at(bench, tried, write, point, SIGNALS[k % 3])
     tried.check()
 
@@ -592,7 +592,7 @@ KINDS = ("truncated", "bit-flipped", "empty", "foreign", "another's")
 
 @pytest.mark.slow
 def test_some_damaged_files(bench: Bench, tried: Tried) -> None:
-    for k, file in enumerate(stored(bench.reference)[::3]):
+    for k, file in enumerate(stored(bench.reference)[::4]):
         damaged(bench, tried, file, KINDS[k % 5], k)
     tried.check()
 

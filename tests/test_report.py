@@ -231,9 +231,10 @@ def test_a_rendering_that_differs_from_the_stored_value_tells_so(
     changed = (table["label"] == "ADMM") & (table["metric"] == "scm")
     table.loc[changed, "value"] += 1
     table.to_csv(tmp_path / "r" / "run.csv", index=False)
-    notes = read_json(tmp_path / "r" / "run.provenance.json")
-    del notes["table"]  # its checksum, with which the change would be refused
-    write_json(tmp_path / "r" / "run.provenance.json", notes)
+    provenance = tmp_path / "r" / "run.provenance.json"
+    body = read_json(provenance)
+    del body["table"]  # the checksum of the table as it was
+    write_json(provenance, body)
     index = report(tmp_path / "r", clips=1)
     text = (index.parent / "listen.html").read_text(encoding="utf-8")
     assert "Of 3 of the 6 renderings" in text
