@@ -13,7 +13,9 @@ from melexp.problem import Problem
 
 def pinv(problem: Problem) -> np.ndarray:
     """max(0, E^+ M): the least-squares solution of least norm, clipped."""
-    inverse = np.linalg.pinv(problem.transform.basis).astype(problem.dtype)
+    # Filters that coincide make E singular. Left to NumPy, rounding decides which of its singular
+    # values are zero, and what is not taken for zero makes the solution huge.
+    inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12).astype(problem.dtype)
     return np.maximum(inverse @ problem.mel, 0)
 
 
