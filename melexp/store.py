@@ -94,6 +94,11 @@ def read_task(path: Path) -> dict[str, Any]:
     return body
 
 
+def is_task(name: Any) -> bool:
+    """Whether it can be the id of a task: it names a file, and a note may be another's making."""
+    return isinstance(name, str) and re.fullmatch("[0-9a-f]+", name) is not None
+
+
 def read_note(path: Path) -> dict[str, Any]:
     """What a job asked for.
 
@@ -108,6 +113,8 @@ def read_note(path: Path) -> dict[str, Any]:
         not isinstance(config, dict)
         or digest(config) != path.stem
         or config.get("experiment") != path.parent.name
+        or not isinstance(tasks := body.get("tasks"), list)
+        or not all(isinstance(entry, dict) and is_task(entry.get("task")) for entry in tasks)
     ):
         raise DamagedFile(f"{path} is not the note of this job")
     return body
@@ -132,8 +139,8 @@ class Store:
         self.damaged: list[Path] = []
 
     def path(self, task_id: str) -> Path:
-        """File of a finished task; a note of other people's making may call one anything."""
-        if not re.fullmatch("[0-9a-f]+", task_id):
+        """File of a finished task."""
+        if not is_task(task_id):
             raise DamagedFile(f"{self.root}: {task_id!r} is no task")
         return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
 
@@ -142,7 +149,7 @@ class Store:
         return self._read(read_task, self.path(task_id), "a run that needs it computes it again")
 
     def claim(self, task_id: str, *, wait: bool) -> AbstractContextManager[bool]:
-        """Hold a task against every other worker that uses this folder: see `melexp.locks.held`."""
+        """Hold a task against every other worker that uses this folder: see `melexp.files.held`."""
         return held(self.path(task_id).with_suffix(".lock"), wait=wait)
 
     def save(self, task_id: str, body: dict[str, Any]) -> None:
