@@ -110,6 +110,7 @@ def search(
     ValueError
         Without Optuna, for a parameter that the method does not have, or a bad value.
     """
+    check_name(study)
     try:
         import optuna
         from optuna.storages import JournalStorage
@@ -118,7 +119,6 @@ def search(
         raise ValueError(
             "the search needs Optuna; install it: pip install 'melexp[optuna]'"
         ) from None
-    check_name(study)
     if not ranges:
         raise ValueError("give at least one range, such as --range lam=50:100000:log")
     register()
