@@ -333,7 +333,7 @@ def runner_overhead(n: int, *, workers: int = 2, length: float = 0.05) -> Iterat
     """What claims, storing and handing out cost: tasks of a known length, against a bare pool."""
     one, method = load_dataset("demo_speech")[0], make_method("admm")
     tasks: list[Task] = [
-        Nap(one, method, "admm", MelTransform(), k, "float32", length) for k in range(n)
+        Nap(one, method, "admm", MelTransform(), k, "float32", length=length) for k in range(n)
     ]
 
     def bare() -> None:

@@ -43,6 +43,7 @@ class RunConfig:
     checkpoints: list[int] = MISSING
     seed: int = MISSING
     dtype: str = MISSING
+    timed: bool = MISSING
     limit: int | None = MISSING
     workers: int | None = MISSING
 

@@ -47,6 +47,8 @@ class Task:
     transform: MelTransform
     seed: int
     dtype: str
+    #: The experiment that it belongs to alone, where its times are to be those of one run.
+    scope: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -61,6 +63,7 @@ class Task:
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
+                **({"scope": self.scope} if self.scope else {}),
             }
         )
 
@@ -176,7 +179,11 @@ def plan(config: dict[str, Any]) -> list[Task]:
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
     clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
-    return [Task(clip, method, name, transform, config["seed"], config["dtype"]) for clip in clips]
+    scope = config["experiment"] if config.get("timed") else ""  # came later than stored ones
+    return [
+        Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
+        for clip in clips
+    ]
 
 
 def run(config: DictConfig) -> list[str]:

@@ -53,6 +53,22 @@ def stamps(results: Path) -> dict[Path, int]:
     return {p: p.stat().st_mtime_ns for p in (results / "tasks").rglob("*.json")}
 
 
+def test_a_timed_run_computes_what_another_experiment_has(tmp_path: Path) -> None:
+    """Its times are of one run, and its values the same."""
+    go(tmp_path)
+    before = stamps(tmp_path)
+    go(tmp_path, "experiment=walltime", "method=admm", *QUICK)
+    after = stamps(tmp_path)
+    assert before.items() <= after.items()
+    assert len(after) == 2 * len(before)
+    pd.testing.assert_frame_equal(
+        values(tmp_path).drop(columns="experiment"),
+        values(tmp_path, "walltime").drop(columns="experiment"),
+    )
+    go(tmp_path, "experiment=walltime", "method=admm", *QUICK)  # which then are there
+    assert stamps(tmp_path) == after
+
+
 # --- Tasks and tables -------------------------------------------------------------------------
 
 
