@@ -26,6 +26,7 @@ from melexp.problem import Problem
 from melexp.progress import tell
 from melexp.provenance import provenance
 from melexp.solve import Checkpoint, solve
+from melexp.start import VERSIONS
 from melexp.stopping import deaf_children, stop_if_wanted
 from melexp.store import FORMAT, Store, check_name, digest
 
@@ -53,6 +54,9 @@ class Task:
     @cached_property
     def id(self) -> str:
         """Hash of all that decides the numbers, and of nothing else."""
+        starts = {
+            n: VERSIONS[n] for n in (self.method.magnitude, self.method.phase) if n in VERSIONS
+        }
         return digest(
             {
                 "format": FORMAT,
@@ -63,6 +67,7 @@ class Task:
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
+                **({"starts": starts} if starts else {}),
                 **({"scope": self.scope} if self.scope else {}),
             }
         )

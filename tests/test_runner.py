@@ -18,6 +18,7 @@ from hydra.errors import ConfigCompositionException
 from melexp.config import conf_dir, register
 from melexp.reproduce import FROM_TABLES, experiment_configs
 from melexp.runner import run
+from melexp.start import VERSIONS
 from melexp.store import DamagedFile, Store, read_json, write_json
 from melexp.tables import mean_interval, summarise, write_table
 
@@ -127,6 +128,18 @@ def test_seeds_differ_and_methods_share_their_start(tmp_path: Path) -> None:
     wide = table.pivot(index=["clip", "metric"], columns=["label", "seed"], values="value")
     assert (wide["ADMM", 0] != wide["ADMM", 1]).all()
     np.testing.assert_allclose(wide["ADMM", 0], wide["pinv + GLA", 0], rtol=1e-6)
+
+
+def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was computed from a start of older code is not taken for today's."""
+    go(tmp_path, "method=admm_ramp")
+    before = stamps(tmp_path)
+    monkeypatch.setitem(VERSIONS, "nnls", 5)  # which it does not begin with
+    go(tmp_path, "method=admm_ramp")
+    assert stamps(tmp_path) == before
+    monkeypatch.setitem(VERSIONS, "pghi", VERSIONS["pghi"] + 1)
+    go(tmp_path, "method=admm_ramp")
+    assert len(stamps(tmp_path)) == 2 * len(before)
 
 
 def test_foley_has_no_speech_metrics(tmp_path: Path) -> None:

@@ -68,8 +68,9 @@ def test_kl_is_the_dense_recursion(layout: dict[str, object]) -> None:
     E, M, lobe = p.transform.basis, p.mel, main_lobe(p.stft.window)
     a = np.maximum(np.linalg.pinv(E) @ M, 1e-6 * M.max())
     total = convolved(E.T, lobe).sum(axis=1, keepdims=True)
-    for _ in range(30):
-        a *= convolved(E.T @ (M / (E @ convolved(a, lobe))), lobe) / np.where(total > 0, total, 1)
+    total[total == 0] = 1
+    for omega in [2] * 14 + [1]:
+        a *= (convolved(E.T @ (M / (E @ convolved(a, lobe))), lobe) / total) ** omega
     A = np.where(E.sum(axis=0)[:, None] > 0, convolved(a, lobe), 0)
     np.testing.assert_allclose(kl(p), A, rtol=1e-5, atol=1e-7)
 
@@ -81,6 +82,18 @@ def test_kl_divergence_decreases(dtype: type) -> None:
     costs = [divergence(p.mel, p.filters.apply(kl(p, n_iter=n))) for n in range(0, 40, 3)]
     assert (np.diff(costs) < 0).all()
     assert costs[-1] < 0.01 * costs[0]
+
+
+def test_kl_comes_as_far_as_twice_as_many_plain_updates() -> None:
+    p = problem()
+    E, M, lobe = p.transform.basis, p.mel, main_lobe(p.stft.window)
+    a = np.maximum(np.linalg.pinv(E) @ M, 1e-6 * M.max())
+    total = convolved(E.T, lobe).sum(axis=1, keepdims=True)
+    total[total == 0] = 1
+    for _ in range(28):
+        a *= convolved(E.T @ (M / (E @ convolved(a, lobe))), lobe) / total
+    plain = divergence(M, E @ convolved(a, lobe))
+    assert divergence(M, E @ kl(p)) < 1.05 * plain
 
 
 def test_kl_in_both_precisions() -> None:
@@ -299,7 +312,7 @@ def test_pghi_leaves_what_is_faint_to_chance() -> None:
     a, b = (pghi(magnitude, p, np.random.default_rng(seed)) for seed in (1, 2))
     np.testing.assert_array_equal(a[100, 5:10], b[100, 5:10])
     differs = a != b
-    assert differs.sum() == differs.size - 5
+    assert differs.sum() > 0.99 * (differs.size - 5)  # some of the 256 are the same by chance
     np.testing.assert_array_equal(a, pghi(magnitude, p, np.random.default_rng(1)))
     assert np.isfinite(pghi(np.zeros_like(magnitude), p, np.random.default_rng(0))).all()
 

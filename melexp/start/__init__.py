@@ -14,6 +14,7 @@ from melexp.start.phase import random, spsi, zero
 __all__ = [
     "MAGNITUDES",
     "PHASES",
+    "VERSIONS",
     "check_start",
     "kl",
     "nnls",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
+#: Raised where a change of the code changes a start: what began from it is then computed again.
+VERSIONS = {"kl": 2, "pghi": 2}
 PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarray]] = {
     "random": random,
     "zero": zero,

@@ -35,38 +35,42 @@ def kl_updates(
     rows: np.ndarray,
     first_mel: np.ndarray,
     columns: np.ndarray,
+    lobe: np.ndarray,
     n_iter: int,
 ) -> None:
-    """Multiplicative updates of `a` (n_bins, n_frames) in place, for the strips of `_Bands`.
+    """Multiplicative updates of `a` (n_bins, n_frames), for the strips of `_Bands`; leaves H a.
 
-    A block of frames stays in the cache for all of its updates.
+    All updates but the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays
+    in the cache for all of its updates.
     """
     n_mels, n_frames = M.shape
     n_bins = len(a)
-    length, width = rows.shape[1], columns.shape[1]
+    length, width, side = rows.shape[1], columns.shape[1], len(lobe) // 2
     target = np.empty((n_mels, LANES), M.dtype)
-    # Strips may be longer than what is left of the arrays.
-    block = np.zeros((n_bins + length, LANES), M.dtype)
+    # Strips may be longer than what is left of the arrays, and the lobe reaches past both ends.
+    block = np.zeros((side + n_bins + max(length, side), LANES), M.dtype)
     ratio = np.zeros((n_mels + width, LANES), M.dtype)
     tiny = np.finfo(M.dtype).tiny
     for start in range(0, n_frames, LANES):
         size = min(LANES, n_frames - start)
         target[:, :size] = M[:, start : start + size]
         target[:, size:] = 0
-        block[:n_bins, :size] = a[:, start : start + size]
-        block[:n_bins, size:] = 1
-        for _ in range(n_iter):
+        for f in range(n_bins):
+            block[side + f, :size] = a[f, start : start + size]
+            block[side + f, size:] = 1
+        for n in range(n_iter):
+            squared = n < n_iter - 1
             for k in range(n_mels):
                 r = ratio[k]
                 for j in range(LANES):
                     r[j] = tiny
-                f = first_bin[k]
+                f = side + first_bin[k]
                 for i in range(0, length, 4):
                     g0, g1, g2, g3 = rows[k, i], rows[k, i + 1], rows[k, i + 2], rows[k, i + 3]
                     if g0 == 0 and g1 == 0:  # the padding
                         break
-                    n = f + i
-                    b0, b1, b2, b3 = block[n], block[n + 1], block[n + 2], block[n + 3]
+                    b0, b1, b2, b3 = block[f], block[f + 1], block[f + 2], block[f + 3]
+                    f += 4
                     for j in range(LANES):
                         r[j] += g0 * b0[j] + g1 * b1[j] + (g2 * b2[j] + g3 * b3[j])
                 m = target[k]
@@ -74,10 +78,14 @@ def kl_updates(
                     r[j] = m[j] / r[j]
             for f in range(n_bins):
                 k = first_mel[f]
-                b = block[f]
+                b = block[side + f]
                 g0, g1, g2, g3 = columns[f, 0], columns[f, 1], columns[f, 2], columns[f, 3]
                 r0, r1, r2, r3 = ratio[k], ratio[k + 1], ratio[k + 2], ratio[k + 3]
-                if width == 4:
+                if width == 4 and squared:
+                    for j in range(LANES):
+                        total = g0 * r0[j] + g1 * r1[j] + (g2 * r2[j] + g3 * r3[j])
+                        b[j] *= total * total
+                elif width == 4:
                     for j in range(LANES):
                         b[j] *= g0 * r0[j] + g1 * r1[j] + (g2 * r2[j] + g3 * r3[j])
                 else:
@@ -85,8 +93,14 @@ def kl_updates(
                         total = g0 * r0[j] + g1 * r1[j] + (g2 * r2[j] + g3 * r3[j])
                         for i in range(4, width):
                             total += columns[f, i] * ratio[k + i, j]
-                        b[j] *= total
-        a[:, start : start + size] = block[:n_bins, :size]
+                        b[j] *= total * total if squared else total
+        for f in range(n_bins):
+            out = a[f, start : start + size]
+            out[:] = lobe[side] * block[side + f, :size]
+            for i in range(1, side + 1):  # the lobe is symmetric
+                before, behind = block[side + f - i], block[side + f + i]
+                for j in range(size):
+                    out[j] += lobe[side + i] * (before[j] + behind[j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -49,7 +49,7 @@ def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarra
     return A
 
 
-def kl(problem: Problem, *, n_iter: int = 30) -> np.ndarray:
+def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     r"""Main-lobe KL-NNLS: the mel-spectrogram explained by spectral lines of the window's width.
 
     The magnitude is A = H a with :math:`a \ge 0`, where H convolves along frequency with the main
@@ -57,10 +57,11 @@ def kl(problem: Problem, *, n_iter: int = 30) -> np.ndarray:
     decreases the Kullback-Leibler divergence D(M | E H a), which weighs faint bands as it does
     strong ones, by the multiplicative updates
 
-    .. math:: a \leftarrow a \circ (E H)^\top \frac{M}{E H a} \Big/ (E H)^\top 1
+    .. math:: a \leftarrow a \circ \Big( (E H)^\top \frac{M}{E H a} \Big/ (E H)^\top 1 \Big)^\omega
 
-    from the clipped least-norm solution, floored at 1e-6 of the largest mel value. The result is
-    zero in the bins that no filter covers.
+    from the clipped least-norm solution, floored at 1e-6 of the largest mel value. Over-relaxed
+    with omega = 2, n updates come as far as 2 n with omega = 1, which only the last has. The
+    result is zero in the bins that no filter covers.
 
     Parameters
     ----------
@@ -82,12 +83,15 @@ def kl(problem: Problem, *, n_iter: int = 30) -> np.ndarray:
     E, M = problem.filters, problem.mel
     lobe = main_lobe(problem.stft.window)
     bands = _bands_of(E, lobe)
-    least = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
-    a = np.maximum(least, problem.dtype.type(_FLOOR) * M.max(initial=0))
-    covered = E.weights.sum(axis=0) > 0
+    covered = E.weights.any(axis=0)
     used = np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1  # a beyond it changes nothing
-    kl_updates(M, a[:used], bands.first_bin, bands.rows, bands.first_mel, bands.columns, n_iter)
-    A = _convolved(a, lobe.astype(problem.dtype))
+    A = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
+    a = A[:used]
+    np.maximum(a, problem.dtype.type(_FLOOR) * M.max(initial=0), out=a)
+    kl_updates(
+        M, a, bands.first_bin, bands.rows, bands.first_mel, bands.columns,
+        lobe.astype(problem.dtype), n_iter,
+    )  # fmt: skip
     A[~covered] = 0
     return A
 

@@ -15,7 +15,7 @@ def pghi(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    tol: float = 3e-4,
+    tol: float = 3e-3,
     floor: float = 1e-9,
 ) -> np.ndarray:
     r"""Phase whose gradient is the one that the magnitude implies.
@@ -69,9 +69,10 @@ def pghi(
     log = np.maximum(magnitude[:top], magnitude.dtype.type(floor * peak))
     np.log(log, out=log)
     least = log.dtype.type(np.log(tol * peak))
+    # A phase of chance everywhere, of which the faint bins keep theirs; 256 of them will do.
+    chance = rng.integers(256, size=log.shape, dtype=np.uint8)
     angle = np.zeros_like(magnitude)
-    faint = (log <= least) & (magnitude[:top] > 0)
-    angle[:top][faint] = rng.uniform(-np.pi, np.pi, np.count_nonzero(faint))
+    np.multiply(chance, log.dtype.type(2 * np.pi / 256), out=angle[:top])
     step = stft.hop_length / stft.n_fft
     gamma = gaussian_width(stft.window)
     turns = stft.hop_length * np.arange(top) % stft.n_fft / stft.n_fft
