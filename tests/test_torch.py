@@ -130,6 +130,9 @@ def test_twenty_iterations_are_those_of_numpy(
 ) -> None:
     """Within what float32 leaves: a last bit of P alone changes what NumPy has after 20 iterations
     of `nnls_admm_gla` by 4e-3, of `admm_ramp` by 6e-4 (4e-2 for power mels), so these have six.
+
+    For power mels it is 4e-4 in `admm` and 1e-4 in `nnls_fgla`, more or less than 1e-4 as the
+    machine rounds; both float32 results are then to be equally near the float64 one.
     """
     transform = dataclasses.replace(small, power=power)
     chaotic = name in ("nnls_admm_gla", "admm_ramp") and dtype == "float32"
@@ -141,7 +144,13 @@ def test_twenty_iterations_are_those_of_numpy(
     for mel, y, n in zip(mels, signals, LENGTHS, strict=True):
         expected = invert(mel, transform, length=n, engine="portable", **given)
         assert y.dtype == expected.dtype
-        assert error(y, expected) < (1e-4 if dtype == "float32" else 1e-9)
+        bound = 1e-4 if dtype == "float32" else 1e-9
+        if (name, power, dtype) in (("admm", 2, "float32"), ("nnls_fgla", 2, "float32")):
+            double = given | {"dtype": "float64"}
+            exact = invert(mel, transform, length=n, engine="portable", **double)
+            assert error(y, exact) < max(bound, 2 * error(expected, exact))
+        else:
+            assert error(y, expected) < bound
 
 
 @pytest.mark.parametrize(
