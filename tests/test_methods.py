@@ -168,8 +168,9 @@ def test_fast_engine_is_the_portable_one_for_powers_and_bounds(
 ) -> None:
     if (name, power) == ("ipalm", 2.0):
         pytest.skip("ipalm is for magnitude mels")
-    # Small penalties make the first iterations chaotic for powers, in float32 as in float64.
-    params = {"schedule": "constant"} if name == "admm_ramp" else {}
+    # Small penalties make the first iterations chaotic for powers, in float32 as in float64; so does
+    # PGHI for a tone with a floor: with it a change of 1e-7 of the start grows to 4e-5.
+    params = {"schedule": "constant", "phase": "random"} if name == "admm_ramp" else {}
     compression = None if floor is None else Compression(unit="ln", floor=floor)
     transform = dataclasses.replace(small, power=power, compression=compression)
     mel, results = transform(tone(1500)), {}
@@ -372,7 +373,8 @@ def test_its_yaml_has_its_defaults(name: str) -> None:
     assert conf.pop("name") == name
     assert conf.pop("label")
     assert make_method(name, **conf) == make_method(name)
-    own = {f.name for f in dataclasses.fields(make_method(name))} - {"magnitude", "phase"}
+    shared = {"magnitude", "phase", "frame_weights"}
+    own = {f.name for f in dataclasses.fields(make_method(name))} - shared
     assert own <= set(conf)
 
 
