@@ -38,6 +38,7 @@ def from_start(p: Problem, n: int, Y: np.ndarray, unit: np.ndarray, name: str = 
 def named(p: Problem, n: int, name: str, **params: object) -> np.ndarray:
     """The waveform of a method after n iterations from its own start."""
     method = make_method(name, **params)
+    p = p.weighted(method.frame_weights)
     return method.signal(p, method.advance(p, method.init(p, np.random.default_rng(0)), n))
 
 
@@ -94,11 +95,8 @@ def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     rng = np.random.default_rng(0)
     Y, X = start(p, rng, magnitude="kl", phase="pghi")
     yield "admm_ramp", named(p, n, "admm_ramp", ramp=n)
-    energy = np.linalg.norm(p.mel, axis=0)
-    energy = np.hypot(energy, 1e-3 * energy.max())
-    for power in (0.125, 0.25, 0.5):
-        weights = (energy / energy.max()) ** -power
-        yield f"frame weights, power -{power}", weighted(p, Y, X, n, weights.astype(p.dtype))
+    for a in (0.125, 0.25, 0.5):
+        yield f"frame weights, {a}", named(p, n, "admm_ramp", ramp=n, frame_weights=a)
     for side in (0.1, 0.25, 0.5):
         smooth = smooth_kl(p, side)
         unit = phasor(pghi(smooth, p, rng))
@@ -112,31 +110,6 @@ def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     yield "8 starts, the least mel residual", min(runs, key=p.misfit)
     pesq = [score("pesq", x, y, transform=p.transform).value for y in runs]
     yield "8 starts, the best PESQ (not knowable)", runs[int(np.argmax(pesq))]
-
-
-def weighted(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, g: np.ndarray) -> np.ndarray:
-    """Both windows and the mel-spectrogram times a weight g of the frame."""
-    stft, E, M = p.stft, p.filters, p.mel * g
-    power = np.zeros(stft.n_padded)
-    for t, weight in enumerate(g):
-        power[t * stft.hop_length : t * stft.hop_length + stft.n_fft] += (weight * stft.window) ** 2
-    # Its own normalisation in place of the one that `inverse` divides by.
-    power = stft._fold(power) * stft.inv_norm
-    norm = np.divide(1, power, out=np.zeros_like(power), where=power > 0).astype(p.dtype)
-
-    def inverse(S: np.ndarray) -> np.ndarray:
-        return stft.inverse(S * g) * norm
-
-    schedule, solver = ADMMRamp(ramp=n), E.solver(1 / ADMMRamp.ratio)
-    P, R = X * g, Y * g
-    for k in range(1, n + 1):
-        rho_x, rho_y = schedule.penalties(k)
-        Z = stft.forward(inverse(P)) * g
-        d = E.adjoint(solver.solve(M - E.apply(R)))
-        zeta = 2 * Z - P
-        size, y = magnitude_pair(np.abs(zeta), R + 2 * d, rho_x=rho_x, rho_y=rho_y)
-        P, R = P + size * unit_phase(zeta) - Z, y - d
-    return inverse(P) * p.dtype.type(p.scale)
 
 
 def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:

@@ -136,6 +136,7 @@ def _segment(
     method: Method[Any], problem: Problem, known: np.ndarray, n_iter: int, seed: list[int]
 ) -> np.ndarray:
     """Waveform of a segment whose first samples are known, but for what follows them."""
+    problem = problem.weighted(method.frame_weights)
     rng = np.random.default_rng(seed)
     if not known.size:
         return method.signal(problem, method.advance(problem, method.init(problem, rng), n_iter))

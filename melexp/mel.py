@@ -361,8 +361,10 @@ class MelTransform:
             self._filters[dtype] = MelFilters(self.basis, dtype=dtype)
         return self._filters[dtype]
 
-    def stft(self, n_samples: int, dtype: Any = np.float32) -> STFT:
-        """The STFT of signals of `n_samples` samples."""
+    def stft(
+        self, n_samples: int, dtype: Any = np.float32, weights: np.ndarray | None = None
+    ) -> STFT:
+        """The STFT of signals of `n_samples` samples, with weights of its frames if given."""
         return STFT(
             n_samples,
             window=self._window,
@@ -370,6 +372,7 @@ class MelTransform:
             pad=self.padding,
             pad_mode=self.pad_mode,
             dtype=dtype,
+            weights=weights,
         )
 
     def n_samples(self, n_frames: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ class Problem:
         What the waveform is multiplied by in the end.
     stft : STFT
     filters : MelFilters
+    weights : np.ndarray [shape=(n_frames,)] or None
+        Of the frames, if made by :meth:`weighted`; `mel` and `stft` then include them.
     """
 
     def __init__(
@@ -108,7 +111,47 @@ class Problem:
         self.scale = peak ** (1 / transform.power) if peak > 0 else 1.0
         self.mel = (mel.astype(np.float64) / (peak or 1.0)).astype(self.dtype)
         self.mel[self.filters.empty] = 0  # a compression's floor stands there, and means nothing
+        self.weights: np.ndarray | None = None
+        self._plain: Problem | None = None
         self._solvers: dict[float, TridiagonalSolver] = {}
+
+    def weighted(self, exponent: float) -> Problem:
+        r"""The same problem with quiet frames weighted more, lest loud ones decide alone.
+
+        .. math::
+            g_t = (e_t / \max e)^{-a}, \qquad
+            e_t^2 = \|M_t\|^2 + (10^{-3} \max_\tau \|M_\tau\|)^2
+
+        multiplies frame t of the spectrograms (for power mels :math:`g_t^2` the mel), that is, both
+        windows. The consistent spectrograms are then those of the weighted STFT, and every method
+        applies as it is.
+
+        Parameters
+        ----------
+        exponent : float in [0, 1]
+            a; 0 returns the problem itself.
+        """
+        if exponent == 0:
+            return self
+        energy = np.linalg.norm(self.mel.astype(np.float64), axis=0)
+        if self.transform.power == 2:
+            energy = np.sqrt(energy)
+        energy = np.hypot(energy, 1e-3 * energy.max())
+        peak = energy.max()
+        weights = (energy / peak) ** -exponent if peak > 0 else np.ones_like(energy)
+        problem = copy.copy(self)
+        problem._plain, problem._solvers = self, {}
+        for cached in ("lanes", "envelope"):
+            problem.__dict__.pop(cached, None)
+        problem.weights = weights.astype(self.dtype)
+        problem.stft = self.transform.stft(self.n_samples, self.dtype, problem.weights)
+        problem.mel = self.mel * self.transform.spectrum(problem.weights)
+        return problem
+
+    @property
+    def plain(self) -> Problem:
+        """The problem without weights: the start is computed there, and the misfit."""
+        return self._plain or self
 
     @cached_property
     def lanes(self) -> LaneEngine | None:
@@ -135,6 +178,7 @@ class Problem:
             weights=self.filters.weights,
             n_mels=self.filters.n_mels,
             power=int(self.transform.power),
+            frame_weights=self.weights,
             threads=self._threads,
         )
 
@@ -197,9 +241,10 @@ class Problem:
 
     def misfit(self, y: np.ndarray) -> float:
         """||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
-        X = self.stft.forward(y / self.dtype.type(self.scale))
-        error = self.mel - self.filters.apply(self.transform.spectrum(X))
-        return float(np.linalg.norm(error) / np.linalg.norm(self.mel))
+        p = self.plain
+        X = p.stft.forward(y / self.dtype.type(self.scale))
+        error = p.mel - self.filters.apply(self.transform.spectrum(X))
+        return float(np.linalg.norm(error) / np.linalg.norm(p.mel))
 
     def waveform(self, X: np.ndarray) -> np.ndarray:
         """Waveform [shape=(n_samples,)] at the level of the given mel of a spectrogram X."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Iterator
@@ -63,7 +62,7 @@ class Task:
                 "clip": self.clip.sha256,
                 "method": self.name,
                 "version": self.method.version,
-                "parameters": dataclasses.asdict(self.method),
+                "parameters": self.method.parameters(),
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
@@ -241,7 +240,7 @@ def run(config: DictConfig) -> list[str]:
             plain["experiment"],
             {
                 "config": asked,
-                "method": {"method": name, "label": label, **dataclasses.asdict(method)},
+                "method": {"method": name, "label": label, **method.parameters()},
                 "seed": plain["seed"],
                 "dtype": plain["dtype"],
                 "checkpoints": checkpoints,

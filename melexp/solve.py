@@ -78,6 +78,7 @@ def solve(
         raise ValueError(f"checkpoint {chosen[0]} lies before the first iteration, {first}")
     seconds = 0.0
     clock = time.perf_counter()
+    problem = problem.weighted(method.frame_weights)
     if state is None:
         state = method.init(problem, np.random.default_rng(seed))
     start_seconds = time.perf_counter() - clock

@@ -46,7 +46,8 @@ class STFT:
     spectrum: overlap-add of the windowed frames, each padded sample folded back onto the sample
     that it copies, divided by the window's sum of squares folded the same way. Hence
     :meth:`project` is the orthogonal projection onto the consistent spectrograms, also at the
-    edges and for any hop that covers the signal.
+    edges and for any hop that covers the signal. With frame weights :math:`g_t` frame t of X is
+    multiplied by :math:`g_t`, and all of this holds for the weighted spectrograms.
 
     Parameters
     ----------
@@ -62,6 +63,8 @@ class STFT:
         One of `PAD_MODES`.
     dtype : np.float32 or np.float64
         Precision of the signals.
+    weights : np.ndarray [shape=(n_frames,)] or None
+        Positive weights g of the frames; None means 1.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class STFT:
         pad: int,
         pad_mode: str = "constant",
         dtype: Any = np.float32,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.n_fft = n_fft = len(window)
         self.hop_length = hop_length
@@ -105,11 +109,13 @@ class STFT:
         self._w = window.astype(self.dtype)[:, None]
         power = np.zeros((self._n_rows, hop_length))
         square = np.pad(window**2, (0, -n_fft % hop_length)).reshape(-1, hop_length)
+        self.weights = None if weights is None else weights.astype(self.dtype)
+        energy = np.ones(self.n_frames) if weights is None else np.square(weights, dtype=np.float64)
         for q, row in enumerate(square):
-            power[q : q + self.n_frames] += row
+            power[q : q + self.n_frames] += np.outer(energy, row)
         power = self._fold(power.ravel()[: self.n_padded])
         # Below this the sum is a window's vanishing edge: the sample leaves no trace in X.
-        seen = power > 1e-14 * np.max(window**2)
+        seen = power > 1e-14 * np.max(window**2) * energy.min()
         inv = np.divide(1.0, power, out=np.zeros_like(power), where=seen)
         self.inv_norm = inv.astype(self.dtype)
 
@@ -128,6 +134,8 @@ class STFT:
             m = min(hop, n_fft - start)
             rows = slice(start, start + m)
             np.multiply(hops[..., :m, q : q + n_frames], self._w[rows], out=frames[..., rows, :])
+        if self.weights is not None:
+            frames *= self.weights
         return scipy.fft.rfft(frames, axis=-2, overwrite_x=True)
 
     def inverse(self, X: np.ndarray) -> np.ndarray:
@@ -135,6 +143,8 @@ class STFT:
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         frames = scipy.fft.irfft(X, n=n_fft, axis=-2)
         frames *= self._w
+        if self.weights is not None:
+            frames *= self.weights
         hops = np.zeros((*X.shape[:-2], hop, self._n_rows), dtype=self.dtype)
         for q, start in enumerate(range(0, n_fft, hop)):
             m = min(hop, n_fft - start)

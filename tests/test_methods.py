@@ -168,8 +168,8 @@ def test_fast_engine_is_the_portable_one_for_powers_and_bounds(
 ) -> None:
     if (name, power) == ("ipalm", 2.0):
         pytest.skip("ipalm is for magnitude mels")
-    # Small penalties make the first iterations chaotic for powers, in float32 as in float64; so does
-    # PGHI for a tone with a floor: with it a change of 1e-7 of the start grows to 4e-5.
+    # Small penalties make the first iterations chaotic for powers, in float32 as in float64; so
+    # does PGHI for a tone with a floor: with it a change of 1e-7 of the start grows to 4e-5.
     params = {"schedule": "constant", "phase": "random"} if name == "admm_ramp" else {}
     compression = None if floor is None else Compression(unit="ln", floor=floor)
     transform = dataclasses.replace(small, power=power, compression=compression)

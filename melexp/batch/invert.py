@@ -94,7 +94,7 @@ def invert_batch(
         for mel, length in zip(mels, every_length, strict=True)
     ]
     with torch.no_grad():
-        batch = BatchProblem(problems, device=device)
+        batch = BatchProblem(problems, device=device).weighted(solver.frame_weights)
         state = solver.advance(batch, batch.start(solver, every_seed), n_iter)
         signals: Any = solver.signal(batch, state)
     return batch.cut(signals if tensors else signals.cpu().numpy())

@@ -25,7 +25,8 @@ class BatchProblem(Problem):
     Parameters
     ----------
     problems : sequence of Problem
-        The clips. They have one transform and one precision, and a length each.
+        The clips. They have one transform and one precision, and a length each; all have frame
+        weights (:meth:`Problem.weighted`), or none has.
     device : torch.device or str
         Where all is computed.
 
@@ -53,8 +54,12 @@ class BatchProblem(Problem):
         if not problems:
             raise ValueError("a batch needs at least one clip")
         first = problems[0]
-        if any((p.transform, p.dtype) != (first.transform, first.dtype) for p in problems):
-            raise ValueError("the clips of a batch must have one transform and one dtype")
+        kinds = [(p.transform, p.dtype, p.weights is None) for p in problems]
+        if any(kind != kinds[0] for kind in kinds):
+            raise ValueError(
+                "the clips of a batch must have one transform and one dtype, and all of them frame "
+                "weights or none"
+            )
         device = checked_device(device)
         self.problems = list(problems)
         self.device = device
@@ -63,6 +68,10 @@ class BatchProblem(Problem):
         self.stft: Any = BatchSTFT([p.stft for p in problems], device)
         self.filters: Any = BatchFilters(first.filters, first.transform.basis, device)
         self.mel: Any = stack([p.mel for p in problems], device)
+        weights: Any = [p.weights for p in problems]
+        self.weights: Any = None
+        if first.weights is not None:
+            self.weights = stack([g[None] for g in weights], device, fill=1)
         self.scale: Any = stack([np.array([p.scale], self.dtype) for p in problems], device)
         self.floored: Any = None
         if any(p.floored is not None for p in problems):
@@ -74,6 +83,12 @@ class BatchProblem(Problem):
             self.envelope: Any = stack([p.envelope for p in problems], device, fill=1)
         self.lanes = None
         self._solvers: Any = {}
+
+    def weighted(self, exponent: float) -> BatchProblem:
+        """As that of one clip, for each of them."""
+        if exponent == 0:
+            return self
+        return BatchProblem([p.weighted(exponent) for p in self.problems], device=self.device)
 
     def start(self, method: Method[Any], seeds: Sequence[Any]) -> Any:
         """The state before the first iteration, computed clip by clip with NumPy.
@@ -114,9 +129,12 @@ class BatchProblem(Problem):
     def misfit(self, y: Any) -> Any:
         """||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
         X = self.stft.forward(y / self.scale)
-        error = self.mel - self.filters.apply(self.transform.spectrum(X))
+        mel, error = self.mel, self.mel - self.filters.apply(self.transform.spectrum(X))
+        if self.weights is not None:
+            plain = self.transform.spectrum(self.weights)
+            mel, error = mel / plain, error / plain
         return torch.linalg.vector_norm(error, dim=(1, 2)) / torch.linalg.vector_norm(
-            self.mel, dim=(1, 2)
+            mel, dim=(1, 2)
         )
 
 

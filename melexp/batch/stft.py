@@ -38,9 +38,11 @@ class BatchSTFT:
         self._seen = min(self.n_samples, self._n_rows * self.hop_length - self.pad)
         self._window = torch.from_numpy(first.window.astype(first.dtype)).to(device)
         self._inv_norm = stack([s.inv_norm for s in stfts], device)
-        self._alive = None
-        if any(s.n_frames < self.n_frames for s in stfts):
-            self._alive = stack([np.ones((1, s.n_frames), first.dtype) for s in stfts], device).mT
+        # Of the frames, zero behind the end of a clip.
+        self._weights = None
+        if first.weights is not None or any(s.n_frames < self.n_frames for s in stfts):
+            weights = [np.ones(s.n_frames) if s.weights is None else s.weights for s in stfts]
+            self._weights = stack([g.astype(first.dtype)[None] for g in weights], device).mT
         at, source = zip(*(_copies(s) for s in stfts), strict=True)
         self._edge_at = _flat(at, self._n_rows * self.hop_length, device)
         self._edge_from = _flat(source, self.n_samples, device)
@@ -52,14 +54,16 @@ class BatchSTFT:
         if len(self._edge_at):
             padded.view(-1)[self._edge_at] = x.reshape(-1)[self._edge_from]
         frames = padded.unfold(-1, self.n_fft, self.hop_length)[:, : self.n_frames] * self._window
-        if self._alive is not None:  # the first frames behind an end still see the clip
-            frames *= self._alive
+        if self._weights is not None:  # the first frames behind an end still see the clip
+            frames *= self._weights
         return torch.fft.rfft(frames).mT
 
     def inverse(self, X: torch.Tensor) -> torch.Tensor:
         """Least-squares signals of spectrograms, consistent or not, that end in zeros."""
         hop, span = self.hop_length, self._span
         frames = torch.fft.irfft(X.mT, n=self.n_fft) * self._window
+        if self._weights is not None:
+            frames *= self._weights
         if self.n_fft % hop:
             frames = pad_zeros(frames, (0, -self.n_fft % hop))
         hops = frames.unflatten(-1, (span, hop))

@@ -40,6 +40,9 @@ class LaneEngine:
     n_mels : int
     power : 1 or 2
         Of the mel-spectrograms.
+    frame_weights : numpy.ndarray, shape (n_frames,), optional
+        Positive weights of the frames; `inv_norm` is then of the weighted windows, and all
+        spectrograms are weighted but those of the target to stop at.
     threads : int, default 1
         Cores to use; they must be idle ones, as the threads wait for each other all the time.
     """
@@ -55,7 +58,7 @@ class LaneEngine:
 
     def __init__(
         self, *, n_fft, hop_length, window, pad_index, inv_norm, n_samples, n_frames, band, weights,
-        n_mels, power=1, threads=1,
+        n_mels, power=1, frame_weights=None, threads=1,
     ):  # fmt: skip
         reason = self.unsupported(n_fft, hop_length)
         if reason:
@@ -76,7 +79,9 @@ class LaneEngine:
         whole = np.tile(norm, n_fft // hop_length)
         self._plan, bins = make_plan(n_fft, hop_length, window * whole, window)
         self._bins, self._slot = bins, np.unique(bins, return_index=True)[1]
-        self._layout = self._make_layout(pad_index, np.asarray(inv_norm), norm, squares)
+        self._layout = self._make_layout(
+            pad_index, np.asarray(inv_norm), norm, squares, frame_weights
+        )
         self._band, self._weights = np.asarray(band, np.int64), np.asarray(weights, np.float64)
         self._mels = {}  # by c
         self._work = [
@@ -92,27 +97,41 @@ class LaneEngine:
         j = j[np.argsort(norm[j % hop_length], kind="stable")]
         self._copy[pad_index[j]] = j
 
-    def _make_layout(self, pad_index, inv_norm, norm, squares):
-        hop = len(norm)
-        alive = np.arange(self.rows)[:, None] + self.rows * np.arange(LANES) < self.n_frames
-        mask = _aligned(self.rows)
-        mask[:] = alive
+    def _make_layout(self, pad_index, inv_norm, norm, squares, frame_weights):
+        hop, own = len(norm), self.rows // self.threads * len(norm)
+        frame = np.arange(self.rows)[:, None] + self.rows * np.arange(LANES)
+        alive = frame < self.n_frames
+        weights, plain, ratio = _aligned(self.rows), _aligned(0), _aligned(0)
+        weights[:] = alive
         # Most samples have one copy, covered by as many frames as can be; the others are edges.
         factor = inv_norm[pad_index]
-        usual = np.abs(factor.reshape(-1, hop) - norm) <= 1e-6 * norm
-        usual = usual.reshape(-1) & (np.bincount(pad_index + 1)[1:][pad_index] == 1)
-        self._edges = j = np.flatnonzero(~usual | (pad_index < 0))
+        single = (np.bincount(pad_index + 1)[1:][pad_index] == 1) & (pad_index >= 0)
+        if frame_weights is None:
+            usual = np.abs(factor.reshape(-1, hop) - norm) <= 1e-6 * norm
+            usual = usual.reshape(-1) & single
+        else:  # each has a sum of squared windows of its own
+            usual, scale = single, factor * np.resize(squares, len(factor))
+            weights[alive] = frame_weights[frame[alive]]
+            plain = _aligned(self.rows)
+            plain[alive] = weights[alive] ** -self.power
+            ratio = _aligned(self.threads * own)
+            j = np.flatnonzero(single)
+            ratio[...] = 1
+            ratio[j % (self.threads * own), j // (self.threads * own)] = scale[j]
+        self._edges = j = np.flatnonzero(~usual)
         values, group = np.unique(pad_index[j], return_inverse=True)
         return Layout(
             segments=self.threads,
             rows=self.rows // self.threads,
-            mask=mask,
-            partial=~alive.all(axis=1),
+            weights=weights,
+            partial=(weights != 1).any(axis=1),
             edges=self._place(j, hop),
             group=group,
             scale=np.where(pad_index[j] < 0, 0, factor[j] * squares[j % hop]).astype(np.float32),
             sums=np.zeros(len(values), np.float32),
             norm=norm.astype(np.float32),
+            ratio=ratio,
+            plain=plain,
         )
 
     def _place(self, j, hop):

@@ -25,13 +25,16 @@ class Layout(NamedTuple):
 
     segments: int  # parts of a lane, one for each thread, with a signal of their own
     rows: int  # frames of a segment
-    mask: np.ndarray  # (segments * rows, LANES), 1 for the frames of the clip
-    partial: np.ndarray  # (segments * rows,), whether the mask has zeros
+    weights: np.ndarray  # (segments * rows, LANES), of the frames; 0 past the end of the clip
+    partial: np.ndarray  # (segments * rows,), whether any of them is not 1
     edges: np.ndarray  # samples that padding copies or fewer frames cover: where they are,
     group: np.ndarray  # ... which ones stand for the same sample of the clip,
     scale: np.ndarray  # ... what turns their sum into its value
     sums: np.ndarray  # ... and room for the sums
     norm: np.ndarray  # (hop,), 1 / sum of the squared windows over all other samples
+    # With weights of the frames, else empty, ...
+    ratio: np.ndarray  # of a signal's shape: that sum over the sum of the squared weighted windows
+    plain: np.ndarray  # of the shape of weights: what makes a weighted mel spectrum a plain one
 
 
 @inline
@@ -44,9 +47,21 @@ def _read(plan, layout, work, signals, segment, row):
     read_frame(plan, work.buffer, signals[segment], row)
     row += segment * layout.rows
     if layout.partial[row]:  # frames past the end of the clip must remain zero
-        mask = load(layout.mask, row)
-        for i in range(plan.half + 8):
-            cstore(work.buffer, i, cload(work.buffer, i) * mask)
+        _weigh_frame(plan, layout, work, row)
+
+
+@inline
+def _add(plan, layout, work, signals, segment, row):
+    if len(layout.ratio):
+        _weigh_frame(plan, layout, work, segment * layout.rows + row)
+    add_frame(plan, work.buffer, signals[segment], row)
+
+
+@inline
+def _weigh_frame(plan, layout, work, row):
+    weight = load(layout.weights, row)
+    for i in range(plan.half + 8):
+        cstore(work.buffer, i, cload(work.buffer, i) * weight)
 
 
 @inline
@@ -58,6 +73,12 @@ def _close(plan, layout, signals):
         for j in range(overlap):
             x = load(before, end + j)
             store(signal, j, load(signal, j) + (x if segment else to_next_lane(x)))
+    if len(layout.ratio):
+        for segment in range(layout.segments):
+            for j in range(end):
+                row = segment * end + j
+                x = load(signals[segment], j) * load(layout.ratio, row)
+                store(signals[segment], j, x)
     samples = signals.reshape(-1)
     layout.sums[:] = 0
     for i in range(len(layout.edges)):
@@ -84,7 +105,7 @@ def make_signal(plan, layout, mel, work, state, table, signals):
                     y = source(state, knobs, first + 2 * i + 1)
                     merge(plan, work.buffer, i, x, y)
                 backward(plan, work.buffer, g)
-            add_frame(plan, work.buffer, signals[segment], row)
+            _add(plan, layout, work, signals, segment, row)
     _close(plan, layout, signals)
 
 
@@ -104,12 +125,12 @@ def _sweep(plan, layout, mel, work, state, knobs, old, new, segment):
                 y = step(state, mel, work, knobs, 2 * i + 1, first + 2 * i + 1, y)
                 merge(plan, work.buffer, i, x, y)
             backward(plan, work.buffer, g)
-        add_frame(plan, work.buffer, new[segment], row)
+        _add(plan, layout, work, new, segment, row)
 
 
 @inline
 def _misfit(plan, layout, mel, work, signals, M, power):
-    """``||M - E |STFT(x)|^power|| / ||M||``"""
+    """``||M - E |STFT(x)|^power|| / ||M||``, without weights of the frames"""
     n_mels = len(mel.pivot)
     wrong = total = 0.0
     for at in range(layout.segments * layout.rows):
@@ -127,6 +148,9 @@ def _misfit(plan, layout, mel, work, signals, M, power):
         for k in range(n_mels):
             m = load(M, at * n_mels + k)
             d = m - load(work.mel, k)
+            if len(layout.ratio):
+                plain = load(layout.plain, at)
+                m, d = m * plain, d * plain
             wrong += sum_lanes(d * d)
             total += sum_lanes(m * m)
     return np.sqrt(wrong / total)

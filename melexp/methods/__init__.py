@@ -54,6 +54,8 @@ def make_method(name: str, **params: Any) -> Method[Any]:
     for parameter, value in params.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{parameter} must be finite; got {value}")
+    if not 0 <= method.frame_weights <= 1:
+        raise ValueError(f"frame_weights must be from 0 to 1; got {method.frame_weights}")
     if not method.restarts:
         check_start(method.magnitude, method.phase)
     return method

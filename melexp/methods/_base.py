@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -67,6 +68,9 @@ class Method(ABC, Generic[S]):
         Where the full-band magnitude starts: one of `melexp.start.MAGNITUDES`.
     phase : str
         Where the phase starts: one of `melexp.start.PHASES`.
+    frame_weights : float in [0, 1]
+        Exponent of the weights of the frames, 0 is none. The method then needs the problem that
+        :meth:`melexp.problem.Problem.weighted` makes.
     """
 
     #: Raise it when a change of the code changes the numbers: finished results are then redone.
@@ -76,6 +80,17 @@ class Method(ABC, Generic[S]):
 
     magnitude: str = "pinv"
     phase: str = "random"
+    frame_weights: float = 0.0
+
+    def parameters(self) -> dict[str, Any]:
+        """Names and values; of the frame weights only if there are any.
+
+        They came later: so what was computed without them is still known by its parameters.
+        """
+        values = dataclasses.asdict(self)
+        if not self.frame_weights:
+            del values["frame_weights"]
+        return values
 
     def for_budget(self, n_iter: int) -> Method[S]:
         """The method itself, what it leaves open chosen for a run of `n_iter` iterations."""
@@ -83,6 +98,11 @@ class Method(ABC, Generic[S]):
 
     def init(self, problem: Problem, rng: np.random.Generator) -> S:
         """The state before the first iteration."""
+        if (self.frame_weights != 0) != (problem.weights is not None):
+            raise ValueError(
+                f"the method has frame_weights = {self.frame_weights}: give it the problem "
+                "problem.weighted(frame_weights)"
+            )
         Y, X = start(problem, rng, magnitude=self.magnitude, phase=self.phase)
         return self.begin(problem, Y, X)
 

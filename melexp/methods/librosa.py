@@ -42,6 +42,8 @@ class Librosa(Method[LibrosaState]):
     def __post_init__(self) -> None:
         if (self.magnitude, self.phase) != ("librosa", "librosa"):
             raise ValueError("librosa has its own start: leave out magnitude and phase")
+        if self.frame_weights:
+            raise ValueError("librosa has no frame weights")
         if not self.momentum >= 0:
             raise ValueError(f"momentum must not be negative; got {self.momentum}")
 

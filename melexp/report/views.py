@@ -60,7 +60,7 @@ class Job:
         """All parameters of the method, the defaults too, and the precision."""
         given = {k: v for k, v in self.config["method"].items() if k not in ("name", "label")}
         method = make_method(self.config["method"]["name"], **given)
-        return dataclasses.asdict(method) | {"dtype": self.config["dtype"]}
+        return method.parameters() | {"dtype": self.config["dtype"]}
 
 
 @dataclass(frozen=True)

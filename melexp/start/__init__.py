@@ -42,10 +42,13 @@ def start(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Magnitude Y [shape=(n_bins, n_frames)] and complex spectrogram X = Y exp(i phase)."""
     check_start(magnitude, phase)
-    Y = MAGNITUDES[magnitude](problem)
+    plain = problem.plain
+    Y = MAGNITUDES[magnitude](plain)
     if problem.transform.power == 2:
         Y = np.sqrt(Y)
-    angle = PHASES[phase](Y, problem, rng).astype(problem.dtype, copy=False)
+    angle = PHASES[phase](Y, plain, rng).astype(problem.dtype, copy=False)
+    if problem.weights is not None:
+        Y = Y * problem.weights
     if phase in ("random", "zero"):
         # Its last bits differ from those of `_polar`, and results were published with it.
         return Y, Y * np.exp(1j * angle)
