@@ -50,8 +50,8 @@ def main() -> None:
         caption=(
             f"Mean quality of {table['clip'].nunique()} clips of speech "
             f"({', '.join(table['dataset'].unique())}) against the mean time that a method takes "
-            "on one core, its start included; a mark per checkpoint. New start: main-lobe KL "
-            "magnitude and PGHI phase."
+            "on one core, its start included; each mark is a run of its own. New start: main-lobe "
+            "KL magnitude and PGHI phase."
         ),
     )
 
