@@ -7,12 +7,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, MissingMandatoryValue
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from melexp.config import conf_dir, register
@@ -31,13 +32,32 @@ class Begin(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if Begin.sweep:
             try:
+                check_folders(config)
                 Begin.sweep.begin(config)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 # Hydra makes a warning of any other exception, and goes on.
                 print(f"melexp: {error}", file=sys.stderr)
                 sys.exit(2)
 
     on_multirun_start = on_run_start
+
+
+def check_folders(config: DictConfig) -> None:
+    """Let Hydra write into the folder of results alone, whoever wrote the configuration.
+
+    Raises
+    ------
+    ValueError
+        If one of Hydra's own folders is elsewhere.
+    """
+    results, sweep = Path(config.results).resolve(), Path(config.hydra.sweep.dir)
+    written: Any = OmegaConf.to_container(config.hydra.sweep)  # it may name the job, not yet known
+    folders = {"hydra.sweep.dir": sweep, "hydra.sweep.subdir": sweep / written["subdir"]}
+    if config.hydra.output_subdir is not None or config.hydra.run.dir != ".":
+        folders["hydra.run.dir"] = Path(config.hydra.run.dir)
+    for name, folder in folders.items():
+        if not folder.resolve().is_relative_to(results):
+            raise ValueError(f"{name} must lie inside results = {config.results}; got {folder}")
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")

@@ -149,6 +149,32 @@ def test_a_study_cannot_lead_out_of_the_results(tmp_path: Path, name: str) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["hydra.run.dir={outside}/run"],
+        ["hydra.output_subdir=.hydra"],
+        ["-m", "seed=0,1", "hydra.sweep.dir={outside}/sweep"],
+        ["-m", "seed=0,1", "hydra.sweep.subdir=../../../outside"],
+    ],
+)
+def test_hydra_writes_into_the_results_alone(tmp_path: Path, asked: list[str]) -> None:
+    arguments = [argument.format(outside=tmp_path / "outside") for argument in asked]
+    results = tmp_path / "deep" / "results"
+    done = subprocess.run(
+        [sys.executable, "-m", "melexp.cli", "run", *arguments, f"results={results}", "limit=1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "must lie inside results" in line
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("task", ["../../../mine", "/mine", "..", ""])
 def test_a_note_of_results_names_no_other_file(tmp_path: Path, task: str) -> None:
     """Results are handed on: a note of another's making moves nothing of the user's away."""
