@@ -8,7 +8,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
-from melexp.bench import METHODS, clip, floors, per_iteration
+from melexp.bench._rows import clip
+from melexp.bench.iterations import METHODS, floors, per_iteration
 from melexp.mel import MelTransform
 
 

@@ -12,6 +12,7 @@ shifted and filtered.
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,8 @@ from melexp.start import kl, pghi, start
 TRANSFORM = MelTransform()
 #: Frames on either side that the network sees, and units of its two hidden layers.
 CONTEXT, HIDDEN = 4, 384
-#: Magnitudes and mels below these shares of the largest are as good as none.
-FLOOR, MEL_FLOOR = 1e-5, 1e-5
+#: Magnitudes and mels below this share of the largest are as good as none.
+FLOOR = 1e-5
 SPEEDS = (0.85, 1.0, 1.0, 1.15)
 
 
@@ -41,7 +42,7 @@ def features(mel: np.ndarray) -> np.ndarray:
 
     The logarithm of the mel (its maximum 1), less its mean over the frames seen, and that mean.
     """
-    log = np.log(np.maximum(mel, MEL_FLOOR)).T
+    log = np.log(np.maximum(mel, FLOOR)).T
     padded = np.pad(log, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * CONTEXT + 1, axis=0)
     seen = windows.transpose(0, 2, 1).reshape(len(log), -1)
@@ -136,16 +137,20 @@ def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
 
 def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
     """admm_ramp with mu/2 ||Y - A||^2 added: in the (X, Y) step it joins the penalty of W = Y."""
-    schedule, solver = ADMMRamp(ramp=n), p.filters.solver(1 / ADMMRamp.ratio)
-    P, R = X, Y
-    for k in range(1, n + 1):
-        rho_x, rho_y = schedule.penalties(k)
-        Z = p.stft.project(P)
-        d = p.filters.adjoint(solver.solve(p.mel - p.filters.apply(R)))
-        zeta, w = 2 * Z - P, (rho_y * (R + 2 * d) + mu * A) / (rho_y + mu)
-        x, y = magnitude_pair(abs(zeta), w.astype(p.dtype), rho_x=rho_x, rho_y=rho_y + mu)
-        P, R = P + x * unit_phase(zeta) - Z, y - d
-    return p.waveform(P)
+
+    def pair(
+        z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        w = (rho_y * w + mu * A) / (rho_y + mu)
+        return magnitude_pair(z, w, rho_x=rho_x, rho_y=rho_y + mu)
+
+    p = copy.copy(p)
+    p.pair = pair
+    method = ADMMRamp(ramp=n)
+    state = method.begin(p, Y, X)
+    for _ in range(n):  # the portable steps: the fast engine has a pair of its own
+        state = method.step(p, state)
+    return method.signal(p, state)
 
 
 def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.DataFrame:
@@ -163,13 +168,16 @@ def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.
     runs["started there and held, the true magnitude, mu 0.1"] = held(
         p, true, (true * unit_phase(X)).astype(np.complex64), n, true, 0.1
     )
+
+    def off(B: np.ndarray) -> float:
+        return 20 * np.log10(np.linalg.norm(true - B) / np.linalg.norm(true))
+
     metrics = ("scm", "sc", "pesq", "estoi") if speech else ("scm", "sc")
     rows = [
         {"run": run, "clip": clip.id}
         | {m: score(m, x, y, transform=TRANSFORM).value for m in metrics}
-        | {"off": 20 * np.log10(np.linalg.norm(true - B) / np.linalg.norm(true))}
+        | {"off": off(Y if run == "admm_ramp" else A)}
         for run, y in runs.items()
-        for B in [Y if run == "admm_ramp" else A]
     ]
     return pd.DataFrame(rows)
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from melexp.invert_command import add_arguments as add_invert_arguments
+from melexp.invert_options import add_arguments as add_invert_arguments
 from melexp.stopping import Stopped, ignore_signals, stop_if_wanted, stop_on_signals
 
 

@@ -1,12 +1,17 @@
-"""What the tests share: how hypothesis draws, a short clip, small transforms, the real clips."""
+"""What the tests share: how hypothesis draws, a short clip, small transforms, the real clips.
+
+And runs beside an undisturbed one (see `faults`).
+"""
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from crashing import Forge
+from faults import RUN, SWEEP, Bench, Tried
 from hypothesis import settings
 
 from melexp.datasets import load_dataset
@@ -92,3 +97,31 @@ def _damaged(whole: bytes, rng: np.random.Generator) -> bytes:
         else:
             data[at:at] = rng.bytes(run)
     return bytes(data)
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Tried]:
+    """The counts of the test; printed when it has ended."""
+    counts = Tried(request.node.name)
+    yield counts
+    with capsys.disabled():
+        print(f"\n{counts.fault}: {counts.tried} tried, {counts.lost} lost, "
+              f"{counts.changed} changed, {counts.unclear} unclear")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def forge() -> Iterator[Forge]:
+    with Forge() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory, forge: Forge) -> Bench:
+    """Of one configuration."""
+    return Bench(tmp_path_factory.mktemp("run"), forge, *RUN)
+
+
+@pytest.fixture(scope="session")
+def sweep(tmp_path_factory: pytest.TempPathFactory, forge: Forge) -> Bench:
+    """Of two jobs, with six tasks in all."""
+    return Bench(tmp_path_factory.mktemp("sweep"), forge, *SWEEP, "workers=1")

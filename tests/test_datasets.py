@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import http.server
-import importlib.util
+import importlib
 import os
 import pickle
 import subprocess
@@ -202,14 +202,10 @@ def test_embedded_files_are_the_registered_ones_and_small() -> None:
     assert sum(path.stat().st_size for path in files.values()) < 3_000_000
 
 
-@pytest.fixture(scope="module")
-def make_demo() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_demo", ROOT / "experiments/make_demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def make_demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "experiments")  # as where it is run
+    return importlib.import_module("make_demo")
 
 
 @pytest.mark.parametrize("category", sorted(FOLEY))

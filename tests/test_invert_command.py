@@ -14,11 +14,11 @@ import pytest
 import soundfile
 
 from melexp import cli
-from melexp.invert_command import leveled
 from melexp.mel import MelTransform
 from melexp.mel_files import Audio, oriented, read_input
 from melexp.metrics import score
 from melexp.torch_files import read_tensors
+from melexp.write_sound import leveled
 
 Run = Callable[..., tuple[int, str, str]]
 

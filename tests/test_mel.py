@@ -11,7 +11,8 @@ import scipy.signal
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from melexp.mel import MelFilters, MelTransform, TridiagonalSolver
+from melexp.filters import MelFilters, TridiagonalSolver
+from melexp.mel import MelTransform
 
 
 def noise(shape: tuple[int, ...], dtype: type = np.float64) -> np.ndarray:

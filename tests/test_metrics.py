@@ -104,6 +104,33 @@ def test_no_value_has_a_reason(
     assert reason in why
 
 
+def bursts(seconds: float, sr: int) -> np.ndarray:
+    """Noise with as many pauses as PESQ tells apart: 49 utterances in 19 s, 51 in 20 s."""
+    t = np.arange(int(seconds * sr)) / sr
+    noise = 0.1 * np.random.default_rng(0).standard_normal(len(t))
+    return (noise * (t % 0.392 < 0.182)).astype(np.float32)
+
+
+def test_pesq_is_asked_only_where_its_utterances_have_room(
+    small: MelTransform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond it the C code writes past its arrays; from 60 utterances or so the process dies."""
+    x = bursts(19.0, small.sr)
+    assert score("pesq", x, x, transform=small).value == pytest.approx(4.644, abs=1e-3)
+
+    def overflow(*_: object) -> float:
+        pytest.fail("the C code was called")
+
+    monkeypatch.setattr(pesq, "pesq", overflow)
+    for seconds in (19.001, 30.0, 180.0):
+        x = bursts(seconds, small.sr)
+        value, reason = score("pesq", x, x, transform=small)
+        assert np.isnan(value)
+        assert reason == "longer than 19 s: PESQ has room for 50 utterances only"
+    assert score("estoi", x, x, transform=small).value == pytest.approx(1.0, abs=1e-6)
+    assert score("scm", x, x, transform=small).value < -200
+
+
 SIGNALS = {
     "noise": np.random.default_rng(0).standard_normal(12000),
     "constant": np.ones(12000),

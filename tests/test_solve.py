@@ -239,13 +239,13 @@ def test_any_mel_of_any_transform_is_inverted(
 def test_a_device_needs_torch(
     small: MelTransform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    for name in [n for n in sys.modules if n.startswith(("melexp.batch", "melexp.bench_torch"))]:
+    for name in [n for n in sys.modules if n.startswith(("melexp.batch", "melexp.bench.batches"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"pip install 'melexp\[torch\]'"):
         invert(small(sound()), small, n_iter=1, device="cpu")
     assert invert(small(sound()), small, n_iter=1, length=2000).shape == (2000,)
-    assert list(bench.torch_batches(1)) == []
+    assert list(bench.torch_rows(1)) == []
     assert "no rows for torch" in capsys.readouterr().out
 
 

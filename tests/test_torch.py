@@ -260,10 +260,10 @@ def test_silence_and_a_single_sample(small: MelTransform, device: str) -> None:
 
 
 def test_the_bench_has_its_rows(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from melexp import bench_torch
+    from melexp.bench import batches
 
-    monkeypatch.setattr(bench_torch, "SECONDS", 1)
-    rows = list(bench_torch._on(device, "any", sizes=(1, 2), n=2, rounds=1))
+    monkeypatch.setattr(batches, "SECONDS", 1)
+    rows = list(batches._on(device, "any", sizes=(1, 2), n=2, rounds=1))
     names = {r.name for r in rows}
     assert {"1 clips, admm", "2 clips, griffin-lim of torch.stft", "2 clips, nnls_fgla"} <= names
     assert all(r.value > 0 and r.ratio > 0 for r in rows)

@@ -91,7 +91,8 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
         if path.is_file() and sha256_of(path) == sha256:
             return path
         with held(lock_of(path), wait=True):  # so that each file is fetched once
-            move_damaged(cache, relative, sha256)
+            if moved := move_damaged(cache, relative, sha256):
+                print(f"warning: {moved}, a run that needs it fetches it again", file=sys.stderr)
             return _download(cache, relative, url, sha256)
     except (OSError, ValueError) as error:
         raise ClipError(
@@ -139,19 +140,13 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def move_damaged(cache: Path, relative: str, sha256: str) -> Path | None:
-    """Move a file of the cache aside unless it is what it should be; where it is then."""
+def move_damaged(cache: Path, relative: str, sha256: str) -> str:
+    """Move a file of the cache aside unless it is what it should be; what was done, if anything."""
     path = cache / relative
     if not path.exists() or (path.is_file() and sha256_of(path) == sha256):
-        return None
+        return ""
     aside = move_aside(path, cache / "damaged" / PurePosixPath(relative).parent)
-    if aside is not None:
-        print(
-            f"warning: {path} does not match its SHA-256; moved to {aside}, "
-            "a run that needs it fetches it again",
-            file=sys.stderr,
-        )
-    return aside
+    return f"{path} does not match its SHA-256; moved to {aside}" if aside else ""
 
 
 class _DownloadBar:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from melexp.batch import BatchProblem
-from melexp.bench import Row, clip, interleaved, row
+from melexp.bench._rows import Row, clip, interleaved, row
 from melexp.mel import MelTransform
 from melexp.methods import make_method
 from melexp.problem import Problem
@@ -20,7 +20,7 @@ SECONDS = 5
 COUNTED = 500
 
 
-def batches(rounds: int) -> Iterator[Row]:
+def rows(rounds: int) -> Iterator[Row]:
     """Seconds of audio per second of ADMM and of Griffin-Lim, for growing batches."""
     yield from _start(rounds)
     threads = torch.get_num_threads()

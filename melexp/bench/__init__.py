@@ -1,0 +1,90 @@
+"""Times the methods against their floor and their peers, each pair in the same run.
+
+A figure of time alone says little on another machine; so every row has the ratio to something
+measured beside it, in turn, round by round: the median over rounds, with the quartiles.
+
+One module for each thing that is measured; its ``rows`` measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from melexp.bench import cores, denormals, iterations, lengths, overhead, quality, start_up
+from melexp.bench._rows import Row
+from melexp.files import write_text
+from melexp.provenance import provenance
+from melexp.store import write_json
+
+
+def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) -> pd.DataFrame:
+    """Measure everything on one core (but for those of processes); print and store the table.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets ``bench.csv``, ``bench.md`` and ``bench.provenance.json``.
+    dataset : str
+        Speech for the time to quality.
+    quick : bool
+        Fewer rounds and clips.
+    """
+    rounds = 5 if quick else 21
+    with threadpool_limits(1):
+        parts = [
+            iterations.rows(rounds),
+            denormals.rows(rounds),
+            quality.rows(dataset, 4 if quick else None),
+            lengths.rows(rounds),
+            cores.rows(rounds),
+            overhead.rows(200 if quick else 1000),
+            torch_rows(rounds),
+            start_up.rows(rounds),
+        ]
+        rows = []
+        for part in parts:
+            for entry in part:
+                print(
+                    f"{entry.section}: {entry.name}: {entry.value:.4g} {entry.unit} "
+                    f"({entry.low:.4g} to {entry.high:.4g}), {entry.ratio:.3g} x {entry.against}",
+                    flush=True,
+                )
+                rows.append(entry)
+    table = pd.DataFrame(rows)
+    write_text(folder / "bench.csv", table.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / "bench.md", markdown(table))
+    torch = metadata.version("torch") if find_spec("torch") else None
+    write_json(
+        folder / "bench.provenance.json", {"dataset": dataset, "torch": torch, **provenance()}
+    )
+    return table
+
+
+def torch_rows(rounds: int) -> Iterator[Row]:
+    """Batches in torch, on one core and on a GPU, where torch and a GPU are there."""
+    try:
+        from melexp.bench.batches import rows  # here, because it needs torch
+    except ImportError as error:
+        print(f"no rows for torch ({error}): pip install 'melexp[torch]'", flush=True)
+        return
+    yield from rows(rounds)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table for people, a heading per section."""
+    lines = []
+    for section, group in table.groupby("section", sort=False):
+        lines += ["", f"**{section}**", "", "| | median | quartiles | ratio | to |"]
+        lines.append("| --- | ---: | ---: | ---: | --- |")
+        lines += [
+            f"| {r.name_} | {r.value:.3g} {r.unit} | {r.low:.3g} to {r.high:.3g} "
+            f"| {r.ratio:.3g} | {r.against} |"
+            for r in group.rename(columns={"name": "name_"}).itertuples()
+        ]
+    return "\n".join(lines[1:]) + "\n"

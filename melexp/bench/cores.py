@@ -1,0 +1,49 @@
+"""What more cores bring: many clips at once, and one long clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+
+from melexp.bench._rows import Row, clip, interleaved, row
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.problem import Problem
+from melexp.solve import invert, solve
+
+
+def invert_one(n_iter: int) -> None:
+    """Invert 5 s, in whichever process that is."""
+    transform = MelTransform()
+    mel = transform(clip(5))
+    for _ in solve(make_method("admm"), Problem(mel, transform), checkpoints=[n_iter]):
+        pass
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Many clips over processes and over threads, and one long clip over threads."""
+    clips, n_iter = 16, 300
+    transform = MelTransform()
+    many = np.stack([transform(clip(5))] * clips)
+    long = transform(clip(60))
+
+    def processes(workers: int) -> None:
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+            Parallel()(delayed(invert_one)(n_iter) for _ in range(clips))
+
+    def threads(mel: np.ndarray, n: int) -> None:
+        invert(mel, transform, n_iter=n_iter, threads=n)
+
+    kinds: dict[str, Callable[[int], Any]] = {
+        f"{clips} clips of 5 s, {{}} processes": processes,
+        f"{clips} clips of 5 s, {{}} threads": partial(threads, many),
+        "one clip of 60 s, {} threads": partial(threads, long),
+    }
+    for name, kind in kinds.items():
+        times = interleaved({str(n): partial(kind, n) for n in (1, 2)}, rounds=max(3, rounds // 5))
+        for n, values in times.items():
+            yield row(f"cores, {n_iter} iterations", name.format(n), values, "s", times["1"], "1")

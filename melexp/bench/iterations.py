@@ -1,0 +1,95 @@
+"""An iteration of every method in both engines, against the FFTs of its frames and librosa's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import scipy.fft
+
+from melexp.bench._rows import Row, clip, interleaved, row
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.problem import Problem
+
+METHODS = ("admm", "ipalm", "nnls_gla", "nnls_fgla", "nnls_admm_gla")
+
+
+def per_iteration(
+    name: str, transform: MelTransform, x: np.ndarray, engine: str, n: int
+) -> Callable[[], Any]:
+    """A function that runs `n` iterations of a method from its start."""
+    problem = Problem(transform(x), transform, length=len(x), engine=engine)
+    method = make_method(name)
+    state = method.init(problem, np.random.default_rng(0))
+    return lambda: method.advance(problem, state, n)
+
+
+def floors(transform: MelTransform, n_frames: int) -> dict[str, Callable[[], Any]]:
+    """One real FFT and one inverse FFT of every frame, float32, by the libraries at hand."""
+    frames = np.random.default_rng(0).standard_normal((n_frames, transform.n_fft))
+    frames = frames.astype(np.float32)
+    spectra = scipy.fft.rfft(frames)
+    known = {"scipy.fft": lambda: (scipy.fft.rfft(frames), scipy.fft.irfft(spectra))}
+    if find_spec("mkl_fft"):
+        import mkl_fft
+
+        known["mkl_fft"] = lambda: (mkl_fft.rfft(frames), mkl_fft.irfft(spectra))
+    return known
+
+
+#: Transforms whose iterations are timed, with the methods and the iterations of each engine.
+LAYOUTS: dict[str, tuple[MelTransform, Sequence[str]]] = {
+    "n_fft 512": (MelTransform(n_fft=512, hop_length=128), ("admm",)),
+    "n_fft 1024": (MelTransform(), METHODS),
+    "n_fft 2048": (MelTransform(n_fft=2048, hop_length=512), ("admm",)),
+    "n_fft 1024, power mels": (MelTransform(power=2.0), ("admm",)),
+}
+ENGINES = {"fast": 50, "portable": 4}
+
+
+def rows(
+    rounds: int, *, layouts: Sequence[str] = tuple(LAYOUTS), engines: Sequence[str] = tuple(ENGINES)
+) -> Iterator[Row]:
+    """Milliseconds an iteration, of every method in both engines, against the floor."""
+    import librosa
+
+    x = clip(5.14)
+    for layout in layouts:
+        transform, methods = LAYOUTS[layout]
+        section = f"iteration, {layout}, 5.1 s"
+        floor = floors(transform, 1 + len(x) // transform.hop_length)
+        entries = dict(floor)
+        counts = {}
+        for name in methods:
+            for engine in engines:
+                n = ENGINES[engine]
+                # Twice: once with one iteration, to take off what a call costs in itself.
+                for k in (1, n + 1):
+                    entries[f"{name}|{engine}|{k}"] = per_iteration(name, transform, x, engine, k)
+                counts[name, engine] = n
+        if methods == METHODS and "portable" in engines:
+            A = np.abs(transform.stft(len(x)).forward(x))
+            for k in (1, 5):
+                entries[f"griffinlim|librosa|{k}"] = partial(
+                    librosa.griffinlim,
+                    A,
+                    n_iter=k,
+                    hop_length=transform.hop_length,
+                    random_state=0,
+                )
+            counts["griffinlim", "librosa"] = 4
+        times = interleaved(entries, rounds=rounds)
+        best = "mkl_fft" if "mkl_fft" in floor else "scipy.fft"
+        base = times[best] * 1e3
+        for name in floor:
+            yield row(section, f"{name} rfft + irfft", times[name] * 1e3, "ms", base, best)
+        for (name, engine), n in counts.items():
+            each = (times[f"{name}|{engine}|{n + 1}"] - times[f"{name}|{engine}|1"]) / n * 1e3
+            yield row(section, f"{name}, {engine}", each, "ms", base, best)
+            if engine == "librosa":
+                fast = (times["admm|fast|51"] - times["admm|fast|1"]) / 50 * 1e3
+                yield row(section, "admm, fast", fast, "ms", each, "librosa.griffinlim")

@@ -1,0 +1,45 @@
+"""What the length of a clip costs: time per iteration, and memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+
+from melexp.bench._rows import Row, clip, interleaved, row
+from melexp.bench.iterations import per_iteration
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.problem import Problem
+from melexp.solve import solve
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Time of an iteration and peak memory against the length of the clip."""
+    transform = MelTransform()
+    section = "length of the clip, admm, fast"
+    spans = (0.5, 1, 5, 30, 120, 600)
+    counts = {s: round(max(10, 100 / s)) for s in spans}
+    entries = {}
+    for s, n in counts.items():
+        x = clip(s)
+        for k in (1, n + 1):
+            entries[f"{s}|{k}"] = per_iteration("admm", transform, x, "fast", k)
+    times = interleaved(entries, rounds=max(3, rounds // 4))
+    each = {s: (times[f"{s}|{n + 1}"] - times[f"{s}|1"]) / n / s * 1e3 for s, n in counts.items()}
+    for s in spans:
+        yield row(section, f"{s:g} s", each[s], "ms per s of audio", each[5], "5 s")
+    for s in (5, 60, 300):
+        mel = transform(clip(s))
+        problem = Problem(mel, transform)
+        method = make_method("admm")
+        tracemalloc.start()
+        for _ in solve(method, problem, checkpoints=[5]):
+            pass
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        spectrogram = problem.stft.n_frames * (transform.n_fft // 2 + 1) * 8
+        mb = peak / 1e6
+        yield Row(
+            "peak memory, admm, fast", f"{s} s", mb, mb, mb, "MB",
+            peak / spectrogram, "complex64 spectrograms",
+        )  # fmt: skip

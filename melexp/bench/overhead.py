@@ -1,0 +1,62 @@
+"""What the runner costs beside the tasks that it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+
+from melexp.bench._rows import Row, row
+from melexp.bench.cores import invert_one
+from melexp.datasets import load_dataset
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.runner import Pair, Task, finish_all
+from melexp.store import Store
+
+
+@dataclass(frozen=True)
+class Nap(Task):
+    """A task of a known length; it sleeps, so that what else the machine does counts little."""
+
+    length: float = 0.05
+
+    def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
+        time.sleep(self.length)
+        for iteration, metric in wanted:
+            yield {"iteration": iteration, "metric": metric, "value": 0.0, "seconds": self.length}
+
+
+def rows(n: int, *, workers: int = 2, length: float = 0.05) -> Iterator[Row]:
+    """What claims, storing and handing out cost: tasks of a known length, against a bare pool."""
+    one, method = load_dataset("demo_speech")[0], make_method("admm")
+    tasks: list[Task] = [
+        Nap(one, method, "admm", MelTransform(), k, "float32", length=length) for k in range(n)
+    ]
+
+    def bare() -> None:
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+            Parallel()(delayed(time.sleep)(length) for _ in range(n))
+
+    def run() -> None:
+        with TemporaryDirectory() as folder:
+            wanted, reasons = [(500, "scm"), (500, "sc")], [""] * n
+            finish_all(tasks, wanted, Store(folder), workers, label="ADMM", reasons=reasons)
+
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
+        Parallel()(delayed(invert_one)(2) for _ in range(2 * workers))  # imports
+    times = {}
+    for name, entry in {"joblib alone": bare, "the runner": run}.items():
+        began = time.perf_counter()
+        entry()
+        times[name] = np.array([time.perf_counter() - began])
+    section = f"runner, {n} tasks of {length:g} s, {workers} processes"
+    least = np.array([n * length / workers])
+    for name, seconds in times.items():
+        yield row(section, name, seconds, "s", least, "the tasks alone")
+    yield row(section, "the runner", times["the runner"], "s", times["joblib alone"], "joblib")

@@ -1,0 +1,62 @@
+"""The time to a quality, against who ends with that quality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from melexp.bench._rows import SR, Row
+from melexp.datasets import load_dataset
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.metrics import score
+from melexp.problem import Problem
+from melexp.solve import Checkpoint, solve
+
+
+def rows(dataset: str, limit: int | None) -> Iterator[Row]:
+    """Seconds to the quality that librosa and iPALM end with: SCM, PESQ and ESTOI all as good."""
+    transform = MelTransform()
+    counts = (0, 1, 2, 3, 5, 8, 15, 30, 50, 75, 100, 150, 200, 300, 500)
+    goals = {"librosa": (32, 500), "ipalm": (500,)}
+    clips = [c.load(SR) for c in load_dataset(dataset)[:limit]]
+
+    def run(name: str, x: np.ndarray, checkpoints: Sequence[int]) -> Iterator[Checkpoint]:
+        # A new problem each time, so that its tables are made anew and counted.
+        problem = Problem(transform(x), transform, length=len(x))
+        return solve(make_method(name), problem, checkpoints=checkpoints)
+
+    def seconds(name: str, n: int) -> float:
+        return float(np.mean([[p.seconds for p in run(name, x, [n])] for x in clips]))
+
+    means = {}
+    for name in ("librosa", "ipalm", "admm", "admm_ramp"):
+        scores: dict[int, list[list[float]]] = {}
+        for x in clips:
+            for point in run(name, x, goals.get(name, counts)):
+                scores.setdefault(point.iteration, []).append(
+                    [
+                        score(metric, x, point.signal, transform=transform).value
+                        for metric in ("scm", "pesq", "estoi")
+                    ]
+                )
+        means[name] = {n: np.mean(values, axis=0) for n, values in scores.items()}
+    for goal, ends in goals.items():
+        for end in ends:
+            scm, pesq, estoi = means[goal][end]
+            section = (
+                f"time to the quality of {goal}, {end} iterations "
+                f"(SCM {scm:.1f} dB, PESQ {pesq:.2f}, ESTOI {estoi:.3f}; {dataset})"
+            )
+            base = seconds(goal, end)
+            yield Row(section, goal, base, base, base, "s per clip", 1.0, goal)
+            for name in ("admm", "admm_ramp"):
+                good = [
+                    n
+                    for n, (s, p, e) in means[name].items()
+                    if s <= scm and p >= pesq and e >= estoi
+                ]
+                value = seconds(name, good[0]) if good else float("nan")
+                label = f"{name}, {good[0]} iterations" if good else f"{name}: not reached"
+                yield Row(section, label, value, value, value, "s per clip", value / base, goal)

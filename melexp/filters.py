@@ -1,0 +1,129 @@
+"""The mel filter bank as an operator, and the tridiagonal systems that it leads to."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+
+class MelFilters:
+    r"""The mel filter bank E as an operator, in the two diagonals that it consists of.
+
+    Every bin lies in at most two adjacent filters of a triangular bank. So E and its transpose
+    cost two multiplications a bin, and :math:`E E^\top + c I` is tridiagonal.
+
+    Parameters
+    ----------
+    basis : np.ndarray [shape=(n_mels, n_bins)], non-negative
+        The filter bank, dense.
+    dtype : np.float32 or np.float64
+        Precision.
+
+    Raises
+    ------
+    ValueError
+        If a bin lies in filters that are not neighbours or in more than two.
+    """
+
+    def __init__(self, basis: np.ndarray, *, dtype: Any = np.float32) -> None:
+        self.n_mels, self.n_bins = basis.shape
+        self.dtype = np.dtype(dtype)
+        self.band = np.minimum(np.argmax(basis > 0, axis=0), max(self.n_mels - 2, 0))
+        above = np.minimum(self.band + 1, self.n_mels - 1)
+        bins = np.arange(self.n_bins)
+        weights = np.stack([basis[self.band, bins], basis[above, bins]])
+        if self.n_mels == 1:
+            weights[1] = 0
+        if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
+            raise ValueError("the filter bank has a bin in filters that are not two neighbours")
+        self.weights = weights
+        gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
+        self._gram_diagonal = np.diag(gram).copy()
+        self._gram_beside = np.diag(gram, 1).copy()
+        #: Filters that no bin lies in.
+        self.empty = np.flatnonzero(basis.max(axis=1) == 0)
+        #: ||E||_2^2, the largest eigenvalue of E E^T.
+        self.norm_squared = float(np.linalg.eigvalsh(gram)[-1])
+        self._E = scipy.sparse.csr_array(basis.astype(self.dtype))
+        self._Et = scipy.sparse.csr_array(self._E.T)
+        self._solvers: dict[float, TridiagonalSolver] = {}
+
+    def apply(self, Y: np.ndarray) -> np.ndarray:
+        """E Y: magnitude ``(n_bins, n_frames)`` to mel ``(n_mels, n_frames)``."""
+        return self._E @ Y
+
+    def adjoint(self, M: np.ndarray) -> np.ndarray:
+        """E^T M: mel ``(n_mels, n_frames)`` to ``(n_bins, n_frames)``."""
+        return self._Et @ M
+
+    def solver(self, ridge: float) -> TridiagonalSolver:
+        """Solver of (E E^T + ridge I) x = b."""
+        if ridge not in self._solvers:
+            self._solvers[ridge] = TridiagonalSolver(
+                self._gram_diagonal + ridge, self._gram_beside, dtype=self.dtype
+            )
+        return self._solvers[ridge]
+
+    @cached_property
+    def _squares(self) -> tuple[Any, Any]:
+        """E * E, and the products of each filter with the next one: what E S E^T is linear in."""
+        E = self._E.toarray().astype(np.float64)
+        return scipy.sparse.csr_array(E * E), scipy.sparse.csr_array(E[:-1] * E[1:])
+
+    def weighted_solver(self, S: np.ndarray, ridge: float) -> TridiagonalSolver:
+        """Solver of (E S E^T + ridge diag(E s)) x = b, where S = diag(s) differs by frame.
+
+        Parameters
+        ----------
+        S : np.ndarray [shape=(n_bins, n_frames)], positive
+            The diagonal s of each frame.
+        ridge : float > 0
+        """
+        squares, products = self._squares
+        S = S.astype(np.float64)
+        diagonal = squares @ S + ridge * (self._E @ S)
+        diagonal[self.empty] = 1  # there b does not matter, and S says nothing
+        return TridiagonalSolver(diagonal, products @ S, dtype=self.dtype)
+
+
+class TridiagonalSolver:
+    """Solves A x = b for one symmetric positive definite tridiagonal A and many columns b.
+
+    A = L D L^T is factorised once, in float64; a solution is one sweep down and one up (the Thomas
+    algorithm), each step a row operation over all columns. With a second axis in `diagonal` and
+    `beside`, each column of b has an A of its own.
+    """
+
+    def __init__(self, diagonal: np.ndarray, beside: np.ndarray, *, dtype: Any) -> None:
+        d = np.array(diagonal, dtype=np.float64)
+        low = np.zeros((len(d) - 1, *d.shape[1:]))
+        for k in range(len(low)):
+            low[k] = beside[k] / d[k]
+            d[k + 1] -= low[k] * beside[k]
+        if not (d > 0).all():
+            raise ValueError("the mel system is singular: use a ridge above zero")
+        self.low = low
+        self.inv_d = 1.0 / d
+        self._low = low.astype(dtype)
+        self._inv_d = self.inv_d.astype(dtype).reshape(len(d), -1)
+
+    @property
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """What stands below the ones of L (the last row is 0), and 1 / D."""
+        return np.concatenate(
+            [self._low, np.zeros((1, *self._low.shape[1:]), self._low.dtype)]
+        ), self._inv_d
+
+    def solve(self, b: np.ndarray) -> np.ndarray:
+        """Solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
+        x = b.copy()
+        low = self._low
+        for k in range(len(low)):
+            x[k + 1] -= low[k] * x[k]
+        x *= self._inv_d
+        for k in reversed(range(len(low))):
+            x[k] -= low[k] * x[k + 1]
+        return x

@@ -1,0 +1,334 @@
+"""Damaged files, of results and in the cache: they are found and mended, by doctor and by a run.
+
+Counted and printed as in `test_crash`; with ``-m torture`` every file is damaged in every way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.server
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from crashing import Ended
+from faults import SIGNALS, TORTURE, Bench, Said, Tried, leftovers, values
+
+from melexp.datasets import _registry
+from melexp.doctor import doctor
+from melexp.files import held
+from melexp.store import DamagedFile, read_note, read_task
+from melexp.tables import read_table
+
+# --- Results ----------------------------------------------------------------------------------
+
+
+def damages(content: bytes, other: bytes, rng: np.random.Generator) -> dict[str, bytes]:
+    flipped = bytearray(content)
+    flipped[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    return {
+        "truncated": content[: len(content) // 2],
+        "bit-flipped": bytes(flipped),
+        "empty": b"",
+        "foreign": b"\x89PNG\r\n\x1a\n" + rng.bytes(200),
+        "another's": other,
+    }
+
+
+def stored(root: Path) -> list[Path]:
+    """The files of the store, relative to it."""
+    found = [*root.glob("tasks/*/*.json"), *root.glob("jobs/*/*.json"), *root.glob("run.*")]
+    return sorted(path.relative_to(root) for path in found)
+
+
+def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> None:
+    """One damaged file: found by doctor, or by the next run, and mended."""
+    whole = (bench.reference / file).read_bytes()
+    others = [f for f in stored(bench.reference) if f != file and f.suffix == file.suffix]
+    other = (bench.reference / others[0]).read_bytes() if others else b"a,b\n1,2\n"
+    content = damages(whole, other, np.random.default_rng(seed))[kind]
+    by_itself = file.suffix == ".csv" or "provenance" in file.name  # the run writes it anew
+    for finder in ("doctor", "run"):
+        what = f"{kind} {file}, found by {finder}"
+        root = bench.new(filled=True)
+        (root / file).write_bytes(content)
+        same = parsed(content) == parsed(whole)  # white space in JSON says nothing
+        if by_itself and not same:
+            with pytest.raises(DamagedFile, match="run"):
+                read_table(root, "run")
+        tried.tried += 1
+        if finder == "doctor":
+            with contextlib.redirect_stdout(said := Said()):
+                status = doctor([root])
+            if not same and (status != 1 or file.name not in said.text):
+                tried.changed += 1
+                tried.wrong.append(f"{what}: not found: {said.text}")
+            with contextlib.redirect_stdout(said):
+                again = doctor([root])
+            if again:
+                tried.unclear += 1
+                tried.wrong.append(f"{what}: doctor is not done after once: {said.text}")
+        ended = bench.run(root)
+        if finder == "run" and not by_itself and not same and file.parts[0] == "tasks":
+            aside = root / "damaged" / file.name
+            if file.name not in ended.said or aside.read_bytes() != content:
+                tried.changed += 1
+                tried.wrong.append(f"{what}: not named or not moved: {ended}")
+        bench.compare(root, tried, what, ended)
+
+
+def parsed(content: bytes) -> object:
+    """What a store's file says, or its bytes."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content
+
+
+KINDS = ("truncated", "bit-flipped", "empty", "foreign", "another's")
+
+
+@pytest.mark.slow
+def test_some_damaged_files(bench: Bench, tried: Tried) -> None:
+    for k, file in enumerate(stored(bench.reference)[::4]):
+        damaged(bench, tried, file, KINDS[k % 5], k)
+    tried.check()
+
+
+@TORTURE
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_damaged_file(sweep: Bench, tried: Tried, kind: str) -> None:
+    for seed, file in enumerate(stored(sweep.reference)):
+        damaged(sweep, tried, file, kind, seed)
+    tried.check()
+
+
+@pytest.mark.parametrize("name", ["tasks/*/*.json", "jobs/*/*.json", "run.*"])
+def test_every_flipped_byte_is_noticed(bench: Bench, tmp_path: Path, name: str) -> None:
+    root = bench.new(filled=True)
+    for path in sorted(root.glob(name))[:2]:
+        whole = path.read_bytes()
+        places = range(0, len(whole), max(len(whole) // 400, 1))
+        for place in places:
+            content = bytearray(whole)
+            content[place] ^= 1 << place % 8
+            path.write_bytes(content)
+            try:
+                if name.startswith("run"):
+                    read_table(root, "run")
+                else:
+                    (read_task if name.startswith("tasks") else read_note)(path)
+            except DamagedFile:
+                continue
+            assert parsed(bytes(content)) == parsed(whole)  # white space in JSON
+        path.write_bytes(whole)
+
+
+def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
+    """Of another job of the experiment: that job is missing, which is said, and not silent."""
+    root = sweep.new(filled=True)
+    notes = {read_note(p)["method"]["method"]: p for p in root.glob("jobs/run/*.json")}
+    notes["nnls_gla"].write_bytes(b"{}")
+    one = ("run", "method=admm", *sweep.arguments[3:], f"results={root}")
+    ended = sweep.forge.run(*one, log=sweep.log)
+    assert ended.status == 1
+    assert notes["nnls_gla"].name in ended.said
+    assert "the tables lack what was damaged" in ended.said
+    assert set(read_table(root, "run")["method"]) == {"admm"}
+    assert sweep.run(root).status == 0
+    assert values(root).equals(sweep.table)
+
+
+def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A lock that is held, and a file that is being written, beside what others have left."""
+    root = bench.new(filled=True)
+    task = sorted((root / "tasks").glob("*/*.json"))[0]
+    (task.parent / ".x.json.1.part").write_bytes(b"half")
+    (root / ".run.csv.2.part").write_bytes(b"half")
+    (task.parent / "ab.lock").touch()
+    (root / ".hydra" / "progress-old").mkdir(parents=True)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(task)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "during\n"
+    with held(task.with_suffix(".lock"), wait=False) as ours:
+        assert ours
+        assert doctor([root]) == 0
+        (part,) = leftovers(root)[:1]
+        assert sorted(Path(p).suffix for p in leftovers(root)) == [".lock", ".part"]
+        assert task.name in part or task.stem in part
+    writer.communicate("\n" if writer.stdin else None, timeout=30)
+    assert capsys.readouterr().out.count("leftover: ") == 4
+    assert task.read_text() == "new"
+    assert leftovers(root) == []
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from melexp import files
+def fault(point, path):
+    if point == "during":
+        print(point, flush=True)
+        time.sleep(3)
+files.fault = fault
+files.write_text(Path(sys.argv[1]), "new")
+"""
+
+
+def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
+    assert bench.forge.run("doctor", tmp_path, log=bench.log).status == 2
+    assert "is no folder of results" in bench.log.read_text()
+    ended = bench.forge.run("doctor", log=bench.log)
+    assert ended == Ended(2, "melexp: doctor needs a folder of results, or --cache\n")
+    root = bench.new(filled=True)
+    (root / "tasks" / "foreign.txt").write_text("hello")
+    ended = bench.forge.run("doctor", root, log=bench.log)
+    assert ended.status == 1
+    assert "foreign.txt does not belong there; moved to" in ended.said
+    assert "next: run what wrote" in ended.said
+    assert bench.forge.run("doctor", root, log=bench.log).status == 0
+
+
+def test_doctor_without_tasks_moves_the_table_aside(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of results/core in a clone: there is nothing to write it from."""
+    root = bench.new(filled=True)
+    shutil.rmtree(root / "tasks")
+    shutil.rmtree(root / "jobs")
+    assert doctor([root]) == 0
+    table = root / "run.csv"
+    table.write_text(table.read_text().replace("-", "+", 1))
+    assert doctor([root]) == 1
+    assert f"next: restore {table}" in capsys.readouterr().out
+    assert not table.exists()
+
+
+# --- The cache of recordings ------------------------------------------------------------------
+
+
+class Slow(http.server.SimpleHTTPRequestHandler):
+    """Gives a file in pieces, so that there is time to kill who fetches it."""
+
+    def copyfile(self, source, outputfile) -> None:  # type: ignore[no-untyped-def]
+        while piece := source.read(2**14):
+            outputfile.write(piece)
+            time.sleep(0.02)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, a registry of three files, and a server that has them."""
+    files = tmp_path / "served" / "esc10"
+    files.mkdir(parents=True)
+    for k in range(3):
+        noise = np.random.default_rng(k).standard_normal(40000) / 10
+        soundfile.write(files / f"{k}.wav", noise, 22050)
+    handler = functools.partial(Slow, directory=str(files.parent))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    rows = [
+        {
+            "dataset": "esc10",
+            "path": path.name,
+            "category": "c",
+            "sha256": _registry.sha256_of(path),
+            "licence": "l",
+            "author": "a",
+            "source": "s",
+            "url": f"http://127.0.0.1:{server.server_port}/esc10/{path.name}",
+            "subset": "core",
+        }
+        for path in sorted(files.iterdir())
+    ]
+    registry = tmp_path / "registry.csv"
+    pd.DataFrame(rows).to_csv(registry, index=False)
+    monkeypatch.setattr(_registry, "REMOTE", registry)
+    monkeypatch.setattr(_registry, "RETRIES", 0)
+    monkeypatch.setenv("MELEXP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MELEXP_DATA_MIRROR", raising=False)
+    yield tmp_path / "cache"
+    server.shutdown()
+
+
+def clips() -> list[np.ndarray]:
+    listed = _registry.remote_clips("esc10", lambda row: row["path"])
+    return [clip.load(22050) for clip in listed]
+
+
+@pytest.mark.parametrize("kind", KINDS[:4])
+@pytest.mark.parametrize("finder", ["doctor", "load"])
+def test_a_damaged_recording_is_fetched_again(
+    cache: Path, kind: str, finder: str, capsys: pytest.CaptureFixture[str], tried: Tried
+) -> None:
+    whole = clips()
+    assert doctor([], cache=True) == 0
+    for k, path in enumerate(sorted((cache / "esc10").iterdir())):
+        content = damages(path.read_bytes(), b"", np.random.default_rng(k))[kind]
+        path.write_bytes(content)
+        capsys.readouterr()
+        tried.tried += 1
+        if finder == "doctor":
+            assert doctor([], cache=True) == 1
+            assert not path.exists()
+        np.testing.assert_array_equal(clips(), whole)
+        assert f"{path} does not match its SHA-256; moved to" in "".join(capsys.readouterr())
+        (aside,) = (p for p in (cache / "damaged").rglob("*.wav*") if p.read_bytes() == content)
+        aside.unlink()
+    assert doctor([], cache=True) == 0
+
+
+def test_foreign_files_in_the_cache_are_moved_aside(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips()
+    (cache / "esc10" / "x.wav").write_bytes(b"?")
+    (cache / "mine.txt").write_text("not in a folder of recordings, so not looked at")
+    assert doctor([], cache=True) == 1
+    assert "x.wav is not in the registry; moved to" in capsys.readouterr().out
+    assert doctor([], cache=True) == 0
+    assert (cache / "mine.txt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_killed_download_leaves_nothing_behind(cache: Path, number: int, tried: Tried) -> None:
+    code = (
+        "import sys; from pathlib import Path; from melexp.datasets import _registry\n"
+        "_registry.REMOTE = Path(sys.argv[1])\n"
+        "for c in _registry.remote_clips('esc10', lambda row: row['path']): c.load(22050)"
+    )
+    for wait in (0.0, 0.05, 0.1):
+        shutil.rmtree(cache, ignore_errors=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(_registry.REMOTE)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while not any(cache.rglob("tmp*")):
+            assert process.poll() is None
+            time.sleep(0.005)
+        with contextlib.redirect_stdout(Said()):
+            assert doctor([], cache=True) == 0  # it is at work: nothing is taken away
+        time.sleep(wait)
+        process.send_signal(number)
+        process.wait()
+        tried.tried += 1
+        with contextlib.redirect_stdout(Said()):
+            assert doctor([], cache=True) == 0
+        assert all(path.suffix == ".wav" for path in cache.rglob("*") if path.is_file())
+        assert len(clips()) == 3
