@@ -14,10 +14,8 @@ import numpy as np
 import scipy.signal
 
 from melexp.compression import Compression
-from melexp.filters import MelFilters, TridiagonalSolver
+from melexp.filters import MelFilters
 from melexp.stft import PAD_MODES, STFT, analysis_window
-
-__all__ = ["MelFilters", "MelTransform", "TridiagonalSolver"]
 
 
 @lru_cache(maxsize=32)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from melexp.mel import MelTransform, TridiagonalSolver
+from melexp.filters import TridiagonalSolver
+from melexp.mel import MelTransform
 from melexp.prox import magnitude_pair, namespace, power_pair
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from melexp.mel import MelFilters
+from melexp.filters import MelFilters
 from melexp.problem import Problem
 
 
