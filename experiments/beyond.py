@@ -76,6 +76,14 @@ def starts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
         yield f"{name}, kl + pghi", named(p, n, name, **both)
 
 
+def faint(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
+    """How far below the largest bin PGHI may leave the phase to chance."""
+    Y = kl(p)
+    for tol in (1e-6, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2):
+        unit = phasor(pghi(Y, p, np.random.default_rng(0), tol=tol))
+        yield f"chance below {20 * np.log10(tol):.0f} dB", from_start(p, n, Y, unit)
+
+
 def schedules(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     """Other first and last penalties, and none."""
     yield "0.001, 0.01 to 0.3, 0.3", named(p, n, "admm_ramp", ramp=n)
@@ -191,6 +199,7 @@ STUDIES = {
     "layouts": layouts,
     "limits": limits,
     "starts": starts,
+    "faint": faint,
     "schedules": schedules,
     "ideas": ideas,
     "power": power,
