@@ -16,7 +16,16 @@ from pathlib import Path
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from melexp.bench import cores, denormals, iterations, lengths, overhead, quality, start_up
+from melexp.bench import (
+    cores,
+    denormals,
+    iterations,
+    lengths,
+    overhead,
+    quality,
+    start_up,
+    starts,
+)
 from melexp.bench._rows import Row
 from melexp.files import write_text
 from melexp.provenance import provenance
@@ -39,6 +48,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
     with threadpool_limits(1):
         parts = [
             iterations.rows(rounds),
+            starts.rows(rounds),
             denormals.rows(rounds),
             quality.rows(dataset, 4 if quick else None),
             lengths.rows(rounds),

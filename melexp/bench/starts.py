@@ -1,0 +1,49 @@
+"""What the start costs in iterations, and what `admm_ramp` costs as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from melexp.bench._rows import Row, clip, interleaved, row
+from melexp.bench.iterations import per_iteration
+from melexp.mel import MelTransform
+from melexp.methods import make_method
+from melexp.problem import Problem
+from melexp.solve import solve
+from melexp.start import kl, nnls, pghi, pinv
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Starts against ten iterations of `admm`, 100 iterations of `admm_ramp` against 500 of it."""
+    x, transform = clip(5.14), MelTransform()
+    mel = transform(x)
+    problem = Problem(mel, transform, length=len(x))
+    Y = kl(problem)
+
+    def run(name: str, n: int) -> None:
+        # A new problem each time, so that its tables are made anew and counted.
+        given = Problem(mel, transform, length=len(x))
+        list(solve(make_method(name).for_budget(n), given, checkpoints=[n]))
+
+    times = interleaved(
+        {
+            "pinv": lambda: pinv(problem),
+            "nnls": lambda: nnls(problem),
+            "kl": lambda: kl(problem),
+            "pghi": lambda: pghi(Y, problem, np.random.default_rng(0)),
+            "1": per_iteration("admm", transform, x, "fast", 1),
+            "51": per_iteration("admm", transform, x, "fast", 51),
+            "admm, 500 iterations": lambda: run("admm", 500),
+            "admm_ramp, 100 iterations": lambda: run("admm_ramp", 100),
+        },
+        rounds=rounds,
+    )
+    ten = (times["51"] - times["1"]) / 5 * 1e3
+    times["kl + pghi"] = times["kl"] + times["pghi"]
+    for name in ("pinv", "nnls", "kl", "pghi", "kl + pghi"):
+        yield row("the start, 5.1 s", name, times[name] * 1e3, "ms", ten, "10 iterations of admm")
+    section, base = "from the mel to the waveform, 5.1 s", "admm, 500 iterations"
+    for name in (base, "admm_ramp, 100 iterations"):
+        yield row(section, name, times[name] * 1e3, "ms", times[base] * 1e3, base)
