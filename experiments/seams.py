@@ -3,11 +3,12 @@
 import argparse
 import resource
 import time
+from itertools import pairwise
 
 import numpy as np
 
 from melexp.datasets import load_dataset
-from melexp.long import invert_long, long_mel, long_scm
+from melexp.long import OVERLAP, SEGMENT, _segments, invert_long, long_mel, long_scm
 from melexp.mel import MelTransform
 from melexp.solve import invert
 
@@ -38,15 +39,16 @@ def main() -> None:
     options = {"method": "admm_ramp", "n_iter": arguments.n_iter, "length": len(y)}
     whole = invert(mel, transform, **options)
     print(f"whole: SCM {long_scm(mel, whole, transform):.2f} dB")
-    # The frames that a seam changed: 20 s segments share one second.
-    frames = transform.sr / transform.hop_length
-    starts = np.arange(round(19 * frames), mel.shape[1], round(19 * frames))
+    # What two segments share: the seam is somewhere in it.
+    plan = _segments(mel.shape[1], transform, SEGMENT, OVERLAP)
+    seams = [np.arange(a, b) for (_, b), (a, _) in pairwise(plan)]
     for name, z in (("joined", joined), ("whole", whole)):
         error = long_mel(z, transform) - mel
-        at = np.concatenate([np.arange(s, s + round(frames)) for s in starts])
-        at = at[at < mel.shape[1]]
+        at = np.concatenate(seams)
         level = np.linalg.norm(error[:, at]) / np.linalg.norm(mel[:, at])
-        print(f"{name}, the {len(starts)} seconds of the seams: SCM {20 * np.log10(level):.2f} dB")
+        print(
+            f"{name}, the {len(seams)} overlaps of {OVERLAP:g} s: SCM {20 * np.log10(level):.2f} dB"
+        )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import sys
@@ -43,18 +44,33 @@ class Begin(Callback):
 
 
 def check_folders(config: DictConfig) -> None:
-    """Let Hydra write into the folder of results alone, whoever wrote the configuration.
+    """Refuse a configuration whose Hydra would write outside the folder of results.
+
+    These are the folders of runs, of sweeps and of submitit, and the files of logging. (Hydra makes
+    any object that a configuration names: those of a stranger are code.)
 
     Raises
     ------
     ValueError
-        If one of Hydra's own folders is elsewhere.
+        If one of them lies elsewhere, or cannot be told.
     """
-    results, sweep = Path(config.results).resolve(), Path(config.hydra.sweep.dir)
-    written: Any = OmegaConf.to_container(config.hydra.sweep)  # it may name the job, not yet known
-    folders = {"hydra.sweep.dir": sweep, "hydra.sweep.subdir": sweep / written["subdir"]}
-    if config.hydra.output_subdir is not None or config.hydra.run.dir != ".":
-        folders["hydra.run.dir"] = Path(config.hydra.run.dir)
+    config = copy.deepcopy(config)
+    OmegaConf.set_readonly(config.hydra, False)
+    config.hydra.job.num, config.hydra.job.id = 0, "0"  # as those of the first job will be
+    results, settings = Path(config.results).resolve(), config.hydra
+    try:
+        sweep = Path(settings.sweep.dir)
+        folders = {"hydra.sweep.dir": sweep, "hydra.sweep.subdir": sweep / settings.sweep.subdir}
+        if settings.output_subdir is not None or settings.run.dir != ".":
+            folders["hydra.run.dir"] = Path(settings.run.dir)
+        if "submitit_folder" in settings.launcher:
+            folders["hydra.launcher.submitit_folder"] = Path(settings.launcher.submitit_folder)
+        for kind in ("job_logging", "hydra_logging"):
+            for name, handler in ((settings[kind] or {}).get("handlers") or {}).items():
+                if "filename" in handler:
+                    folders[f"hydra.{kind}.handlers.{name}"] = Path(handler.filename)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"a folder of Hydra's cannot be told: {error}") from error
     for name, folder in folders.items():
         if not folder.resolve().is_relative_to(results):
             raise ValueError(f"{name} must lie inside results = {config.results}; got {folder}")

@@ -12,7 +12,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from melexp.config import conf_file
-from melexp.tables import FIRST, mean_interval, parameters_of, read_table, variants
+from melexp.tables import FIRST, LATER, mean_interval, parameters_of, read_table, variants
 
 #: How far a mean over clips may move. The iterations amplify rounding, so another engine, processor
 #: or FFT library moves single clips a little: from one engine to the other the mean of four clips
@@ -99,6 +99,8 @@ def compare(
     ValueError
         If a metric has no tolerance.
     """
+    for name in LATER.keys() & {*a.columns, *b.columns}:
+        a, b = (t if name in t else t.assign(**{name: LATER[name]}) for t in (a, b))
     parameters = sorted(set(parameters_of(a)) & set(parameters_of(b)))
     method = ["dataset", "method", "label", *parameters, "dtype"]
     key = [*method, "iteration", "metric", "clip", "seed"]

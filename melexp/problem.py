@@ -58,6 +58,8 @@ class Problem:
         What the waveform is multiplied by in the end.
     stft : STFT
     filters : MelFilters
+    frame_weights : float
+        The exponent that :meth:`weighted` was given; 0 without weights.
     weights : np.ndarray [shape=(n_frames,)] or None
         Of the frames, if made by :meth:`weighted`; `mel` and `stft` then include them.
     """
@@ -112,6 +114,7 @@ class Problem:
         self.scale = peak ** (1 / transform.power) if peak > 0 else 1.0
         self.mel = (mel.astype(np.float64) / (peak or 1.0)).astype(self.dtype)
         self.mel[self.filters.empty] = 0  # a compression's floor stands there, and means nothing
+        self.frame_weights = 0.0
         self.weights: np.ndarray | None = None
         self._plain: Problem | None = None
         self._solvers: dict[float, TridiagonalSolver] = {}
@@ -130,10 +133,19 @@ class Problem:
         Parameters
         ----------
         exponent : float in [0, 1]
-            a; 0 returns the problem itself.
+            a; 0 returns the problem without weights.
+
+        Raises
+        ------
+        ValueError
+            If the exponent is out of its range.
         """
-        if exponent == 0:
+        if not 0 <= exponent <= 1:
+            raise ValueError(f"frame_weights must be from 0 to 1; got {exponent}")
+        if exponent == self.frame_weights:
             return self
+        if self.frame_weights:
+            return self.plain.weighted(exponent)
         energy = np.linalg.norm(self.mel.astype(np.float64), axis=0)
         if self.transform.power == 2:
             energy = np.sqrt(energy)
@@ -141,7 +153,7 @@ class Problem:
         peak = energy.max()
         weights = (energy / peak) ** -exponent if peak > 0 else np.ones_like(energy)
         problem = copy.copy(self)
-        problem._plain, problem._solvers = self, {}
+        problem.frame_weights, problem._plain, problem._solvers = exponent, self, {}
         for cached in ("lanes", "envelope"):
             problem.__dict__.pop(cached, None)
         problem.weights = weights.astype(self.dtype)

@@ -52,7 +52,7 @@ class Task:
 
     @cached_property
     def id(self) -> str:
-        """Hash of all that decides the numbers, and of nothing else."""
+        """Hash of all that decides the numbers, and of the `scope`; of nothing else."""
         starts = {
             n: VERSIONS[n] for n in (self.method.magnitude, self.method.phase) if n in VERSIONS
         }
@@ -103,7 +103,7 @@ class Task:
     def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
         """The rows at the wanted (iteration, metric) pairs, in one pass."""
         reference = self.reference()
-        warm_up(self.method, self.transform)
+        warm_up(self.method, self.transform, self.dtype)
         for point in self.observe(reference, [iteration for iteration, _ in wanted]):
             for metric in [m for iteration, m in wanted if iteration == point.iteration]:
                 value, reason = score(metric, reference, point.signal, transform=self.transform)
@@ -117,10 +117,11 @@ class Task:
 
 
 @cache
-def warm_up(method: Method[Any], transform: MelTransform) -> None:
+def warm_up(method: Method[Any], transform: MelTransform, dtype: str = "float32") -> None:
     """Invert a noise once in this process, so that imports and compilation are not timed."""
     noise = np.random.default_rng(0).standard_normal(4 * transform.n_fft, np.float32)
-    for _ in solve(method, Problem(transform(noise), transform), checkpoints=[1, 2]):
+    problem = Problem(transform(noise), transform, dtype=dtype)
+    for _ in solve(method, problem, checkpoints=[1, 2]):
         pass
 
 
@@ -225,6 +226,8 @@ def run(config: DictConfig) -> list[str]:
     workers = plain["workers"] or os.cpu_count() or 1
     # Where and with how many workers it ran does not belong to what was asked.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
+    if not asked["timed"]:  # came later: the note of a job of before is replaced, not joined
+        del asked["timed"]
     reasons = [""] * len(tasks)
     check_writable(store.root)
     try:

@@ -18,6 +18,8 @@ from melexp.store import DamagedFile, Store, read_json, write_json
 FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
 #: Of these, those that are names.
 NAMES = ["dataset", "clip", "category", "method", "label"]
+#: Parameters of every method that came later, and what tables without them had.
+LATER = {"frame_weights": 0.0}
 LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
 
@@ -35,6 +37,7 @@ def collect(store: Store, experiment: str) -> tuple[pd.DataFrame, str, list[dict
     """An experiment's rows, the same as the text of its table, and the notes of its jobs."""
     notes = store.jobs(experiment)
     table = pd.DataFrame(list(store.rows(experiment, notes)))
+    table = table.fillna({name: value for name, value in LATER.items() if name in table})
     parameters = sorted(set(table.columns) - set(FIRST) - set(LAST))
     table = table[[*FIRST, *parameters, *LAST]]
     table = table.sort_values([*FIRST[:-1], *parameters, "seed", "iteration", "metric"])

@@ -15,12 +15,16 @@ import soundfile
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 
+from melexp.compare import compare
 from melexp.config import conf_dir, register
+from melexp.datasets import load_dataset
+from melexp.mel import MelTransform
+from melexp.methods import make_method
 from melexp.reproduce import FROM_TABLES, experiment_configs
-from melexp.runner import run
+from melexp.runner import Task, run
 from melexp.start import VERSIONS
 from melexp.store import DamagedFile, Store, read_json, write_json
-from melexp.tables import mean_interval, summarise, write_table
+from melexp.tables import mean_interval, read_table, summarise, variants, write_table
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("limit=2", "checkpoints=[2,4]", "workers=1", "metric=[scm,sc]")
@@ -140,6 +144,33 @@ def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(VERSIONS, "pghi", VERSIONS["pghi"] + 1)
     go(tmp_path, "method=admm_ramp")
     assert len(stamps(tmp_path)) == 2 * len(before)
+
+
+def test_what_came_later_changes_no_task_and_no_note(tmp_path: Path) -> None:
+    """A folder of results of before frame weights and `timed` can be gone on with."""
+    clip, transform = load_dataset("demo_speech")[0], MelTransform()
+    task = Task(clip, make_method("admm"), "admm", transform, 0, "float32")
+    assert task.id == "1d0e3d6d8f72213d5c37b09bd50214cd"
+    go(tmp_path, "method=admm_ramp")
+    (note,) = (tmp_path / "jobs" / "run").iterdir()
+    asked = read_json(note)["config"]
+    assert "timed" not in asked
+    assert "frame_weights" not in asked["method"]
+
+
+def test_runs_with_frame_weights_are_told_from_those_without(tmp_path: Path) -> None:
+    go(tmp_path / "a")
+    go(tmp_path / "b", "+method.frame_weights=0.5")
+    go(tmp_path / "b")
+    for name in "ab":
+        write_table(tmp_path / name, "run")
+    a, b = (read_table(tmp_path / name, "run") for name in "ab")
+    assert "frame_weights" not in a
+    assert set(variants(b)) == {"ADMM (frame_weights=0.0)", "ADMM (frame_weights=0.5)"}
+    for one, other in ((a, b), (b, a)):
+        compared = compare(one, other)
+        assert len(compared) == 4
+        assert (compared["difference"] == 0).all()
 
 
 def test_foley_has_no_speech_metrics(tmp_path: Path) -> None:

@@ -156,9 +156,14 @@ def test_a_study_cannot_lead_out_of_the_results(tmp_path: Path, name: str) -> No
         ["hydra.output_subdir=.hydra"],
         ["-m", "seed=0,1", "hydra.sweep.dir={outside}/sweep"],
         ["-m", "seed=0,1", "hydra.sweep.subdir=../../../outside"],
+        ["-m", "seed=0,1", "hydra.sweep.subdir=${{oc.env:OUTSIDE}}/a"],
+        ["-m", "launcher=submitit", "hydra.launcher.submitit_folder={outside}/%j"],
+        ["+hydra.job_logging.handlers.f.filename={outside}/log"],
     ],
 )
 def test_hydra_writes_into_the_results_alone(tmp_path: Path, asked: list[str]) -> None:
+    if "launcher=submitit" in asked:
+        pytest.importorskip("submitit", reason="submitit is not installed (melexp[slurm])")
     arguments = [argument.format(outside=tmp_path / "outside") for argument in asked]
     results = tmp_path / "deep" / "results"
     done = subprocess.run(
@@ -167,7 +172,7 @@ def test_hydra_writes_into_the_results_alone(tmp_path: Path, asked: list[str]) -
         text=True,
         check=False,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OUTSIDE": str(tmp_path / "outside")},
     )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -359,7 +359,7 @@ def test_bad_batches_are_refused(small: MelTransform) -> None:
         invert_batch([small(sounds()[0]), torch.full((12, 9), -1.0)], small)
     other = dataclasses.replace(small, n_mels=13)
     problems = [Problem(t(sounds()[0]), t) for t in (small, other)]
-    with pytest.raises(ValueError, match="one transform and one dtype"):
+    with pytest.raises(ValueError, match="one transform, one dtype"):
         BatchProblem(problems)
 
 

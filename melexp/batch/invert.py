@@ -90,11 +90,13 @@ def invert_batch(
     if device is None:
         device = mels[0].device if tensors else "cpu"
     problems = [
-        Problem(_host(mel), transform, length=length, dtype=dtype, engine="portable")
+        Problem(_host(mel), transform, length=length, dtype=dtype, engine="portable").weighted(
+            solver.frame_weights
+        )
         for mel, length in zip(mels, every_length, strict=True)
     ]
     with torch.no_grad():
-        batch = BatchProblem(problems, device=device).weighted(solver.frame_weights)
+        batch = BatchProblem(problems, device=device)
         state = solver.advance(batch, batch.start(solver, every_seed), n_iter)
         signals: Any = solver.signal(batch, state)
     return batch.cut(signals if tensors else signals.cpu().numpy())

@@ -25,8 +25,8 @@ class BatchProblem(Problem):
     Parameters
     ----------
     problems : sequence of Problem
-        The clips. They have one transform and one precision, and a length each; all have frame
-        weights (:meth:`Problem.weighted`), or none has.
+        The clips. They have one transform and one precision and the same frame weights
+        (:meth:`Problem.weighted`), and a length each.
     device : torch.device or str
         Where all is computed.
 
@@ -54,11 +54,10 @@ class BatchProblem(Problem):
         if not problems:
             raise ValueError("a batch needs at least one clip")
         first = problems[0]
-        kinds = [(p.transform, p.dtype, p.weights is None) for p in problems]
+        kinds = [(p.transform, p.dtype, p.frame_weights) for p in problems]
         if any(kind != kinds[0] for kind in kinds):
             raise ValueError(
-                "the clips of a batch must have one transform and one dtype, and all of them frame "
-                "weights or none"
+                "the clips of a batch must have one transform, one dtype and the same frame_weights"
             )
         device = checked_device(device)
         self.problems = list(problems)
@@ -69,6 +68,7 @@ class BatchProblem(Problem):
         self.filters: Any = BatchFilters(first.filters, first.transform.basis, device)
         self.mel: Any = stack([p.mel for p in problems], device)
         weights: Any = [p.weights for p in problems]
+        self.frame_weights = first.frame_weights
         self.weights: Any = None
         if first.weights is not None:
             self.weights = stack([g[None] for g in weights], device, fill=1)
@@ -85,10 +85,15 @@ class BatchProblem(Problem):
         self._solvers: Any = {}
 
     def weighted(self, exponent: float) -> BatchProblem:
-        """As that of one clip, for each of them."""
-        if exponent == 0:
+        """The batch of the clips' weighted problems."""
+        if exponent == self.frame_weights:
             return self
         return BatchProblem([p.weighted(exponent) for p in self.problems], device=self.device)
+
+    @property
+    def plain(self) -> BatchProblem:
+        """The batch without weights."""
+        return self.weighted(0.0)
 
     def start(self, method: Method[Any], seeds: Sequence[Any]) -> Any:
         """The state before the first iteration, computed clip by clip with NumPy.

@@ -98,10 +98,10 @@ class Method(ABC, Generic[S]):
 
     def init(self, problem: Problem, rng: np.random.Generator) -> S:
         """The state before the first iteration."""
-        if (self.frame_weights != 0) != (problem.weights is not None):
+        if self.frame_weights != problem.frame_weights:
             raise ValueError(
-                f"the method has frame_weights = {self.frame_weights}: give it the problem "
-                "problem.weighted(frame_weights)"
+                f"the method has frame_weights = {self.frame_weights}, the problem "
+                f"{problem.frame_weights}: give it problem.weighted({self.frame_weights})"
             )
         Y, X = start(problem, rng, magnitude=self.magnitude, phase=self.phase)
         return self.begin(problem, Y, X)
