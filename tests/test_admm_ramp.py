@@ -127,7 +127,7 @@ def test_the_yaml_says_every_parameter_and_its_default() -> None:
     assert conf.pop("name") == METHOD
     assert conf.pop("label")
     assert make_method(METHOD, **conf) == ADMMRamp()
-    # Frame weights are every method's, and asked for with +method.frame_weights=...
+    # Frame weights are every method's, and asked for with ++method.frame_weights=...
     assert set(conf) == {field.name for field in dataclasses.fields(ADMMRamp)} - {"frame_weights"}
 
 
