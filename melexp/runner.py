@@ -226,8 +226,8 @@ def run(config: DictConfig) -> list[str]:
     workers = plain["workers"] or os.cpu_count() or 1
     # Where and with how many workers it ran does not belong to what was asked.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
-    if not asked["timed"]:  # came later: the note of a job of before is replaced, not joined
-        del asked["timed"]
+    if not asked.get("timed"):  # came later: the note of a job of before is replaced, not joined
+        asked.pop("timed", None)
     reasons = [""] * len(tasks)
     check_writable(store.root)
     try:

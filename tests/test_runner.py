@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
 
 from melexp.compare import compare
 from melexp.config import conf_dir, register
@@ -156,6 +157,15 @@ def test_what_came_later_changes_no_task_and_no_note(tmp_path: Path) -> None:
     asked = read_json(note)["config"]
     assert "timed" not in asked
     assert "frame_weights" not in asked["method"]
+
+
+def test_a_recorded_configuration_of_before_is_run(tmp_path: Path) -> None:
+    """As `melexp regress` does with those in the provenance of committed tables."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", [*QUICK, f"results={tmp_path}"]))
+    del config["timed"]
+    assert run(OmegaConf.create(config)) == []
+    assert len(values(tmp_path)) == 2 * 2 * 2
 
 
 def test_runs_with_frame_weights_are_told_from_those_without(tmp_path: Path) -> None:
