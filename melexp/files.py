@@ -70,7 +70,7 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content[half:])
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(aside, 0o644)
+            os.chmod(aside, 0o666 & ~_umask())  # mkstemp's are its owner's alone
             _meet_fault("synced", path)
             if sys.platform != "win32":  # still locked: nobody takes it for a leftover
                 os.replace(aside, path)
@@ -81,6 +81,12 @@ def _write(path: Path, content: bytes) -> None:
         aside.unlink(missing_ok=True)
         raise
     _meet_fault("after", path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _meet_fault(point: str, path: Path) -> None:

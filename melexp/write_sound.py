@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from melexp.files import write_bytes
 
 
 def file_format(target: Path | None, subtype: str | None) -> tuple[str, str]:
@@ -74,18 +74,4 @@ def write_sound(path: Path | None, samples: np.ndarray, sr: int, kind: str, subt
         sys.stdout.buffer.write(buffer.getbuffer())
         sys.stdout.buffer.flush()
         return
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(buffer.getbuffer())
-        os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_bytes(path, buffer.getvalue())
