@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import signal
 from dataclasses import dataclass, field
@@ -78,11 +79,11 @@ class Bench:
         tried.tried += 1
         before = contents(root)
         if root.exists() and any(root.iterdir()):
-            with contextlib.redirect_stdout(said := Said()):
+            with contextlib.redirect_stdout(said := io.StringIO()):
                 status = doctor([root])
             if status:  # a kill damages nothing
                 tried.changed += 1
-                tried.wrong.append(f"{what}: doctor: {said.text}")
+                tried.wrong.append(f"{what}: doctor: {said.getvalue()}")
             if left := leftovers(root):
                 tried.unclear += 1
                 tried.wrong.append(f"{what}: left after doctor: {left}")
@@ -111,19 +112,6 @@ class Bench:
         if left := leftovers(root):
             tried.unclear += 1
             tried.wrong.append(f"{what}: left after the run: {left}")
-
-
-class Said:
-    """A file that keeps what is written."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> None:
-        self.text += text
-
-    def flush(self) -> None:
-        pass
 
 
 def values(root: Path) -> pd.DataFrame:

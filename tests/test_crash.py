@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ import pandas as pd
 import pytest
 import soundfile
 from crashing import Ended
-from faults import SIGNALS, SWEEP, TORTURE, Bench, Said, Tried, clear, contents
+from faults import SIGNALS, SWEEP, TORTURE, Bench, Tried, clear, contents
 
 from melexp.doctor import doctor
 from melexp.store import Store
@@ -291,12 +292,12 @@ def together(bench: Bench, tried: Tried, runs: int) -> None:
     root = bench.new()
     logs = [bench.folder / f"log{k}" for k in range(runs)]
     pids = [bench.start(root, log) for log in logs]
-    with contextlib.redirect_stdout(said := Said()):
+    with contextlib.redirect_stdout(said := io.StringIO()):
         for _ in range(20):
             time.sleep(0.1)
             if (root / "tasks").exists() and doctor([root]):
                 tried.changed += 1
-                tried.wrong.append(f"doctor beside a run: {said.text}")
+                tried.wrong.append(f"doctor beside a run: {said.getvalue()}")
     for pid, log in zip(pids, logs, strict=True):
         ended = bench.forge.wait(pid, log)
         tried.tried += 1

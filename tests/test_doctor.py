@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import io
 import json
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ import pandas as pd
 import pytest
 import soundfile
 from crashing import Ended
-from faults import SIGNALS, TORTURE, Bench, Said, Tried, leftovers, values
+from faults import SIGNALS, TORTURE, Bench, Tried, leftovers, values
 
 from melexp.datasets import _registry
 from melexp.doctor import doctor
@@ -68,16 +69,16 @@ def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> Non
                 read_table(root, "run")
         tried.tried += 1
         if finder == "doctor":
-            with contextlib.redirect_stdout(said := Said()):
+            with contextlib.redirect_stdout(said := io.StringIO()):
                 status = doctor([root])
-            if not same and (status != 1 or file.name not in said.text):
+            if not same and (status != 1 or file.name not in said.getvalue()):
                 tried.changed += 1
-                tried.wrong.append(f"{what}: not found: {said.text}")
+                tried.wrong.append(f"{what}: not found: {said.getvalue()}")
             with contextlib.redirect_stdout(said):
                 again = doctor([root])
             if again:
                 tried.unclear += 1
-                tried.wrong.append(f"{what}: doctor is not done after once: {said.text}")
+                tried.wrong.append(f"{what}: doctor is not done after once: {said.getvalue()}")
         ended = bench.run(root)
         if finder == "run" and not by_itself and not same and file.parts[0] == "tasks":
             aside = root / "damaged" / file.name
@@ -322,13 +323,13 @@ def test_a_killed_download_leaves_nothing_behind(cache: Path, number: int, tried
         while not any(cache.rglob("tmp*")):
             assert process.poll() is None
             time.sleep(0.005)
-        with contextlib.redirect_stdout(Said()):
+        with contextlib.redirect_stdout(io.StringIO()):
             assert doctor([], cache=True) == 0  # it is at work: nothing is taken away
         time.sleep(wait)
         process.send_signal(number)
         process.wait()
         tried.tried += 1
-        with contextlib.redirect_stdout(Said()):
+        with contextlib.redirect_stdout(io.StringIO()):
             assert doctor([], cache=True) == 0
         assert all(path.suffix == ".wav" for path in cache.rglob("*") if path.is_file())
         assert len(clips()) == 3
