@@ -12,7 +12,8 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from melexp.config import conf_file
-from melexp.tables import FIRST, LATER, mean_interval, parameters_of, read_table, variants
+from melexp.methods._base import LATER
+from melexp.tables import FIRST, mean_interval, parameters_of, read_table, variants
 
 #: How far a mean over clips may move. The iterations amplify rounding, so another engine, processor
 #: or FFT library moves single clips a little: from one engine to the other the mean of four clips

@@ -12,14 +12,13 @@ import pandas as pd
 import scipy.stats
 
 from melexp.files import write_text
+from melexp.methods._base import LATER
 from melexp.store import DamagedFile, Store, read_json, write_json
 
 #: The first columns of every table; the methods' parameters stand between `label` and `seed`.
 FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
 #: Of these, those that are names.
 NAMES = ["dataset", "clip", "category", "method", "label"]
-#: Parameters of every method that came later, and what tables without them had.
-LATER = {"frame_weights": 0.0}
 LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
 

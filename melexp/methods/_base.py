@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from melexp.fast import LaneEngine
 
 
+#: Parameters of every method that came later, and what those without them had.
+LATER = {"frame_weights": 0.0}
+
+
 @dataclass
 class State:
     """All that a method needs to go on: its arrays are the whole restart file.
@@ -83,14 +87,12 @@ class Method(ABC, Generic[S]):
     frame_weights: float = 0.0
 
     def parameters(self) -> dict[str, Any]:
-        """Names and values; of the frame weights only if there are any.
+        """Names and values, but of what came `LATER` only if they are others than before.
 
-        They came later: so what was computed without them is still known by its parameters.
+        So what was computed before is still known by its parameters.
         """
         values = dataclasses.asdict(self)
-        if not self.frame_weights:
-            del values["frame_weights"]
-        return values
+        return {k: v for k, v in values.items() if k not in LATER or v != LATER[k]}
 
     def for_budget(self, n_iter: int) -> Method[S]:
         """The method itself, what it leaves open chosen for a run of `n_iter` iterations."""
