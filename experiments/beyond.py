@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,7 @@ from melexp.problem import Problem
 from melexp.prox import magnitude_pair, unit_phase
 from melexp.start import kl, pghi, start
 from melexp.start.magnitude import _convolved, main_lobe
+from melexp.tables import mean_interval
 
 METRICS = ("scm", "sc", "pesq", "estoi")
 Run = tuple[str, np.ndarray]
@@ -219,14 +221,32 @@ def main() -> None:
     for clip in clips:
         x = clip.load(int(transform.sr))[: int(args.seconds * transform.sr)]
         problem = Problem(transform(x), transform, length=len(x))
-        for name, y in STUDIES[args.study](problem, x, args.iterations):
+        problem.waveform(problem.stft.forward(x))  # the engine's tables, before the clock runs
+        runs, began = STUDIES[args.study](problem, x, args.iterations), time.perf_counter()
+        for name, y in runs:
+            seconds = time.perf_counter() - began
             values = {m: score(m, x, y, transform=transform).value for m in METRICS}
-            rows.append({"run": name, **values})
-    means = pd.DataFrame(rows).groupby("run", sort=False).mean()
+            rows.append({"run": name, "clip": clip.id, **values, "seconds": seconds})
+            began = time.perf_counter()
+    means = pd.DataFrame(rows).groupby("run", sort=False)[list(METRICS)].mean()
     print(f"{len(clips)} clips, {args.iterations} iterations\n")
     print("| run | SCM dB | SC dB | PESQ | ESTOI |\n| --- | ---: | ---: | ---: | ---: |")
     for row in means.itertuples():
         print(f"| {row.Index} | {row.scm:.1f} | {row.sc:.1f} | {row.pesq:.3f} | {row.estoi:.4f} |")
+    if args.study == "layouts":
+        print_gains(pd.DataFrame(rows))
+
+
+def print_gains(table: pd.DataFrame) -> None:
+    """Each run against the first, clip by clip: means with 95 % intervals, and the time."""
+    runs = list(table["run"].unique())
+    wide = table.pivot(index="clip", columns="run")
+    for run in runs[1:]:
+        shares = wide["seconds"][run] / wide["seconds"][runs[0]]
+        print(f"\n{run}, against {runs[0]}: {shares.median():.1%} of the time (median of clips)")
+        for metric in METRICS:
+            mean, low, high = mean_interval((wide[metric][run] - wide[metric][runs[0]]).to_numpy())
+            print(f"{metric}: {mean:+.4f} [{low:+.4f}, {high:+.4f}]")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     sums: np.ndarray  # ... and room for the sums
     norm: np.ndarray  # (hop,), 1 / sum of the squared windows over all other samples
     # With weights of the frames, else empty, ...
-    ratio: np.ndarray  # of a signal's shape: that sum over the sum of the squared weighted windows
+    ratio: np.ndarray  # (segments * rows * hop, LANES), what `norm` is to be times for a sample
     plain: np.ndarray  # of the shape of weights: what makes a weighted mel spectrum a plain one
 
 
