@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.figures import STYLE, WIDTH, mean_table, metric_config, results_folder, save
-from melexp.tables import read_table
+from melexp.report.plots import STYLE, WIDTH, mean_table, metric_config, results_folder, save
+from melexp.results.tables import read_table
 
 #: Colour by iteration; filled markers and solid lines with the new start.
 LOOKS = {

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.figures import (
+from melexp.report.plots import (
     STYLE,
     WIDTH,
     at_last,
@@ -14,7 +14,7 @@ from melexp.figures import (
     results_folder,
     save,
 )
-from melexp.tables import read_table
+from melexp.results.tables import read_table
 
 PAPER = {"lam": 5000.0, "rho": 0.1}
 SYMBOL = {"lam": r"$\lambda$", "rho": r"$\rho$"}

@@ -2,7 +2,7 @@
 
 import matplotlib.pyplot as plt
 
-from melexp.figures import (
+from melexp.report.plots import (
     STYLE,
     WIDTH,
     at_last,
@@ -15,7 +15,7 @@ from melexp.figures import (
     results_folder,
     save,
 )
-from melexp.tables import read_table
+from melexp.results.tables import read_table
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.patches import Patch
 
-from melexp.figures import (
+from melexp.report.plots import (
     STYLE,
     WIDTH,
     at_last,
@@ -13,7 +13,7 @@ from melexp.figures import (
     results_folder,
     save,
 )
-from melexp.tables import read_table
+from melexp.results.tables import read_table
 
 METHODS = ["iPALM", "iPALM (tuned)", "ADMM"]
 

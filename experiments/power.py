@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.figures import (
+from melexp.files.atomic import write_text
+from melexp.report.plots import (
     STYLE,
     WIDTH,
     at_last,
@@ -13,8 +14,7 @@ from melexp.figures import (
     results_folder,
     save,
 )
-from melexp.files import write_text
-from melexp.tables import read_table
+from melexp.results.tables import read_table
 
 PANELS = [
     ("speech", "pesq"),
@@ -69,7 +69,7 @@ def markdown(table: pd.DataFrame, speech: list[str]) -> str:
     """Means by iterations: of speech, of the clips that were not used for tuning."""
     lines = [
         "Means of power mel-spectrograms by iterations, and seconds of a run. Of speech, every",
-        "second clip: with the others the parameters were chosen (`python experiments/beyond.py",
+        "second clip: with the others the parameters were chosen (`python studies/beyond.py",
         "power`).",
     ]
     for dataset, rows in table.groupby("dataset", sort=False):

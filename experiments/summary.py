@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from melexp.figures import at_last, metric_config, results_folder
-from melexp.files import write_text
-from melexp.summary import BEST, summary
-from melexp.tables import read_table
+from melexp.files.atomic import write_text
+from melexp.report.plots import at_last, metric_config, results_folder
+from melexp.results.summary import BEST, summary
+from melexp.results.tables import read_table
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.figures import (
+from melexp.report.plots import (
     STYLE,
     WIDTH,
     look,
@@ -13,7 +13,7 @@ from melexp.figures import (
     results_folder,
     save,
 )
-from melexp.tables import read_table
+from melexp.results.tables import read_table
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from melexp.own import own_folders
+from melexp.discovery import own_folders
 
 
 class OwnFolders(SearchPathPlugin):

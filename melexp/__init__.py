@@ -8,12 +8,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "MelTransform": "melexp.mel",
-    "Compression": "melexp.compression",
-    "invert": "melexp.solve",
+    "MelTransform": "melexp.transforms.mel",
+    "Compression": "melexp.transforms.compression",
+    "invert": "melexp.inversion.solve",
     "invert_batch": "melexp.batch",
-    "invert_long": "melexp.long",
-    "mel_to_audio": "melexp.compat",
+    "invert_long": "melexp.inversion.segments",
+    "mel_to_audio": "melexp.inversion.librosa_compat",
     "Stop": "melexp.methods",
     "Problem": "melexp.problem",
     "available_methods": "melexp.methods",

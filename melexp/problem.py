@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from melexp.filters import TridiagonalSolver
-from melexp.mel import MelTransform
 from melexp.prox import magnitude_pair, namespace, power_pair
+from melexp.transforms.filters import TridiagonalSolver
+from melexp.transforms.mel import MelTransform
 
 if TYPE_CHECKING:
     from melexp.fast import LaneEngine

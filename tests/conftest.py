@@ -15,7 +15,7 @@ from faults import RUN, SWEEP, Bench, Tried
 from hypothesis import settings
 
 from melexp.datasets import load_dataset
-from melexp.mel import MelTransform
+from melexp.transforms.mel import MelTransform
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -30,7 +30,7 @@ class Forge:
     """The process that is forked; a context.
 
     A fault is a dict of ``write`` (which of the run's writes, from 1; 0 for each) and ``point``
-    (see `melexp.files.fault`), and of ``signal`` to send itself or ``errno`` to meet.
+    (see `melexp.files.atomic.fault`), and of ``signal`` to send itself or ``errno`` to meet.
     """
 
     def __enter__(self) -> Forge:
@@ -67,7 +67,7 @@ class Forge:
 
 def set_fault(spec: dict[str, Any]) -> None:
     """Let a write of this process go wrong."""
-    from melexp import files
+    from melexp.files import atomic as files
 
     writes = 0
 
@@ -85,10 +85,10 @@ def set_fault(spec: dict[str, Any]) -> None:
 
 def serve() -> None:
     """Fork for each request of the standard input; in the child, return when it has its turn."""
-    from melexp.mel import MelTransform
     from melexp.methods import make_method
-    from melexp.runner import warm_up
-    from melexp.stopping import stop_on_signals
+    from melexp.runs.interrupts import stop_on_signals
+    from melexp.runs.runner import warm_up
+    from melexp.transforms.mel import MelTransform
 
     for method in ("admm", "nnls_gla"):
         warm_up(make_method(method), MelTransform())
@@ -116,11 +116,11 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    from melexp.stopping import Stopped
+    from melexp.runs.interrupts import Stopped
 
     try:
         serve()
-        from melexp.cli import main
+        from melexp.__main__ import main
 
         main()
     except Stopped as stopped:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from crashing import Ended, Forge
 
-from melexp.doctor import doctor
-from melexp.tables import read_table
+from melexp.commands.doctor import doctor
+from melexp.results.tables import read_table
 
 RUN = ("run", "method=admm", "limit=4", "checkpoints=[1,2]", "metric=[scm,sc]", "workers=1")
 SWEEP = ("run", "-m", "method=admm,nnls_gla", "limit=3", "checkpoints=[1,2]", "metric=[scm,sc]")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import yaml
 
-from melexp.mel import MelTransform
+from melexp.inversion.solve import invert, solve
 from melexp.methods import make_method
 from melexp.methods._schedules import SCHEDULES, constant, geometric
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.problem import Problem
-from melexp.solve import invert, solve
+from melexp.transforms.mel import MelTransform
 
 ROOT = Path(__file__).resolve().parents[1]
 METHOD = "admm_ramp"

@@ -17,9 +17,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from melexp import cli
-from melexp.archives import ArchiveError, Limits, unpack
+from melexp import __main__ as cli
 from melexp.datasets import load_dataset
+from melexp.files.archives import ArchiveError, Limits, unpack
 
 FILES = {"corpus/a/1.wav": b"RIFF" * 999, "corpus/b 2/é.wav": b"", "corpus/metadata.csv": b"x|y"}
 

@@ -13,11 +13,11 @@ import pytest
 from joblib import Parallel, delayed
 
 from melexp.datasets import load_dataset
-from melexp.mel import MelTransform
+from melexp.inversion.solve import solve
 from melexp.methods import make_method
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.solve import solve
+from melexp.transforms.mel import MelTransform
 
 METRICS = ("scm", "sc", "pesq", "estoi")
 TOLERANCE = (0.7, 0.7, 0.1, 0.01)

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from melexp.compare import compare, compare_all, tables_of
-from melexp.export import export, latex
-from melexp.merge import merge
-from melexp.store import Store, write_json
-from melexp.tables import read_table, variants
+from melexp.results.compare import compare, compare_all, tables_of
+from melexp.results.export import export, latex
+from melexp.results.merge import merge
+from melexp.results.store import Store, write_json
+from melexp.results.tables import read_table, variants
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "results" / "core"
@@ -29,7 +29,7 @@ def table(values: list[float], *, metric: str = "scm", **columns: object) -> pd.
 
 def melexp(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "melexp.cli", *map(str, arguments)],
+        [sys.executable, "-m", "melexp", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import melexp
-from melexp.mel import MelTransform
 from melexp.metrics import score
+from melexp.transforms.mel import MelTransform
 
 
 def test_the_arguments_are_librosas() -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melexp.compression import Compression
-from melexp.mel import MelTransform
+from melexp.inversion.solve import invert
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.solve import invert
+from melexp.transforms.compression import Compression
+from melexp.transforms.mel import MelTransform
 
 CASES = {
     "ln": Compression(unit="ln", floor=1e-5),

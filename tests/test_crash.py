@@ -28,9 +28,9 @@ import soundfile
 from crashing import Ended
 from faults import SIGNALS, SWEEP, TORTURE, Bench, Tried, clear, contents
 
-from melexp.doctor import doctor
-from melexp.store import Store
-from melexp.tables import write_table
+from melexp.commands.doctor import doctor
+from melexp.results.store import Store
+from melexp.results.tables import write_table
 
 #: The writes of `faults.RUN`: two trials whether the folder can be written, four tasks, their note,
 #: the table and its provenance.
@@ -107,7 +107,7 @@ def test_killed_at_random_times(sweep: Bench, tried: Tried, number: int) -> None
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "melexp.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "melexp", *map(str, arguments)]
 
 
 @TORTURE

@@ -25,11 +25,11 @@ import soundfile
 from crashing import Ended
 from faults import SIGNALS, TORTURE, Bench, Tried, leftovers, values
 
+from melexp.commands.doctor import doctor
 from melexp.datasets import _registry
-from melexp.doctor import doctor
-from melexp.files import held
-from melexp.store import DamagedFile, read_note, read_task
-from melexp.tables import read_table
+from melexp.files.atomic import held
+from melexp.results.store import DamagedFile, read_note, read_task
+from melexp.results.tables import read_table
 
 # --- Results ----------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixtu
 WRITER = """
 import sys, time
 from pathlib import Path
-from melexp import files
+from melexp.files import atomic as files
 def fault(point, path):
     if point == "during":
         print(point, flush=True)

@@ -21,11 +21,11 @@ import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
 
-from melexp.app import register
-from melexp.config import conf_dir
 from melexp.datasets import Clip, ClipError, _registry, load_dataset
-from melexp.runner import run
-from melexp.tables import write_table
+from melexp.discovery import conf_dir
+from melexp.results.tables import write_table
+from melexp.runs.hydra_app import register
+from melexp.runs.runner import run
 
 ROOT = Path(__file__).resolve().parents[1]
 SOUND = np.random.default_rng(0).standard_normal(20000).astype(np.float32) / 10

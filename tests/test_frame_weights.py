@@ -5,12 +5,12 @@ import pytest
 
 from melexp import MelTransform, Problem, Stop, invert, make_method
 from melexp.datasets import load_dataset
-from melexp.long import invert_long
+from melexp.inversion.segments import invert_long
+from melexp.inversion.solve import solve
 from melexp.methods import Method, available_methods
 from melexp.prox import unit_phase
-from melexp.solve import solve
 from melexp.start import kl, pghi
-from melexp.stft import STFT
+from melexp.transforms.stft import STFT
 
 ITERATIVE = [name for name in available_methods() if name != "librosa"]
 LAYOUT = {"sr": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "fmax": 4000}

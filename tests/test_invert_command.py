@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from melexp import cli
-from melexp.mel import MelTransform
-from melexp.mel_files import Audio, oriented, read_input
+from melexp import __main__ as cli
+from melexp.files.mels import Audio, oriented, read_input
+from melexp.files.torch_files import read_tensors
+from melexp.files.write_sound import leveled
 from melexp.metrics import score
-from melexp.torch_files import read_tensors
-from melexp.write_sound import leveled
+from melexp.transforms.mel import MelTransform
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -310,7 +310,7 @@ def test_every_argument_of_the_transform(run: Run, speech: np.ndarray) -> None:
 
 
 def test_from_and_to_standard_streams(mel: np.ndarray, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "melexp.cli", "invert", "-", "-"]
+    command = [sys.executable, "-m", "melexp", "invert", "-", "-"]
     command += ["--preset", "hifigan", "--iterations", "5"]
     data = (tmp_path / "mel.npy").read_bytes()
     done = subprocess.run(command, input=data, capture_output=True, check=True)

@@ -6,11 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from melexp.compression import Compression
 from melexp.datasets import load_dataset
-from melexp.long import _segments, invert_long, join, long_mel
-from melexp.mel import MelTransform
-from melexp.solve import invert
+from melexp.inversion.segments import _segments, invert_long, join, long_mel
+from melexp.inversion.solve import invert
+from melexp.transforms.compression import Compression
+from melexp.transforms.mel import MelTransform
 
 START = {"magnitude": "kl", "phase": "pghi"}
 

@@ -11,8 +11,8 @@ import scipy.signal
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from melexp.filters import MelFilters, TridiagonalSolver
-from melexp.mel import MelTransform
+from melexp.transforms.filters import MelFilters, TridiagonalSolver
+from melexp.transforms.mel import MelTransform
 
 
 def noise(shape: tuple[int, ...], dtype: type = np.float64) -> np.ndarray:

@@ -11,14 +11,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melexp.compression import Compression
-from melexp.config import conf_dir
-from melexp.mel import MelTransform
+from melexp.discovery import conf_dir
+from melexp.inversion.solve import invert, solve
 from melexp.methods import Stop, available_methods, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.solve import invert, solve
 from melexp.start import MAGNITUDES
+from melexp.transforms.compression import Compression
+from melexp.transforms.mel import MelTransform
 
 ITERATIVE = [name for name in available_methods() if name != "librosa"]
 ENGINES = ("portable", "fast")

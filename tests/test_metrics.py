@@ -8,9 +8,9 @@ import soxr
 import yaml
 
 from melexp import metrics
-from melexp.config import conf_dir
-from melexp.mel import MelTransform
+from melexp.discovery import conf_dir
 from melexp.metrics import available_metrics, score
+from melexp.transforms.mel import MelTransform
 
 
 def test_they_are_found() -> None:

@@ -7,10 +7,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from melexp.bench import denormals
-from melexp.mel import MelTransform
+from melexp.inversion.solve import invert
 from melexp.methods import available_methods
-from melexp.solve import invert
 from melexp.start import MAGNITUDES, PHASES
+from melexp.transforms.mel import MelTransform
 
 RNG = np.random.default_rng(0)
 SMALL = partial(MelTransform, sr=8000, n_fft=64, hop_length=16, fmax=4000)

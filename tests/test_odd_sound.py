@@ -16,15 +16,15 @@ from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from melexp import cli
-from melexp.app import register
-from melexp.config import conf_dir
+from melexp import __main__ as cli
 from melexp.datasets import ClipError, load_dataset
-from melexp.mel_files import read_input
+from melexp.discovery import conf_dir
+from melexp.files.mels import read_input
+from melexp.files.sound import decode
 from melexp.metrics import score
-from melexp.runner import run
-from melexp.sound import decode
-from melexp.tables import read_table, write_table
+from melexp.results.tables import read_table, write_table
+from melexp.runs.hydra_app import register
+from melexp.runs.runner import run
 
 register()
 NOISE = np.random.default_rng(0).standard_normal(6000).astype(np.float32) / 10
@@ -208,7 +208,7 @@ def test_a_run_at_an_end_tells_which_file_was_bad(tmp_path: Path) -> None:
     for name in ("zeros.wav", "8bit.wav", "nan.wav", "gsm.wav"):
         (tmp_path / "clips" / name).write_bytes(EVERY[name])
     arguments = ["dataset=folder", "dataset.path=clips", "dataset.speech=true", "checkpoints=[2]"]
-    command = [sys.executable, "-m", "melexp.cli", "run", *arguments, "workers=1", "results=r"]
+    command = [sys.executable, "-m", "melexp", "run", *arguments, "workers=1", "results=r"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -234,9 +234,9 @@ def test_levels_do_not_change_a_metric(paper: object, speech: np.ndarray) -> Non
 
 
 def test_a_clip_too_long_for_a_run_is_refused(tmp_path: Path) -> None:
-    from melexp.mel import MelTransform
     from melexp.methods import make_method
-    from melexp.runner import Task
+    from melexp.runs.runner import Task
+    from melexp.transforms.mel import MelTransform
 
     soundfile.write(tmp_path / "long.wav", np.zeros(601 * 1000), 1000, subtype="PCM_U8")
     (clip,) = load_dataset("folder", path=str(tmp_path))

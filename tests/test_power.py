@@ -6,12 +6,12 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melexp.mel import MelTransform
+from melexp.inversion.solve import invert, solve
 from melexp.methods import make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.prox import power_pair
-from melexp.solve import invert, solve
+from melexp.transforms.mel import MelTransform
 
 
 def objective(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from melexp.mel import MelTransform
+from melexp.transforms.mel import MelTransform
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = MelTransform.presets()

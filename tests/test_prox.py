@@ -6,8 +6,8 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melexp.mel import MelTransform
 from melexp.prox import magnitude_pair, unit_phase
+from melexp.transforms.mel import MelTransform
 
 positive = st.floats(1e-3, 1e3)
 

@@ -16,13 +16,13 @@ import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
 
-from melexp.app import register
-from melexp.config import conf_dir
 from melexp.datasets import Clip, folder, load_dataset
+from melexp.discovery import conf_dir
 from melexp.metrics import score
-from melexp.runner import plan, run
-from melexp.store import read_json, write_json
-from melexp.tables import read_table, write_table
+from melexp.results.store import read_json, write_json
+from melexp.results.tables import read_table, write_table
+from melexp.runs.hydra_app import register
+from melexp.runs.runner import plan, run
 
 pytest.importorskip("jinja2", reason="the report needs the extra: pip install 'melexp[report]'")
 pytest.importorskip("plotly", reason="the report needs the extra: pip install 'melexp[report]'")

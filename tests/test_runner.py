@@ -16,16 +16,17 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
-from melexp.compare import compare
-from melexp.config import conf_dir, register
+from melexp.commands.reproduce import FROM_TABLES, experiment_configs
 from melexp.datasets import load_dataset
-from melexp.mel import MelTransform
+from melexp.discovery import conf_dir
 from melexp.methods import make_method
-from melexp.reproduce import FROM_TABLES, experiment_configs
-from melexp.runner import Task, run
+from melexp.results.compare import compare
+from melexp.results.store import DamagedFile, Store, read_json, write_json
+from melexp.results.tables import mean_interval, read_table, summarise, variants, write_table
+from melexp.runs.config import register
+from melexp.runs.runner import Task, run
 from melexp.start import VERSIONS
-from melexp.store import DamagedFile, Store, read_json, write_json
-from melexp.tables import mean_interval, read_table, summarise, variants, write_table
+from melexp.transforms.mel import MelTransform
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("limit=2", "checkpoints=[2,4]", "workers=1", "metric=[scm,sc]")
@@ -41,7 +42,7 @@ def go(results: Path, *overrides: str) -> list[str]:
 
 def app(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "melexp.cli", *arguments],
+        [sys.executable, "-m", "melexp", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -226,7 +227,7 @@ def test_damaged_files_are_moved_aside_and_recomputed(
 
 @pytest.mark.slow
 def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "melexp.cli", "run", "-m", "method=admm,ipalm,nnls_gla"]
+    arguments = [sys.executable, "-m", "melexp", "run", "-m", "method=admm,ipalm,nnls_gla"]
     arguments += ["limit=8", "checkpoints=[5,60]", "workers=2"]
 
     def start(folder: Path) -> subprocess.Popen[bytes]:

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from melexp.app import register
-from melexp.config import conf_dir
 from melexp.datasets import load_dataset
-from melexp.mel_files import read_input
-from melexp.runner import run
-from melexp.search import Range, search
-from melexp.store import DamagedFile, Store
-from melexp.tables import write_table
-from melexp.torch_files import read_tensors
+from melexp.discovery import conf_dir
+from melexp.files.mels import read_input
+from melexp.files.torch_files import read_tensors
+from melexp.results.store import DamagedFile, Store
+from melexp.results.tables import write_table
+from melexp.runs.hydra_app import register
+from melexp.runs.runner import run
+from melexp.runs.search import Range, search
 
 register()
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,7 +167,7 @@ def test_hydra_writes_into_the_results_alone(tmp_path: Path, asked: list[str]) -
     arguments = [argument.format(outside=tmp_path / "outside") for argument in asked]
     results = tmp_path / "deep" / "results"
     done = subprocess.run(
-        [sys.executable, "-m", "melexp.cli", "run", *arguments, f"results={results}", "limit=1"],
+        [sys.executable, "-m", "melexp", "run", *arguments, f"results={results}", "limit=1"],
         capture_output=True,
         text=True,
         check=False,
@@ -201,10 +201,10 @@ def test_a_note_of_results_names_no_other_file(tmp_path: Path, task: str) -> Non
 
 @pytest.mark.parametrize("value", ["../../x", "$(touch harmed)", "!!python/object:os.system {}"])
 def test_other_names_in_a_configuration_are_looked_up(value: str) -> None:
-    from melexp.mel import MelTransform
+    from melexp.commands.reproduce import results_of
     from melexp.methods import make_method
     from melexp.metrics import score
-    from melexp.reproduce import results_of
+    from melexp.transforms.mel import MelTransform
 
     for look_up in (load_dataset, make_method, MelTransform.preset, results_of):
         with pytest.raises(ValueError, match=r"no data set|no method|no preset|no profile"):
@@ -223,7 +223,7 @@ def test_a_yaml_file_makes_no_object(tmp_path: Path) -> None:
 
 
 def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "melexp.cli", "run", f"results={tmp_path / 'r'}"]
+    command = [sys.executable, "-m", "melexp", "run", f"results={tmp_path / 'r'}"]
     for override, word in (
         ("seed=-1", "seed"),
         ("dataset=folder", "dataset.path"),

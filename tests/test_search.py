@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from melexp.search import Range, search
+from melexp.runs.search import Range, search
 
 RANGES = [Range("lam", 50, 100_000, log=True), Range("rho", 0.01, 1.0, log=True)]
 QUICK = ("dataset=demo_speech", "limit=2", "checkpoints=[100]", "workers=1")

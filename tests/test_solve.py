@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import melexp
 from melexp import MelTransform, Problem, Stop, bench, invert, make_method
-from melexp import solve as module
+from melexp.inversion import solve as module
+from melexp.inversion.solve import solve
 from melexp.methods import Method, State
 from melexp.metrics import score
-from melexp.solve import solve
-from melexp.stft import PAD_MODES
+from melexp.transforms.stft import PAD_MODES
 
 
 def sound(n: int = 2000) -> np.ndarray:

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 
-from melexp.mel import MelTransform
 from melexp.problem import Problem
 from melexp.start import MAGNITUDES, PHASES, kl, nnls, pghi, pinv, spsi, start
 from melexp.start._kernels import integrate
 from melexp.start.magnitude import main_lobe
 from melexp.start.pghi import gaussian_width
 from melexp.start.phase import window_delay
-from melexp.stft import analysis_window
+from melexp.transforms.mel import MelTransform
+from melexp.transforms.stft import analysis_window
 
 LAYOUTS = {
     "default": {},

@@ -10,8 +10,8 @@ import scipy.signal
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from melexp.mel import MelTransform
-from melexp.stft import PAD_MODES, STFT, analysis_window
+from melexp.transforms.mel import MelTransform
+from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
 
 
 class Frames(NamedTuple):

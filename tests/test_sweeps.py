@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from melexp.display import shown
-from melexp.progress import VARIABLE, Events, Tally, tell
-from melexp.store import Store
-from melexp.sweep import without_value
-from melexp.tables import write_table
+from melexp.results.store import Store
+from melexp.results.tables import write_table
+from melexp.runs.display import shown
+from melexp.runs.events import VARIABLE, Events, Tally, tell
+from melexp.runs.sweep import without_value
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ("method=toy", "method.weight=1.0,2.0,3.0", "limit=4", "checkpoints=[1]", "metric=[scm,sc]")
@@ -93,7 +93,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(results: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
     """`melexp run` in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "melexp.cli", "run", *overrides, f"results={results}"],
+        [sys.executable, "-m", "melexp", "run", *overrides, f"results={results}"],
         cwd=ROOT,
         env=os.environ | environment,
         text=True,
@@ -226,7 +226,7 @@ def test_a_launcher_that_is_not_installed_is_named(tmp_path: Path) -> None:
         "import sys, importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda n, *a: None if n == 'ray' else find(n, *a)\n"
         "sys.argv = ['melexp run', '-m', 'launcher=ray']\n"
-        "from melexp.app import main; main()"
+        "from melexp.runs.hydra_app import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -241,7 +241,7 @@ def test_a_launcher_that_is_not_installed_is_named(tmp_path: Path) -> None:
 def test_a_claim_excludes_others_and_ends_with_its_holder(tmp_path: Path) -> None:
     store = Store(tmp_path)
     code = (
-        "import sys, time; from melexp.store import Store\n"
+        "import sys, time; from melexp.results.store import Store\n"
         "with Store(sys.argv[1]).claim('ab12', wait=False) as ours:\n"
         "    print(ours, flush=True); time.sleep(60)"
     )
@@ -326,7 +326,7 @@ def test_tally_by_hand() -> None:
 def test_plain_lines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("melexp.display.LINE", 0.0)
+    monkeypatch.setattr("melexp.runs.display.LINE", 0.0)
     with shown(tmp_path, jobs=2):
         tell("job", label="A", tasks=2, stored=0)
         tell("task", label="A", name="d/x A", seconds=1.0, reason="broken")
@@ -338,8 +338,8 @@ def test_plain_lines(
 def test_live_display_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pty = pytest.importorskip("pty")
     code = (
-        "import sys, time; from pathlib import Path; from melexp.display import shown\n"
-        "from melexp.progress import tell\n"
+        "import sys, time; from pathlib import Path; from melexp.runs.display import shown\n"
+        "from melexp.runs.events import tell\n"
         "with shown(Path(sys.argv[1]), jobs=1):\n"
         "    tell('job', label='A', tasks=2, stored=0)\n"
         "    tell('task', label='A', name='d/x A', seconds=1.0, reason='broken')\n"
@@ -399,7 +399,7 @@ def test_adding_a_method_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.M
 
     for extra in ("jinja2", "plotly", "pyloudnorm"):
         pytest.importorskip(extra, reason="needs the extra 'report'")
-    command = [sys.executable, "-m", "melexp.cli", "report", str(results), "--clips", "1"]
+    command = [sys.executable, "-m", "melexp", "report", str(results), "--clips", "1"]
     subprocess.run([*command, "--output", str(tmp_path / "pages")], check=True)
     for page in ("index.html", "listen.html"):
         assert "Mine" in (tmp_path / "pages" / page).read_text()
@@ -407,7 +407,7 @@ def test_adding_a_method_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_folder_of_ones_own_that_is_missing_is_named() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "melexp.cli", "methods"],
+        [sys.executable, "-m", "melexp", "methods"],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from test_solve import transforms
 from melexp import Compression, MelTransform, Problem, Stop, invert, make_method
 from melexp.methods import available_methods
 from melexp.metrics import score
-from melexp.stft import PAD_MODES, STFT, analysis_window
+from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
 
 torch = pytest.importorskip("torch", reason="torch is not installed (pip install 'melexp[torch]')")
 pytest.importorskip("array_api_compat", reason="array-api-compat is not installed")

@@ -83,7 +83,7 @@ def test_all_files_are_in_the_wheel_and_no_others(wheel: Path) -> None:
 
 
 def test_the_installed_package_is_the_one_that_runs(call, scripts: Path) -> None:
-    code = "import melexp, melexp.config as c; print(melexp.__file__, c.conf_dir())"
+    code = "import melexp, melexp.discovery as d; print(melexp.__file__, d.conf_dir())"
     printed = call("python", "-c", code)
     for path in printed.split():
         assert Path(path).is_relative_to(scripts.parent)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from melexp.filters import MelFilters
+from melexp.transforms.filters import MelFilters
 
 
 class BatchFilters:
-    """What :class:`melexp.filters.MelFilters` is, for tensors ``(n_clips, ..., n_frames)``.
+    """Apply the mel filter bank to tensors ``(n_clips, ..., n_frames)``.
 
     E is dense here, and its systems are inverted beforehand in float64: a product is one kernel,
     while the recursion of a tridiagonal solver over the bands would be 2 n_mels of them an

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from melexp.batch.problem import BatchProblem
-from melexp.mel import MelTransform
 from melexp.methods import make_method
 from melexp.problem import Problem
+from melexp.transforms.mel import MelTransform
 
 
 def invert_batch(

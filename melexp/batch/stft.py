@@ -10,11 +10,11 @@ import torch
 from torch.nn.functional import pad as pad_zeros
 
 from melexp.batch.stacking import stack
-from melexp.stft import STFT
+from melexp.transforms.stft import STFT
 
 
 class BatchSTFT:
-    """What :class:`melexp.stft.STFT` is for one clip, for clips of different lengths.
+    """What :class:`melexp.transforms.stft.STFT` is for one clip, for clips of different lengths.
 
     Signals have shape ``(n_clips, n_samples)`` and spectrograms ``(n_clips, n_bins, n_frames)``,
     both of the longest clip; behind the end of a shorter one they are zero.

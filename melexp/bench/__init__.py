@@ -27,9 +27,9 @@ from melexp.bench import (
     starts,
 )
 from melexp.bench._rows import Row
-from melexp.files import write_text
-from melexp.provenance import provenance
-from melexp.store import write_json
+from melexp.files.atomic import write_text
+from melexp.results.provenance import provenance
+from melexp.results.store import write_json
 
 
 def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) -> pd.DataFrame:

@@ -11,9 +11,9 @@ import torch
 
 from melexp.batch import BatchProblem
 from melexp.bench._rows import Row, clip, interleaved, row
-from melexp.mel import MelTransform
 from melexp.methods import make_method
 from melexp.problem import Problem
+from melexp.transforms.mel import MelTransform
 
 SECONDS = 5
 #: Iterations that are counted; as all take the same time, fewer are run.

@@ -10,10 +10,10 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 
 from melexp.bench._rows import Row, clip, interleaved, row
-from melexp.mel import MelTransform
+from melexp.inversion.solve import invert, solve
 from melexp.methods import make_method
 from melexp.problem import Problem
-from melexp.solve import invert, solve
+from melexp.transforms.mel import MelTransform
 
 
 def invert_one(n_iter: int) -> None:

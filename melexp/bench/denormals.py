@@ -11,9 +11,9 @@ import numpy as np
 
 from melexp.bench._rows import Row, interleaved, row
 from melexp.bench.iterations import METHODS
-from melexp.mel import MelTransform
 from melexp.methods import make_method
 from melexp.problem import Problem
+from melexp.transforms.mel import MelTransform
 
 #: The transform, and the frames of its 188 that are made hard.
 SHORT = MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=40, fmax=8000)

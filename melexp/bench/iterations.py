@@ -11,9 +11,9 @@ import numpy as np
 import scipy.fft
 
 from melexp.bench._rows import Row, clip, interleaved, row
-from melexp.mel import MelTransform
 from melexp.methods import make_method
 from melexp.problem import Problem
+from melexp.transforms.mel import MelTransform
 
 METHODS = ("admm", "ipalm", "nnls_gla", "nnls_fgla", "nnls_admm_gla")
 

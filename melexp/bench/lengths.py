@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from melexp.bench._rows import Row, clip, interleaved, row
 from melexp.bench.iterations import per_iteration
-from melexp.mel import MelTransform
+from melexp.inversion.solve import solve
 from melexp.methods import make_method
 from melexp.problem import Problem
-from melexp.solve import solve
+from melexp.transforms.mel import MelTransform
 
 
 def rows(rounds: int) -> Iterator[Row]:

@@ -14,10 +14,10 @@ from joblib import Parallel, delayed, parallel_config
 from melexp.bench._rows import Row, row
 from melexp.bench.cores import invert_one
 from melexp.datasets import load_dataset
-from melexp.mel import MelTransform
 from melexp.methods import make_method
-from melexp.runner import Pair, Task, finish_all
-from melexp.store import Store
+from melexp.results.store import Store
+from melexp.runs.runner import Pair, Task, finish_all
+from melexp.transforms.mel import MelTransform
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 
 from melexp.bench._rows import SR, Row
 from melexp.datasets import load_dataset
-from melexp.mel import MelTransform
+from melexp.inversion.solve import Checkpoint, solve
 from melexp.methods import make_method
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.solve import Checkpoint, solve
+from melexp.transforms.mel import MelTransform
 
 
 def rows(dataset: str, limit: int | None) -> Iterator[Row]:

@@ -22,7 +22,7 @@ def rows(rounds: int) -> Iterator[Row]:
     )
     programs = {
         "import numpy, scipy.fft, scipy.signal": "import numpy, scipy.fft, scipy.signal",
-        "the same and melexp": "import numpy, scipy.fft, scipy.signal, melexp, melexp.solve",
+        "the same and melexp": "import numpy, scipy.fft, scipy.signal, melexp.inversion.solve",
     }
     entries = {
         name: partial(subprocess.run, [sys.executable, "-c", code], check=True)

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from melexp.own import with_own
+from melexp.discovery import with_own
 
 from ._clip import Clip, ClipError
 

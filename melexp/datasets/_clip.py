@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from melexp.sound import NotSound, decode, resampled
+from melexp.files.sound import NotSound, decode, resampled
 
 
 class ClipError(ValueError):
@@ -59,7 +59,7 @@ class Clip:
         ------
         ClipError
             The file could not be fetched, is missing, empty or changed, or has no sound that
-            :func:`melexp.sound.decode` takes.
+            :func:`melexp.files.sound.decode` takes.
         """
         path = self.locate()
         try:

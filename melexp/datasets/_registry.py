@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from melexp.files import held, move_aside
+from melexp.files.atomic import held, move_aside
 
 from ._clip import Clip, ClipError, sha256_of
 

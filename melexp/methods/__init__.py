@@ -12,8 +12,8 @@ import math
 import pkgutil
 from typing import Any
 
+from melexp.discovery import with_own
 from melexp.methods._base import Method, State, Stop
-from melexp.own import with_own
 from melexp.start import check_start
 
 __all__ = ["Method", "State", "Stop", "available_methods", "make_method"]

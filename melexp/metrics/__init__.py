@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from melexp.mel import MelTransform
+from melexp.discovery import with_own
 from melexp.metrics._score import Score
-from melexp.own import with_own
+from melexp.transforms.mel import MelTransform
 
 Metric = Callable[..., Score]
 

@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 
-from melexp.mel import MelTransform
 from melexp.metrics._score import Score, is_silent
+from melexp.transforms.mel import MelTransform
 
 
 def estoi(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from melexp.mel import MelTransform
 from melexp.metrics._score import Score, is_silent
+from melexp.transforms.mel import MelTransform
 
 RATE = 16000
 #: Seconds within which PESQ cannot find more utterances than it has room for. Its C code counts in

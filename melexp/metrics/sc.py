@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from melexp.mel import MelTransform
 from melexp.metrics._score import Score, spectral_convergence
+from melexp.transforms.mel import MelTransform
 
 
 def sc(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:

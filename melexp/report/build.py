@@ -18,10 +18,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
-from melexp.provenance import provenance
 from melexp.report.listening import RANGE, Sample, durations, samples
 from melexp.report.views import View, metrics, views
-from melexp.summary import BEST
+from melexp.results.provenance import provenance
+from melexp.results.summary import BEST
 
 HERE = Path(__file__).parent
 PAGES = ("index", "listen", "sources")

@@ -18,11 +18,11 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError
-from melexp.mel import MelTransform
 from melexp.metrics import score
 from melexp.report.views import Job, View
-from melexp.runner import Task, plan
-from melexp.store import canonical
+from melexp.results.store import canonical
+from melexp.runs.runner import Task, plan
+from melexp.transforms.mel import MelTransform
 
 #: The loudness of EBU R 128, and the peak that no version of a clip may exceed.
 LOUDNESS = -23.0

@@ -14,11 +14,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from melexp.figures import at_last, look, mean_table, methods_in_order, metric_config
 from melexp.methods import make_method
-from melexp.store import canonical, read_json
-from melexp.summary import summary
-from melexp.tables import FIRST, LAST, read_table
+from melexp.report.plots import at_last, look, mean_table, methods_in_order, metric_config
+from melexp.results.store import canonical, read_json
+from melexp.results.summary import summary
+from melexp.results.tables import FIRST, LAST, read_table
 
 #: What plotly calls matplotlib's line styles and markers.
 _DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}

@@ -7,8 +7,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from melexp.filters import MelFilters
 from melexp.problem import Problem
+from melexp.transforms.filters import MelFilters
 
 
 def pinv(problem: Problem) -> np.ndarray:

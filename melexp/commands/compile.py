@@ -1,0 +1,27 @@
+"""Compiles the fast engine before it is needed."""
+
+from __future__ import annotations
+
+import time
+
+from melexp.methods import available_methods, make_method
+from melexp.runs.runner import warm_up
+from melexp.transforms.mel import MelTransform
+
+
+def precompile() -> None:
+    """Run every method once, for magnitude and power mels, so that numba's cache is filled.
+
+    The cache lies beside the modules, or where ``NUMBA_CACHE_DIR`` says; it is found again by their
+    content, also after the same version was installed anew.
+    """
+    for power in (1.0, 2.0):
+        transform = MelTransform(power=power)
+        for name in available_methods():
+            method = make_method(name)
+            if method.restarts or (name, power) == ("ipalm", 2.0):
+                continue
+            began = time.perf_counter()
+            warm_up(method, transform)
+            kind = "power" if power == 2 else "magnitude"
+            print(f"{name}, {kind} mels: {time.perf_counter() - began:.1f} s", flush=True)

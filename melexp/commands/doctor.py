@@ -1,0 +1,235 @@
+"""Verifies stored results and the cache of recordings, and clears up what a crash has left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from melexp.datasets._registry import cache_folder, move_damaged, registered
+from melexp.files.atomic import held, move_aside, remove_leftover
+from melexp.results.store import DamagedFile, Store, read_note, read_task
+from melexp.results.tables import (
+    check_table,
+    collect,
+    provenance_of,
+    put_table,
+    read_provenance,
+    table_checksum,
+)
+from melexp.runs.display import remove_leftover_progress
+
+
+def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
+    """Verify folders of results and the cache, by every checksum that there is.
+
+    What is damaged or foreign is named and moved into the folder's ``damaged/``; tables are
+    written again from the tasks; what a killed run has left half written is removed. What belongs
+    to a run that is at work stays as it is.
+
+    Parameters
+    ----------
+    results : sequence of Path
+        Folders of results.
+    cache : bool
+        Verify the cache of recordings too.
+
+    Returns
+    -------
+    status : int
+        0, or 1 where something was damaged, foreign or missing.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to verify, or a folder is none of results.
+    """
+    if not results and not cache:
+        raise ValueError("doctor needs a folder of results, or --cache")
+    checks = [_Results(folder) for folder in results] + ([_Cache()] if cache else [])
+    return max(check.run() for check in checks)
+
+
+class _Check:
+    """What is found in one folder: said as it is found, and counted."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.whole = self.damaged = self.removed = 0
+        self.advice: dict[str, None] = {}  # in order, each once
+
+    def bad(self, message: str, path: Path | None = None, advice: str = "") -> None:
+        """Name what is bad, and move its file aside."""
+        if path is not None:
+            aside = move_aside(path, self.root / "damaged")
+            message += f"; moved to {aside}" if aside else ""
+        print(f"bad: {message}")
+        self.damaged += 1
+        if advice:
+            self.advice[advice] = None
+
+    def leftover(self, path: Path) -> None:
+        """Say that a leftover has been removed."""
+        print(f"leftover: {path} removed")
+        self.removed += 1
+
+    def summary(self) -> int:
+        """Say what it comes to; the exit code."""
+        print(
+            f"{self.root}: {self.whole} files verified, {self.damaged} bad, "
+            f"{self.removed} leftovers removed"
+        )
+        for advice in self.advice:
+            print(f"next: {advice}")
+        return int(self.damaged > 0)
+
+
+class _Results(_Check):
+    """A folder of results."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.store = Store(root)
+        marks = ("tasks", "jobs", ".hydra", "*.provenance.json", ".*.part", ".*.lock")
+        if not any(any(root.glob(mark)) for mark in marks):
+            raise ValueError(f"{root} is no folder of results: it has neither tasks nor tables")
+        self.again = f"run what wrote {root} again: it computes what is missing, and nothing else"
+
+    def run(self) -> int:
+        self._clear()
+        for path in _files(self.root / "tasks"):
+            place = self.root / "tasks" / path.stem[:2] / f"{path.stem}.json"
+            self._verify(path, read_task, place, path.with_suffix(".lock"))
+        for path in _files(self.root / "jobs"):
+            experiment = path.parent.name
+            place = self.root / "jobs" / experiment / path.name
+            self._verify(path, read_note, place, self.root / f".{experiment}.lock")
+        for experiment in sorted({*_tables(self.root), *self._noted()}):
+            if not self._table_fault(experiment):
+                self.whole += 2
+                continue
+            with self.store.writing(experiment):  # a run may have been between the two files
+                self._mend_table(experiment)
+        return self.summary()
+
+    def _noted(self) -> list[str]:
+        return [p.name for p in (self.root / "jobs").glob("*") if any(p.glob("*.json"))]
+
+    def _clear(self) -> None:
+        """Remove what no living process writes or holds."""
+        for path in remove_leftover_progress(self.root):
+            self.leftover(path)
+        for path in _files(self.root, ".*.part"):
+            if remove_leftover(path):
+                self.leftover(path)
+        for folder in ("", "tasks", ".hydra"):
+            for path in sorted((self.root / folder).glob("**/*.lock" if folder else ".*.lock")):
+                with held(path, wait=False) as ours:  # which removes it
+                    if ours:
+                        self.leftover(path)
+
+    def _verify(
+        self, path: Path, read: Callable[[Path], dict[str, Any]], place: Path, lock: Path
+    ) -> None:
+        if path.suffix in (".lock", ".part"):  # of a run that is at work
+            return
+        if _fault(path, read, place) is None:
+            self.whole += 1
+            return
+        # Who computes a task is about to write it anew; a note is written in no time.
+        with held(lock, wait=read is read_note) as ours:
+            message = _fault(path, read, place)
+            if ours and message is not None:
+                self.bad(message, path, self.again)
+
+    def _table_fault(self, experiment: str) -> str:
+        """What is wrong with a table or its provenance, or ""."""
+        table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
+        if not table.exists() or not provenance.exists():
+            return f"{provenance if table.exists() else table} is missing"
+        try:
+            check_table(self.root, experiment)
+        except DamagedFile as error:
+            return str(error)
+        return ""
+
+    def _mend_table(self, experiment: str) -> None:
+        """Write a table and its provenance again from the tasks, where these are there."""
+        table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
+        fault = self._table_fault(experiment)
+        if not fault:
+            return
+        unreadable = provenance.exists() and _fault(provenance, read_provenance, provenance)
+        if experiment not in self._noted():
+            advice = f"restore {table} and {provenance.name}, or run {experiment} again"
+            self.bad(fault, provenance if unreadable else table, advice)
+            return
+        _, text, notes = collect(self.store, experiment)
+        # A run that was killed between the two files leaves a table that is right.
+        right = table_checksum(text.encode())
+        if table.exists() and table_checksum(table.read_bytes()) != right:
+            self.bad(f"{table} is not what its tasks say", table)
+        if unreadable:
+            self.bad(unreadable, provenance)
+        put_table(self.store, experiment, text, notes)
+        print(f"written: {table} and {provenance.name}, from the tasks")
+
+
+class _Cache(_Check):
+    """The cache of recordings."""
+
+    def __init__(self) -> None:
+        super().__init__(cache_folder())
+
+    def run(self) -> int:
+        known = registered()
+        folders = sorted({relative.partition("/")[0] for relative in known})
+        paths = [path for folder in folders for path in _files(self.root / folder)]
+        with ExitStack() as locks:
+            # While one is held elsewhere, a file is being fetched and may lie here half.
+            idle = True
+            for path in paths:
+                if path.suffix == ".lock":
+                    idle &= locks.enter_context(held(path, wait=False))  # which removes it
+            for path in paths:
+                relative = path.relative_to(self.root).as_posix()
+                if path.suffix == ".lock" or (path.name.startswith("tmp") and not idle):
+                    continue
+                if path.name.startswith("tmp"):
+                    path.unlink()
+                    self.leftover(path)
+                elif relative not in known:
+                    self.bad(f"{path} is not in the registry", path)
+                elif moved := move_damaged(self.root, relative, known[relative]):
+                    self.bad(moved, advice="a run fetches it again")
+                else:
+                    self.whole += 1
+        return self.summary()
+
+
+def _tables(root: Path) -> list[str]:
+    """The experiments with a table."""
+    return [path.name.removesuffix(".provenance.json") for path in root.glob("*.provenance.json")]
+
+
+def _files(folder: Path, pattern: str = "*") -> list[Path]:
+    """The files below a folder, without those that were moved aside."""
+    return [
+        path
+        for path in sorted(folder.rglob(pattern))
+        if path.is_file() and "damaged" not in path.relative_to(folder).parts
+    ]
+
+
+def _fault(path: Path, read: Callable[[Path], dict[str, Any]], place: Path) -> str | None:
+    """What is wrong with a file, if anything."""
+    if path != place:
+        return f"{path} does not belong there"
+    try:
+        read(path)
+    except FileNotFoundError:  # by now
+        return None
+    except DamagedFile as error:
+        return str(error)
+    return None

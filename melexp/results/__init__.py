@@ -1,0 +1,1 @@
+"""Finished tasks and the tables made from them: store, tables, statistics, exports."""

@@ -1,0 +1,167 @@
+"""Compares two sets of results, value by value."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from melexp.discovery import conf_file
+from melexp.methods._base import LATER
+from melexp.results.tables import FIRST, mean_interval, parameters_of, read_table, variants
+
+#: How far a mean over clips may move. The iterations amplify rounding, so another engine, processor
+#: or FFT library moves single clips a little: from one engine to the other the mean of four clips
+#: moves by 0.004 dB of SCM at most.
+TOLERANCE = {"scm": 0.5, "sc": 0.1, "pesq": 0.1, "estoi": 0.01}
+#: Factors for methods that do not settle: ADMM-GLA moves by 0.2 dB (and a clip by 1 dB).
+UNSETTLED = {"NNLS + ADMM-GLA": 3.0}
+
+
+def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.DataFrame]:
+    """The tables of a folder of results, or of a commit.
+
+    Parameters
+    ----------
+    source : str
+        A folder; or what git knows as a commit, such as ``HEAD~2``, or ``HEAD~2:results/mine``.
+    folder : str
+        Of the results in the commit where `source` does not say it.
+
+    Returns
+    -------
+    dict
+        By experiment.
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or has no table.
+    """
+    if Path(source).is_dir():
+        # An experiment's table has its provenance beside it; other CSV files are of figures.
+        names = sorted(p.name.split(".")[0] for p in Path(source).glob("*.provenance.json"))
+        tables = {name: read_table(source, name) for name in names}
+    else:
+        commit, _, inside = source.partition(":")
+        inside = inside or folder
+        files = _git("ls-tree", "--name-only", commit, f"{inside}/", source=source).split()
+        names = sorted(Path(f).name.split(".")[0] for f in files if f.endswith(".provenance.json"))
+        tables = {}
+        for name in names:
+            text = _git("show", f"{commit}:./{inside}/{name}.csv", source=source)
+            tables[name] = read_table(io.StringIO(text), name)
+    if not tables:
+        raise ValueError(f"{source} has no tables of experiments; melexp run writes them")
+    return tables
+
+
+def _git(*arguments: str, source: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = done.stderr.strip().splitlines()[-1:]
+        raise ValueError(f"{source} is neither a folder nor a commit with results: {''.join(why)}")
+    return done.stdout
+
+
+def compare(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    tolerance: Mapping[str, float] = TOLERANCE,
+    either_way: bool = False,
+) -> pd.DataFrame:
+    """Compare what two tables of one experiment have in common.
+
+    Parameters
+    ----------
+    a, b : pd.DataFrame
+        Tidy tables; rows are paired by clip, seed and all that was asked for.
+    tolerance : mapping
+        For each metric, how much worse the mean over clips may be in `b`.
+    either_way : bool
+        Whether better by more than that is out of tolerance as well.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row per data set, method, iteration and metric: the means over clips of `a` and `b`,
+        their difference b - a with its 95 % interval (Student's t over clips, each the mean over
+        its seeds), the numbers of clips and of values that `b` has `lost`, the tolerance, and
+        whether it is `out` of it.
+
+    Raises
+    ------
+    ValueError
+        If a metric has no tolerance.
+    """
+    for name in LATER.keys() & {*a.columns, *b.columns}:
+        a, b = (t if name in t else t.assign(**{name: LATER[name]}) for t in (a, b))
+    parameters = sorted(set(parameters_of(a)) & set(parameters_of(b)))
+    method = ["dataset", "method", "label", *parameters, "dtype"]
+    key = [*method, "iteration", "metric", "clip", "seed"]
+    both = a.drop_duplicates(key).merge(b.drop_duplicates(key), on=key, suffixes=("_a", "_b"))
+    both["name"] = variants(both[[*FIRST[1:3], *method[1:]]])
+    rows = []
+    for (dataset, name, iteration, metric), pairs in both.groupby(
+        ["dataset", "name", "iteration", "metric"], sort=False
+    ):
+        if metric not in tolerance:
+            raise ValueError(f"there is no tolerance for {metric}; give --tolerance {metric}=...")
+        allowed = tolerance[metric] * UNSETTLED.get(pairs["label"].iloc[0], 1.0)
+        lost = int((pairs["value_a"].notna() & pairs["value_b"].isna()).sum())
+        paired = pairs.dropna(subset=["value_a", "value_b"])
+        clips = paired.groupby("clip")[["value_a", "value_b"]].mean()
+        mean, low, high = mean_interval((clips["value_b"] - clips["value_a"]).to_numpy())
+        worse = mean if OmegaConf.load(conf_file("metric", metric)).lower_is_better else -mean
+        rows.append(
+            {"dataset": dataset, "name": name, "iteration": iteration, "metric": metric}
+            | {"clips": len(clips), "a": clips["value_a"].mean(), "b": clips["value_b"].mean()}
+            | {"difference": mean, "low95": low, "high95": high, "lost": lost}
+            | {"tolerance": allowed}
+            | {"out": bool(lost or worse > allowed or (either_way and worse < -allowed))}
+        )
+    return pd.DataFrame(rows)
+
+
+def lines(compared: pd.DataFrame) -> list[str]:
+    """The comparison for people, a line per row."""
+    return [
+        f"{r.dataset} {r.name_} {r.iteration} {r.metric}: {r.a:.3f} -> {r.b:.3f}, "
+        f"{r.difference:+.3f} [{r.low95:+.3f}, {r.high95:+.3f}] "
+        f"({r.clips} clips, tolerance {r.tolerance:g})"
+        f"{f', {r.lost} values lost' if r.lost else ''}{'  OUT' if r.out else ''}"
+        for r in compared.rename(columns={"name": "name_"}).itertuples()
+    ]
+
+
+def compare_all(
+    a: Mapping[str, pd.DataFrame], b: Mapping[str, pd.DataFrame], **options: Any
+) -> int:
+    """Print the comparison of every experiment that both have; 1 if something is out of tolerance.
+
+    Raises
+    ------
+    ValueError
+        If they have nothing in common.
+    """
+    out = compared_rows = 0
+    for name in sorted(a.keys() & b.keys()):
+        compared = compare(a[name], b[name], **options)
+        if compared.empty:
+            continue
+        print(f"{name}:")
+        print("\n".join(lines(compared)))
+        out += int(compared["out"].sum())
+        compared_rows += len(compared)
+    for name in sorted(a.keys() ^ b.keys()):
+        print(f"{name}: only in {'A' if name in a else 'B'}, not compared")
+    if not compared_rows:
+        raise ValueError("the two have no row in common: nothing to compare")
+    print(f"{compared_rows} means compared, {out} out of tolerance")
+    return int(out > 0)

@@ -1,0 +1,113 @@
+"""Writes an experiment's table for other programs, and for a paper."""
+
+from __future__ import annotations
+
+import io
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from melexp.discovery import conf_file
+from melexp.files.atomic import write_bytes, write_text
+from melexp.results.tables import mean_interval, variants
+
+
+def export(table: pd.DataFrame, path: Path) -> None:
+    """Write a table in the format that the file's name asks for.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Tidy rows of one experiment.
+    path : Path
+        ``.csv`` and ``.parquet`` get the rows as they are, ``.tex`` the means after the last
+        iteration (see `latex`).
+
+    Raises
+    ------
+    ValueError
+        For another suffix, or where Parquet needs a package that is not installed.
+    """
+    if path.suffix == ".csv":
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    elif path.suffix == ".parquet":
+        if find_spec("pyarrow") is None:
+            raise ValueError("Parquet needs pyarrow; install it: pip install 'melexp[parquet]'")
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        write_bytes(path, buffer.getvalue())
+    elif path.suffix == ".tex":
+        write_text(path, latex(table))
+    else:
+        raise ValueError(f"{path} must end in .csv, .parquet or .tex")
+
+
+def latex(table: pd.DataFrame) -> str:
+    """A table for a paper: the mean of each metric over clips, with its 95 % interval.
+
+    Each clip counts once, as the mean over its seeds. The best mean of a column is bold. It needs
+    the package booktabs.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Tidy rows of one experiment; of several data sets each gets a table.
+    """
+    table = table.assign(name=variants(table))
+    last = table[table["iteration"] == table.groupby("name")["iteration"].transform("max")]
+    return "\n".join(_tabular(str(d), rows) for d, rows in last.groupby("dataset", sort=False))
+
+
+def _tabular(dataset: str, rows: pd.DataFrame) -> str:
+    metrics = list(rows["metric"].drop_duplicates())
+    names = list(rows["name"].drop_duplicates())
+    cells = {
+        key: mean_interval(group.groupby("clip")["value"].mean().to_numpy())
+        for key, group in rows.groupby(["name", "metric"])
+    }
+    how = {metric: OmegaConf.load(conf_file("metric", metric)) for metric in metrics}
+    best = {}
+    for metric in metrics:
+        means = [cells[name, metric][0] for name in names if (name, metric) in cells]
+        means = [mean for mean in means if np.isfinite(mean)]
+        if means:
+            best[metric] = min(means) if how[metric].lower_is_better else max(means)
+
+    def cell(name: str, metric: str) -> str:
+        mean, low, high = cells.get((name, metric), (np.nan,) * 3)
+        if not np.isfinite(mean):
+            return "--"
+        digits = 3 if abs(mean) < 1 else 2
+        number = f"{mean:.{digits}f}"
+        number = rf"\mathbf{{{number}}}" if mean == best[metric] else number
+        half = (high - low) / 2
+        return f"${number}$" if np.isnan(half) else rf"${number} \pm {half:.{digits}f}$"
+
+    heads = [
+        rf"{_escaped(how[m].label)} $\{'down' if how[m].lower_is_better else 'up'}arrow$"
+        for m in metrics
+    ]
+    n = rows["clip"].nunique()
+    body = [" & ".join([_escaped(x), *(cell(x, m) for m in metrics)]) + r" \\" for x in names]
+    return "\n".join(
+        [
+            rf"% {dataset}: mean over {n} clips and its 95 % interval, at the last iteration",
+            rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
+            r"\toprule",
+            " & ".join(["Method", *heads]) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("\\", r"\textbackslash ")
+    return re.sub(r"([&%$#_{}])", r"\\\1", text)

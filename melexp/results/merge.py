@@ -1,0 +1,98 @@
+"""Joins stores that were made on different machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from melexp.results.store import Store, read_json, read_note, read_task, write_json
+from melexp.results.tables import write_table
+
+
+def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str]:
+    """Put the finished tasks and the jobs of stores into one, and write its tables.
+
+    Parameters
+    ----------
+    into : Path
+        A folder of results, which may be new. What it has stays as it is.
+    sources : sequence of Path
+        Folders of results; not changed.
+    rtol : float >= 0
+        How far two values of one row may lie apart, relative to the larger. Processors and
+        libraries round differently, and the iterations amplify it.
+
+    Returns
+    -------
+    experiments : list of str
+        Those whose tables were written.
+
+    Raises
+    ------
+    ValueError
+        If a source has no results, or two rows of one task differ; nothing is written then.
+    """
+    target, writes = Store(into), dict[Path, dict[str, Any]]()
+    for source in sources:
+        tasks, notes = _json(source / "tasks"), _json(source / "jobs")
+        if not notes:
+            raise ValueError(f"{source} is no folder of results: it has no jobs/")
+        for path in tasks:
+            place = target.path(path.stem)
+            ours, theirs = _either(place, writes), read_task(path)
+            writes[place] = theirs if ours is None else _joined(ours, theirs, source, rtol)
+        for path in notes:
+            place = target.root / path.relative_to(source)
+            ours, theirs = _either(place, writes), read_note(path)
+            if ours is not None and _asked(ours) != _asked(theirs):
+                raise ValueError(
+                    f"{path} and {place} ask for the same with other clips or other code; "
+                    "merge into another folder"
+                )
+            writes[place] = ours or theirs
+    for place, body in writes.items():
+        write_json(place, body)
+    experiments = sorted({p.parent.name for p in target.notes()})
+    for experiment in experiments:
+        write_table(into, experiment)
+    return experiments
+
+
+def _json(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.json"))
+
+
+def _either(place: Path, writes: dict[Path, dict[str, Any]]) -> dict[str, Any] | None:
+    """What will be there: of an earlier source, or of the target."""
+    if place in writes:
+        return writes[place]
+    return read_json(place) if place.exists() else None
+
+
+def _asked(note: dict[str, Any]) -> list[str]:
+    return sorted(entry["task"] for entry in note["tasks"])
+
+
+def _joined(
+    ours: dict[str, Any], theirs: dict[str, Any], source: Path, rtol: float
+) -> dict[str, Any]:
+    """The rows of both; ours where both have one."""
+    have = {(row["iteration"], row["metric"]): row for row in ours["rows"]}
+    for row in theirs["rows"]:
+        mine = have.setdefault((row["iteration"], row["metric"]), row)
+        if not _same(mine["value"], row["value"], rtol):
+            raise ValueError(
+                f"{source} conflicts in task {theirs['task']} ({theirs['clip']}): "
+                f"{row['metric']} after {row['iteration']} iterations is {row['value']} there and "
+                f"{mine['value']} here; nothing was merged (--rtol allows for rounding)"
+            )
+    return ours | {"rows": [have[key] for key in sorted(have)]}
+
+
+def _same(a: float | None, b: float | None, rtol: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(np.isclose(a, b, rtol=rtol, atol=0.0))

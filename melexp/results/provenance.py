@@ -1,0 +1,60 @@
+"""Where a result was computed: versions, commit, machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import melexp
+
+#: The packages that can change a number.
+PACKAGES = ("numpy", "scipy", "librosa", "numba", "soxr", "soundfile", "pesq", "pystoi")
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Versions, commit (and whether the tree differs from it), machine and Python."""
+    return {
+        "melexp": melexp.__version__,
+        **_commit(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "cpu": _cpu(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """The source tree's commit; None for an installed package without one."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie in a folder of another repository, such as its user's.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--", ":/", ":(top,exclude)results")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}
+
+
+def _cpu() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,256 @@
+"""The finished tasks of a sweep on disk, and the tables made from them.
+
+A folder of results holds::
+
+    tasks/<2 digits>/<task id>.json     one finished task: its key and its rows
+    tasks/<2 digits>/<task id>.lock     the claim of the worker that computes it
+    jobs/<experiment>/<job id>.json     which tasks a job asked for, with its configuration
+    <experiment>.csv                    the tidy table of an experiment, from the two above
+    <experiment>.provenance.json        configurations, versions, commits, machines, data hashes,
+                                        and the checksum of the table
+    damaged/                            files that were moved aside (see `melexp.commands.doctor`)
+
+Every file is written aside and renamed, so it is there as a whole or not at all, and carries the
+checksum of what it says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Any
+
+from melexp.files.atomic import held, move_aside, write_text
+
+#: Raise it when the meaning of a stored task changes: older files are then recomputed.
+FORMAT = 1
+
+
+class DamagedFile(ValueError):
+    """A stored file whose content does not match its checksum."""
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """Content hash of a JSON value."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
+
+
+def check_name(experiment: str) -> None:
+    """Raise ValueError unless it can name files in the folder of results, and none elsewhere."""
+    if not re.fullmatch(r"\w[\w.-]*", experiment):
+        raise ValueError(
+            "experiment names files, so it must be of letters, digits, '_', '-' and '.' only; got "
+            f"{experiment!r}"
+        )
+
+
+def write_json(path: Path, body: dict[str, Any]) -> None:
+    """Write a JSON file with its checksum, as a whole or not at all."""
+    write_text(path, json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Raises
+    ------
+    DamagedFile
+        If it is truncated or changed.
+    """
+    try:
+        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        checksum = body.pop("checksum")
+        actual = digest(body)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise DamagedFile(f"{path} is not a file of this store ({error})") from error
+    except IsADirectoryError:
+        raise DamagedFile(f"{path} is a folder, not a file of this store") from None
+    if checksum != actual:
+        raise DamagedFile(f"{path} does not match its checksum")
+    return body
+
+
+def read_task(path: Path) -> dict[str, Any]:
+    """A finished task.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is damaged, or that of another task.
+    """
+    body = read_json(path)
+    if body.get("task") != path.stem or not isinstance(body.get("rows"), list):
+        raise DamagedFile(f"{path} is not the file of this task")
+    return body
+
+
+def is_task(name: Any) -> bool:
+    """Whether it can be the id of a task: it names a file, and a note may be another's making."""
+    return isinstance(name, str) and re.fullmatch("[0-9a-f]+", name) is not None
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """What a job asked for.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is damaged, or that of another job.
+    """
+    body = read_json(path)
+    config = body.get("config")
+    if (
+        not isinstance(config, dict)
+        or digest(config) != path.stem
+        or config.get("experiment") != path.parent.name
+        or not isinstance(tasks := body.get("tasks"), list)
+        or not all(isinstance(entry, dict) and is_task(entry.get("task")) for entry in tasks)
+    ):
+        raise DamagedFile(f"{path} is not the note of this job")
+    return body
+
+
+class Store:
+    """The finished tasks under one folder.
+
+    Parameters
+    ----------
+    root : str or Path
+        The folder of results; made when first written to.
+
+    Attributes
+    ----------
+    damaged : list of Path
+        The files that this object has moved aside.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.damaged: list[Path] = []
+
+    def path(self, task_id: str) -> Path:
+        """File of a finished task."""
+        if not is_task(task_id):
+            raise DamagedFile(f"{self.root}: {task_id!r} is no task")
+        return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
+
+    def load(self, task_id: str) -> dict[str, Any] | None:
+        """A finished task, or None; a damaged file is moved aside and counts as not finished."""
+        return self._read(read_task, self.path(task_id), "a run that needs it computes it again")
+
+    def claim(self, task_id: str, *, wait: bool) -> AbstractContextManager[bool]:
+        """Lock a task for this worker (see `melexp.files.atomic.held`)."""
+        return held(self.path(task_id).with_suffix(".lock"), wait=wait)
+
+    def save(self, task_id: str, body: dict[str, Any]) -> None:
+        """Store a finished task."""
+        write_json(self.path(task_id), body)
+
+    def writing(self, experiment: str) -> AbstractContextManager[bool]:
+        """Wait for who writes an experiment's notes or its table, and hold them off."""
+        check_name(experiment)
+        return held(self.root / f".{experiment}.lock", wait=True)
+
+    def save_job(self, experiment: str, body: dict[str, Any]) -> None:
+        """Note which tasks a job asked for; the same job again replaces its note."""
+        with self.writing(experiment):
+            write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
+
+    def jobs(self, experiment: str) -> list[dict[str, Any]]:
+        """The jobs of an experiment, in an order that does not depend on when they ran.
+
+        A damaged note is moved aside, and its job is not among them.
+        """
+        paths = sorted(self._jobs(experiment).glob("*.json"))
+        lost = "the table lacks its job until that is run again"
+        notes = [self._read(read_note, path, lost) for path in paths]
+        return sorted(
+            (note for note in notes if note is not None), key=lambda job: canonical(job["config"])
+        )
+
+    def forget_jobs(self, experiment: str) -> None:
+        """Start an experiment's table anew; finished tasks stay."""
+        for path in self._jobs(experiment).glob("*.json"):
+            path.unlink()
+
+    def notes(self) -> dict[Path, tuple[int, int]]:
+        """The notes of all jobs, each with what changes when it is written again.
+
+        The time alone would not do: a clock may be set back, or be coarse.
+        """
+        found = {}
+        for path in (self.root / "jobs").glob("*/*.json"):
+            with suppress(FileNotFoundError):  # another run writes its own anew
+                status = path.stat()
+                found[path] = (status.st_mtime_ns, status.st_ino)
+        return found
+
+    def _read(
+        self, read: Callable[[Path], dict[str, Any]], path: Path, then: str
+    ) -> dict[str, Any] | None:
+        try:
+            return read(path)
+        except FileNotFoundError:
+            return None
+        except DamagedFile as error:
+            aside = move_aside(path, self.root / "damaged")
+            if aside is not None:
+                self.damaged.append(aside)
+                print(f"warning: {error}; moved to {aside}, {then}", file=sys.stderr)
+            return None
+
+    def rows(
+        self, experiment: str, jobs: list[dict[str, Any]] | None = None
+    ) -> Iterable[dict[str, Any]]:
+        """The tidy rows of an experiment, or of some of its jobs: per task, checkpoint and metric.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no job of that experiment has finished here.
+        """
+        jobs = self.jobs(experiment) if jobs is None else jobs
+        if not jobs:
+            raise FileNotFoundError(
+                f"{self.root} has no results of {experiment!r}; run: melexp run "
+                f"experiment={experiment} results={self.root}"
+            )
+        seen = set()
+        for job in jobs:
+            wanted = sorted((c, m) for c in job["checkpoints"] for m in job["metrics"])
+            for entry in job["tasks"]:
+                task = self.load(entry["task"]) or {"rows": []}
+                found = {(row["iteration"], row["metric"]): row for row in task["rows"]}
+                for c, m in wanted:
+                    # Jobs of one experiment may ask for the same, as with another limit.
+                    key = (entry["task"], entry["dataset"], entry["clip"], job["method"]["label"])
+                    if (key, c, m) in seen:
+                        continue
+                    seen.add((key, c, m))
+                    # What is not there failed: its reason stands in the job's note.
+                    lost = {"iteration": c, "metric": m, "value": None, "seconds": None}
+                    lost["reason"] = entry.get("reason", "not computed")
+                    yield {
+                        "experiment": experiment,
+                        "dataset": entry["dataset"],
+                        "clip": entry["clip"],
+                        "category": entry["category"],
+                        **job["method"],
+                        "seed": job["seed"],
+                        "dtype": job["dtype"],
+                        **found.get((c, m), lost),
+                    }
+
+    def _jobs(self, experiment: str) -> Path:
+        check_name(experiment)
+        return self.root / "jobs" / experiment

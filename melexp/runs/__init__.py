@@ -1,0 +1,1 @@
+"""Run configurations: Hydra application, runner, sweep, events, display, parameter search."""

@@ -1,0 +1,50 @@
+"""The schema of a run's configuration; the values are in ``conf/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class MetricConfig:
+    """How a metric is applied and shown.
+
+    Attributes
+    ----------
+    label : str
+        Axis label, with the unit.
+    lower_is_better : bool
+    speech_only : bool
+        Computed on data sets of speech only.
+    """
+
+    label: str = MISSING
+    lower_is_better: bool = MISSING
+    speech_only: bool = MISSING
+
+
+@dataclass
+class RunConfig:
+    """One run: one method on one data set. A name that is not here is refused by Hydra."""
+
+    experiment: str = MISSING
+    results: str = MISSING
+    dataset: dict[str, Any] = MISSING
+    mel: dict[str, Any] = MISSING
+    method: dict[str, Any] = MISSING
+    metric: dict[str, MetricConfig] = field(default_factory=dict)
+    checkpoints: list[int] = MISSING
+    seed: int = MISSING
+    dtype: str = MISSING
+    timed: bool = MISSING
+    limit: int | None = MISSING
+    workers: int | None = MISSING
+
+
+def register() -> None:
+    """Make the schema known to Hydra as ``schema``."""
+    ConfigStore.instance().store(name="schema", node=RunConfig)

@@ -1,0 +1,328 @@
+"""Runs one configuration: every clip of a data set through one method, scored and stored."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from omegaconf import DictConfig, OmegaConf
+from threadpoolctl import threadpool_limits
+
+from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.files.atomic import check_writable
+from melexp.inversion.solve import Checkpoint, solve
+from melexp.methods import Method, make_method
+from melexp.metrics import score
+from melexp.problem import Problem
+from melexp.results.provenance import provenance
+from melexp.results.store import FORMAT, Store, check_name, digest
+from melexp.runs.events import tell
+from melexp.runs.interrupts import deaf_children, stop_if_wanted
+from melexp.start import VERSIONS
+from melexp.transforms.mel import MelTransform
+
+#: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
+#: takes all memory ends the run of the others too.
+LONGEST = 600
+
+#: Of iteration and metric.
+Pair = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One clip, one method with its parameters, one seed."""
+
+    clip: Clip
+    method: Method[Any]
+    name: str
+    transform: MelTransform
+    seed: int
+    dtype: str
+    #: The experiment that it belongs to alone, where its times are to be those of one run.
+    scope: str = ""
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of all that decides the numbers, and of the `scope`; of nothing else."""
+        starts = {
+            n: VERSIONS[n] for n in (self.method.magnitude, self.method.phase) if n in VERSIONS
+        }
+        return digest(
+            {
+                "format": FORMAT,
+                "clip": self.clip.sha256,
+                "method": self.name,
+                "version": self.method.version,
+                "parameters": self.method.parameters(),
+                "transform": self.transform.settings(),
+                "seed": self.seed,
+                "dtype": self.dtype,
+                **({"starts": starts} if starts else {}),
+                **({"scope": self.scope} if self.scope else {}),
+            }
+        )
+
+    def reference(self) -> np.ndarray:
+        """The samples of the clip, at the transform's rate.
+
+        Raises
+        ------
+        ClipError
+            If it cannot be read, or is longer than `LONGEST`.
+        """
+        y = self.clip.load(round(self.transform.sr))
+        seconds = len(y) / self.transform.sr
+        if seconds > LONGEST:
+            raise ClipError(
+                f"{self.clip.source}: {seconds:.0f} s are too long for a run (at most {LONGEST} s);"
+                " cut it up, or see melexp invert"
+            )
+        return y
+
+    def observe(self, reference: np.ndarray, checkpoints: list[int]) -> Iterator[Checkpoint]:
+        """Invert the mel-spectrogram of the clip's samples and yield at the checkpoints.
+
+        The start depends on the clip and the seed only, so that methods are compared in pairs.
+        """
+        mel = self.transform(reference)
+        if not np.isfinite(mel).all():
+            raise ClipError(f"{self.clip.source}: too loud for its mel in float32; lower its level")
+        problem = Problem(mel, self.transform, length=len(reference), dtype=self.dtype)
+        seed = [self.seed, int(self.clip.sha256[:16], 16)]
+        return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
+
+    def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
+        """The rows at the wanted (iteration, metric) pairs, in one pass."""
+        reference = self.reference()
+        warm_up(self.method, self.transform, self.dtype)
+        for point in self.observe(reference, [iteration for iteration, _ in wanted]):
+            for metric in [m for iteration, m in wanted if iteration == point.iteration]:
+                value, reason = score(metric, reference, point.signal, transform=self.transform)
+                yield {
+                    "iteration": point.iteration,
+                    "metric": metric,
+                    "value": value if np.isfinite(value) else None,
+                    "reason": reason,
+                    "seconds": round(point.seconds, 6),
+                }
+
+
+@cache
+def warm_up(method: Method[Any], transform: MelTransform, dtype: str = "float32") -> None:
+    """Invert a noise once in this process, so that imports and compilation are not timed."""
+    noise = np.random.default_rng(0).standard_normal(4 * transform.n_fft, np.float32)
+    problem = Problem(transform(noise), transform, dtype=dtype)
+    for _ in solve(method, problem, checkpoints=[1, 2]):
+        pass
+
+
+class Outcome(NamedTuple):
+    """What came of a task: `reason` says why it has no result, "" where it has one."""
+
+    reason: str = ""
+    seconds: float = 0.0  # that it took; 0 where nothing was computed
+    is_busy: bool = False  # another worker computes it
+
+
+def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
+    """What the store lacks of a task, and the rows that it has."""
+    done = store.load(task.id)
+    rows = [] if done is None else done["rows"]
+    have = {(row["iteration"], row["metric"]) for row in rows}
+    return [pair for pair in wanted if pair not in have], rows
+
+
+def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) -> Outcome:
+    """Compute what the store lacks of a task and store it.
+
+    Where another worker has the task, wait for it or leave it to that one.
+    """
+    began = time.perf_counter()
+    with store.claim(task.id, wait=wait) as ours:
+        if not ours:
+            return Outcome(is_busy=True)
+        lacking, rows = missing(task, wanted, store)
+        if not lacking:
+            return Outcome()
+        try:
+            rows = rows + list(task.compute(lacking))
+        except Exception as error:  # one bad clip must not end the run of the others
+            stop_if_wanted()
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return Outcome(reason, time.perf_counter() - began)
+        rows.sort(key=lambda row: (row["iteration"], row["metric"]))
+        store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
+    return Outcome(seconds=time.perf_counter() - began)
+
+
+def plan(config: dict[str, Any]) -> list[Task]:
+    """The tasks that a configuration, resolved to plain values, asks for.
+
+    Raises
+    ------
+    ValueError
+        For a configuration that cannot be run.
+    """
+    if config["limit"] is not None and config["limit"] < 1:
+        raise ValueError(f"limit must be null or at least 1; got {config['limit']}")
+    if config["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64; got {config['dtype']}")
+    if config["seed"] < 0:
+        raise ValueError(f"seed must not be negative; got {config['seed']}")
+    dataset = {k: v for k, v in config["dataset"].items() if k not in ("name", "speech")}
+    parameters = {k: v for k, v in config["method"].items() if k not in ("name", "label")}
+    name = config["method"]["name"]
+    method = make_method(name, **parameters)
+    transform = MelTransform(**config["mel"])
+    clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
+    scope = config["experiment"] if config.get("timed") else ""  # came later than stored ones
+    return [
+        Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
+        for clip in clips
+    ]
+
+
+def run(config: DictConfig) -> list[str]:
+    """Run a configuration; finished tasks are taken from the store.
+
+    Parameters
+    ----------
+    config : DictConfig
+        A `melexp.runs.config.RunConfig`, as Hydra composes it.
+
+    Returns
+    -------
+    failures : list of str
+        One line for each clip that has no result, with its reason.
+
+    Raises
+    ------
+    ValueError
+        For a configuration that cannot be run; nothing is computed then.
+    """
+    began = time.perf_counter()
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    check_name(plain["experiment"])
+    dataset_name, speech = plain["dataset"]["name"], plain["dataset"]["speech"]
+    label = plain["method"]["label"]
+    metrics = sorted(m for m, how in plain["metric"].items() if speech or not how["speech_only"])
+    checkpoints = sorted(set(plain["checkpoints"]))
+    if not metrics or not checkpoints or checkpoints[0] < 0:
+        raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
+    tasks = plan(plain)
+    name, method = tasks[0].name, tasks[0].method
+    wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]
+
+    store = Store(plain["results"])
+    workers = plain["workers"] or os.cpu_count() or 1
+    # Where and with how many workers it ran does not belong to what was asked.
+    asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
+    if not asked.get("timed"):  # came later: the note of a job of before is replaced, not joined
+        asked.pop("timed", None)
+    reasons = [""] * len(tasks)
+    check_writable(store.root)
+    try:
+        finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
+    finally:  # also where a signal ends it: then the table has what is done
+        entries = [
+            {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
+            | {"category": task.clip.category}
+            | ({"reason": reason} if reason else {})
+            for task, reason in zip(tasks, reasons, strict=True)
+        ]
+        store.save_job(
+            plain["experiment"],
+            {
+                "config": asked,
+                "method": {"method": name, "label": label, **method.parameters()},
+                "seed": plain["seed"],
+                "dtype": plain["dtype"],
+                "checkpoints": checkpoints,
+                "metrics": metrics,
+                "tasks": entries,
+                "provenance": provenance()
+                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)}
+                | {"clips": [task.clip.provenance() for task in tasks]},
+            },
+        )
+    return [
+        f"{task.clip.dataset}/{task.clip.id}: {reason}"
+        for task, reason in zip(tasks, reasons, strict=True)
+        if reason
+    ]
+
+
+def finish_all(
+    tasks: list[Task],
+    wanted: list[Pair],
+    store: Store,
+    workers: int,
+    *,
+    label: str,
+    reasons: list[str],
+) -> None:
+    """`finish` for every task; puts into `reasons` why one has no result."""
+    todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
+    tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
+    # What another sweep computes is left to it, and looked at again when the rest is done.
+    for wait in (False, True):
+        busy = []
+        chosen = {n: tasks[n] for n in todo}
+        for n, outcome in _over_processes(chosen, wanted, store, workers, wait=wait):
+            if outcome.is_busy:
+                busy.append(n)
+                continue
+            reasons[n] = outcome.reason
+            clip = tasks[n].clip
+            name = f"{clip.dataset}/{clip.id} {label}"
+            tell("task", label=label, name=name, seconds=outcome.seconds, reason=outcome.reason)
+        todo = busy
+    tell("end")
+
+
+def _over_processes(
+    tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
+) -> Iterator[tuple[int, Outcome]]:
+    """`finish` in processes with one thread each for their arithmetic, in any order.
+
+    A process that dies takes the pool with it. Its tasks are then tried again in a new one, those
+    that it may have died of last, for as long as that finishes any.
+    """
+    left = dict(tasks)
+    while left:
+        before = len(left)
+        n_jobs = min(workers, before)
+        try:
+            # One worker is this process: BLAS rounds by its threads, so it gets one as well.
+            one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
+            with one_each, threadpool_limits(1):
+                with deaf_children() if n_jobs > 1 else nullcontext():
+                    outcomes = Parallel(return_as="generator_unordered")(
+                        delayed(_numbered)(n, task, wanted, store, wait)
+                        for n, task in list(left.items())
+                    )
+                for n, outcome in outcomes:
+                    del left[n]
+                    yield n, outcome
+        except BrokenProcessPool:
+            if len(left) == before:
+                died = Outcome("its process died (killed, or out of memory)")
+                yield from ((n, died) for n in left)
+                return
+            order = list(left)
+            left = {n: left[n] for n in order[n_jobs:] + order[:n_jobs]}
+
+
+def _numbered(
+    n: int, task: Task, wanted: list[Pair], store: Store, wait: bool
+) -> tuple[int, Outcome]:
+    return n, finish(task, wanted, store, wait=wait)

@@ -1,0 +1,140 @@
+"""One call of ``melexp run``, a configuration or a sweep, from its start to its summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pandas as pd
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from melexp.files.atomic import check_writable
+from melexp.results.store import Store, read_note
+from melexp.results.tables import write_table
+from melexp.runs.display import shown
+
+
+class Sweep:
+    """The jobs that write into one folder of results between `begin` and `end`.
+
+    They may run in any process on any machine, so they are known by what they leave in the
+    folder: their notes, compared with those that were there at the beginning.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing but what failed.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.store: Store | None = None
+        self._open = ExitStack()
+
+    def begin(self, config: DictConfig) -> None:
+        """Note what is there, and show what comes.
+
+        Raises
+        ------
+        Unwritable
+            If the folder of results cannot be written.
+        """
+        store = Store(config.results)
+        check_writable(store.root)
+        self.store = store
+        self.before = self.store.notes()
+        self.began = time.monotonic()
+        jobs = count_jobs(config)
+        self.tally = self._open.enter_context(shown(self.store.root, jobs=jobs, quiet=self.quiet))
+
+    def end(self, *, stopped: bool = False) -> int:
+        """Write the tables of the experiments that ran and say what has no value.
+
+        Parameters
+        ----------
+        stopped : bool
+            Whether a signal has ended the jobs; then much has no value, and is not listed.
+
+        Returns
+        -------
+        status : int
+            0, or 1 where a task failed or a damaged file has left a gap in a table; the results of
+            the others are kept either way.
+
+        Raises
+        ------
+        Unwritable
+            If a table cannot be written.
+        """
+        self._open.close()
+        if self.store is None:
+            return 0
+        after = self.store.notes()
+        changed = [path for path, stamp in after.items() if self.before.get(path) != stamp]
+        failed = 0
+        for experiment in sorted({path.parent.name for path in changed}):
+            write_table(self.store, experiment)
+            jobs = [read_note(path) for path in changed if path.parent.name == experiment]
+            failed += sum("reason" in task for job in jobs for task in job["tasks"])
+            rows = pd.DataFrame(list(self.store.rows(experiment, jobs)))
+            for line in [] if stopped else without_value(rows):
+                print(line, file=sys.stderr)
+            if not self.quiet:
+                print(self.store.root / f"{experiment}.csv")
+        if changed and not (self.quiet or stopped):
+            print(self._summary(failed), file=sys.stderr)
+        if self.store.damaged:
+            said = "the tables lack what was damaged: run again what it belongs to"
+            print(f"melexp: {self.store.root}: {said}", file=sys.stderr)
+        return int(failed > 0 or bool(self.store.damaged))
+
+    def _summary(self, failed: int) -> str:
+        tally, seconds = self.tally, time.monotonic() - self.began
+        return (
+            f"{tally.tasks} tasks in {tally.ended} jobs: {tally.stored} were there, "
+            f"{tally.done.total() - tally.stored - failed} done, {failed} failed; {seconds:.0f} s"
+        )
+
+
+def without_value(table: pd.DataFrame) -> list[str]:
+    """A line for each task that has no value of some metric, with the reason.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Tidy rows, as of `melexp.results.store.Store.rows`.
+    """
+    if table.empty:
+        return []
+    parameters = table.columns[table.columns.get_loc("label") + 1 : table.columns.get_loc("seed")]
+    lost = table[table["value"].isna()]
+    lines = []
+    task = ["dataset", "clip", "label", *parameters, "seed", "reason"]
+    for _, rows in lost.groupby(task, sort=False, dropna=False):
+        one = rows.iloc[0]
+        values = ", ".join(f"{p}={one[p]}" for p in parameters if not pd.isna(one[p]))
+        what = ", ".join(rows["metric"].drop_duplicates())
+        at = ", ".join(str(n) for n in rows["iteration"].drop_duplicates())
+        lines.append(
+            f"no value: {one['dataset']}/{one['clip']}, {one['label']} ({values}), seed "
+            f"{one['seed']}: {what} after {at} iterations: {one['reason']}"
+        )
+    return lines
+
+
+def count_jobs(config: DictConfig) -> int | None:
+    """How many jobs Hydra will make of this; None where only its sweeper knows."""
+    overrides = config.hydra.overrides.task
+    if str(config.hydra.mode) != "RunMode.MULTIRUN":
+        return 1
+    sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    if not sweeper["_target_"].endswith("BasicSweeper"):
+        return None
+    arguments = [f"{key}={value}" for key, value in (sweeper["params"] or {}).items()]
+    parsed = OverridesParser.create().parse_overrides([*arguments, *overrides])
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    return len(jobs)

@@ -1,0 +1,1 @@
+"""From waveform to mel-spectrogram: STFT, filter bank, compression, and their conventions."""

@@ -1,0 +1,304 @@
+"""The mel front end: every convention of a mel-spectrogram in one object."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import scipy.signal
+
+from melexp.transforms.compression import Compression
+from melexp.transforms.filters import MelFilters
+from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
+
+
+@lru_cache(maxsize=32)
+def _mel_basis(
+    sr: float, n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool, norm: Any
+) -> np.ndarray:
+    import librosa.filters  # here, because it takes longer to import than the rest together
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MelTransform refuses empty filters itself
+        basis: np.ndarray = librosa.filters.mel(
+            sr=sr,
+            n_fft=n_fft,
+            n_mels=n_mels,
+            fmin=fmin,
+            fmax=fmax,
+            htk=htk,
+            norm=norm,
+            dtype=np.float64,
+        )
+    basis.setflags(write=False)
+    return basis
+
+
+@dataclass(frozen=True, kw_only=True)
+class MelTransform:
+    r"""Waveform to mel-spectrogram, as :func:`librosa.feature.melspectrogram` computes it.
+
+    .. math:: M = E\, |\mathrm{STFT}(x)|^p
+
+    Parameters
+    ----------
+    sr : float > 0
+        Sampling rate in Hz.
+    n_fft : int > 0
+        Frame length in samples.
+    hop_length : int > 0
+        Samples between frames; at most `win_length`.
+    win_length : int or None
+        Window length, at most `n_fft`, which is also the default.
+    window : str, float, tuple or np.ndarray [shape=(win_length,)]
+        As in :func:`scipy.signal.get_window`.
+    center : bool
+        Frame t is centred on sample ``t * hop_length``; the signal is padded with
+        ``n_fft // 2`` samples at either end.
+    pad_mode : str
+        Padding of centred frames: constant (zeros), reflect, edge, symmetric or wrap.
+    n_mels : int > 0
+        Number of mel bands.
+    fmin, fmax : float
+        Range of the filters in Hz; `fmax` None means ``sr / 2``.
+    htk : bool
+        HTK's mel formula instead of Slaney's.
+    norm : "slaney", None or float
+        Normalisation of the filters, as in :func:`librosa.filters.mel`.
+    power : 1.0 or 2.0
+        Exponent p of the magnitude.
+    pad : int >= 0 or None
+        Samples added at either end where `center` is False, in the way of `pad_mode`; None means
+        none. HiFi-GAN adds ``(n_fft - hop_length) // 2``.
+    compression : Compression, dict of its arguments, or None
+        How the mel-spectrogram is compressed after that; None leaves it linear.
+    empty_filters : bool
+        Accept filters that no bin lies in: their bands are zero and say nothing. torchaudio's
+        defaults have such filters.
+
+    Raises
+    ------
+    ValueError
+        For arguments for which the transform or its inverse is not defined. The message names
+        the argument and the mend.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> transform = MelTransform(n_mels=64)
+    >>> transform(np.zeros(22050, dtype=np.float32)).shape
+    (64, 87)
+    """
+
+    sr: float = 22050
+    n_fft: int = 1024
+    hop_length: int = 256
+    win_length: int | None = None
+    window: Any = "hann"
+    center: bool = True
+    pad_mode: str = "constant"
+    n_mels: int = 80
+    fmin: float = 0.0
+    fmax: float | None = 8000.0
+    htk: bool = False
+    norm: Any = "slaney"
+    power: float = 1.0
+    pad: int | None = None
+    compression: Compression | None = None
+    empty_filters: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.window, list) and isinstance(next(iter(self.window), None), str):
+            # [kaiser, 8.0] in YAML, which has no tuples.
+            object.__setattr__(self, "window", tuple(self.window))
+        if isinstance(self.compression, Mapping):  # from YAML
+            object.__setattr__(self, "compression", Compression(**self.compression))  # type: ignore[unreachable]
+        for name in ("n_fft", "hop_length", "n_mels"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name} must be a whole number above zero; got {value!r}")
+        if not 0 < self.sr < np.inf:
+            raise ValueError(f"sr must be a number above zero; got {self.sr!r}")
+        win: Any = self.n_fft if self.win_length is None else self.win_length
+        if not (isinstance(win, int | np.integer) and 0 < win <= self.n_fft):
+            raise ValueError(
+                f"win_length must be a whole number in 1 to n_fft = {self.n_fft}; "
+                f"got {self.win_length!r}"
+            )
+        if self.hop_length > win:
+            raise ValueError(
+                f"hop_length = {self.hop_length} is larger than the window ({win} samples), so "
+                f"samples are lost; use a hop_length of at most {win // 2}"
+            )
+        if self.pad_mode not in PAD_MODES:
+            raise ValueError(
+                f"pad_mode must be one of {', '.join(PAD_MODES)}; got {self.pad_mode!r}"
+            )
+        if self.power not in (1, 2):
+            raise ValueError(f"power must be 1 (magnitude) or 2 (power); got {self.power!r}")
+        top = self.sr / 2 if self.fmax is None else self.fmax
+        if not 0 <= self.fmin < top <= self.sr / 2:
+            raise ValueError(
+                f"fmin = {self.fmin} and fmax = {self.fmax} must satisfy "
+                f"0 <= fmin < fmax <= sr / 2 = {self.sr / 2}"
+            )
+        if not (
+            self.norm in (None, "slaney") or (isinstance(self.norm, Real) and float(self.norm) > 0)
+        ):
+            raise ValueError(
+                f"norm must be 'slaney', None or a number above zero; got {self.norm!r}"
+            )
+        whole = isinstance(self.pad, int | np.integer) and not isinstance(self.pad, bool)
+        if self.pad is not None and not (whole and self.pad >= 0):
+            raise ValueError(f"pad must be a whole number of samples or None; got {self.pad!r}")
+        if self.pad is not None and self.center:
+            raise ValueError("centred frames have their own padding: give pad with center=False")
+        empty = np.flatnonzero(self.basis.max(axis=1) == 0)
+        if empty.size and not self.empty_filters:
+            raise ValueError(
+                f"n_mels = {self.n_mels} leaves {empty.size} of the mel filters empty (first: "
+                f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax"
+            )
+        if not scipy.signal.check_NOLA(self._window, self.n_fft, self.n_fft - self.hop_length):
+            raise ValueError(
+                f"window {self.window!r} with hop_length = {self.hop_length} leaves samples that "
+                f"no frame sees; use a hop_length of at most {win // 2}"
+            )
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> MelTransform:
+        """The front end of that name, one of `presets`, with changes to its arguments.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name or argument.
+
+        Examples
+        --------
+        >>> MelTransform.preset("hifigan").compression.unit
+        'ln'
+        """
+        from omegaconf import OmegaConf
+
+        from melexp.discovery import conf_dir
+
+        if name not in cls.presets():
+            raise ValueError(f"no preset {name!r}; there are {', '.join(cls.presets())}")
+        given: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "mel" / f"{name}.yaml"))
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(changes) - known):
+            raise ValueError(f"the transform has no argument {', '.join(unknown)}")
+        return cls(**given | changes)
+
+    @staticmethod
+    def presets() -> list[str]:
+        """Names of the front ends in ``conf/mel``, sorted."""
+        from melexp.discovery import conf_dir
+
+        return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments as JSON values, without those that say nothing.
+
+        Arguments that came later are left out where they are not used, so that what was stored
+        under a hash of these values is still found.
+        """
+        values = dataclasses.asdict(self)
+        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
+
+    @property
+    def padding(self) -> int:
+        """Samples added at either end of the waveform."""
+        return self.n_fft // 2 if self.center else self.pad or 0
+
+    @cached_property
+    def _window(self) -> np.ndarray:
+        win_length = self.n_fft if self.win_length is None else self.win_length
+        return analysis_window(self.window, win_length=win_length, n_fft=self.n_fft)
+
+    @property
+    def basis(self) -> np.ndarray:
+        """The filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
+        return _mel_basis(
+            self.sr, self.n_fft, self.n_mels, self.fmin, self.fmax, self.htk, self.norm
+        )
+
+    @cached_property
+    def _filters(self) -> dict[np.dtype, MelFilters]:
+        return {}
+
+    def filters(self, dtype: Any = np.float32) -> MelFilters:
+        """The filter bank as an operator of the given precision."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._filters:
+            self._filters[dtype] = MelFilters(self.basis, dtype=dtype)
+        return self._filters[dtype]
+
+    def stft(
+        self, n_samples: int, dtype: Any = np.float32, weights: np.ndarray | None = None
+    ) -> STFT:
+        """The STFT of signals of `n_samples` samples, with weights of its frames if given."""
+        return STFT(
+            n_samples,
+            window=self._window,
+            hop_length=self.hop_length,
+            pad=self.padding,
+            pad_mode=self.pad_mode,
+            dtype=dtype,
+            weights=weights,
+        )
+
+    def n_samples(self, n_frames: int) -> int:
+        """Shortest signal length that has `n_frames` frames (librosa's ``istft`` gives it too)."""
+        return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.padding)
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        """Mel-spectrogram of a waveform, compressed where the transform says so.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(..., n_samples)]
+            Real, finite waveform; float64 is computed in float64, all else in float32.
+
+        Returns
+        -------
+        mel : np.ndarray [shape=(..., n_mels, n_frames)]
+            Non-negative where there is no compression.
+        """
+        mel = self.linear(y)
+        if self.compression is None:
+            return mel
+        flat = mel.reshape(-1, *mel.shape[-2:])
+        return np.stack([self.compression.compress(m) for m in flat]).reshape(mel.shape)
+
+    def linear(self, y: np.ndarray) -> np.ndarray:
+        """The mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
+        y = np.asarray(y)
+        if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
+            raise ValueError(
+                f"y must be a floating-point waveform (..., n_samples); got {y.dtype} of shape "
+                f"{y.shape}"
+            )
+        if not np.isfinite(y).all():
+            raise ValueError("y has samples that are NaN or infinite; repair or drop the clip")
+        dtype = np.float64 if y.dtype == np.float64 else np.float32
+        stft = self.stft(y.shape[-1], dtype)
+        flat = y.astype(dtype, copy=False).reshape(-1, y.shape[-1])
+        mels = [self.filters(dtype).apply(self.spectrum(stft.forward(row))) for row in flat]
+        return np.stack(mels).reshape(*y.shape[:-1], self.n_mels, stft.n_frames)
+
+    def spectrum(self, X: np.ndarray) -> np.ndarray:
+        """|X|^power, what the filter bank is applied to."""
+        magnitude = abs(X)
+        return magnitude if self.power == 1 else magnitude * magnitude
+
+
+#: Arguments added after results were stored, with the values that change nothing.
+_LATER = {"pad": None, "compression": None, "empty_filters": False}

@@ -1,0 +1,209 @@
+"""A small network as a magnitude prior: trains it, and tries it as a start and as a term of ADMM.
+
+    python studies/prior.py train prior.npz      # needs torch; 2 cores, some minutes
+    python studies/prior.py try prior.npz        # NumPy alone: the tables of docs/beyond.md
+
+The network sees the log mel-spectrogram of a frame and of its neighbours, and says by how much the
+`kl` magnitude is to be raised or lowered in each bin. It is trained on every second clip of LJ
+Speech (the others are held back), the embedded clips, and versions of both that are resampled,
+shifted and filtered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+import soxr
+from joblib import Parallel, delayed
+
+from melexp.datasets import Clip, load_dataset
+from melexp.methods.admm_ramp import ADMMRamp
+from melexp.metrics import score
+from melexp.problem import Problem
+from melexp.prox import magnitude_pair, unit_phase
+from melexp.start import kl, pghi, start
+from melexp.transforms.mel import MelTransform
+
+TRANSFORM = MelTransform()
+#: Frames on either side that the network sees, and units of its two hidden layers.
+CONTEXT, HIDDEN = 4, 384
+#: Magnitudes and mels below this share of the largest are as good as none.
+FLOOR = 1e-5
+SPEEDS = (0.85, 1.0, 1.0, 1.15)
+
+
+def features(mel: np.ndarray) -> np.ndarray:
+    """What the network sees of each frame [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
+
+    The logarithm of the mel (its maximum 1), less its mean over the frames seen, and that mean.
+    """
+    log = np.log(np.maximum(mel, FLOOR)).T
+    padded = np.pad(log, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * CONTEXT + 1, axis=0)
+    seen = windows.transpose(0, 2, 1).reshape(len(log), -1)
+    level = seen.mean(axis=1, keepdims=True)
+    return np.hstack([(seen - level) / 2, level / 4 + 1]).astype(np.float32)
+
+
+def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The network's answer, in nepers [shape=(n_bins, n_frames)]."""
+    for layer in range(3):
+        x = x @ weights[f"{2 * layer}.weight"].T + weights[f"{2 * layer}.bias"]
+        if layer < 2:
+            x = np.maximum(x, 0)
+    return np.clip(x, -3, 3).T
+
+
+def pairs(clip: Clip, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, `kl` and true magnitudes of a clip and its changed versions, frames first."""
+    rng = np.random.default_rng([seed, int(clip.sha256[:8], 16)])
+    out = []
+    for speed in SPEEDS:
+        y = soxr.resample(clip.load(22050), 22050, 22050 / speed)[rng.integers(256) :]
+        if len(out) != 1:  # a broad slope or bump of up to 9 dB
+            taps = scipy.signal.firwin2(
+                129, np.linspace(0, 1, 6), 10 ** (rng.uniform(-9, 9, 6) / 20)
+            )
+            y = scipy.signal.fftconvolve(y, taps, mode="same")
+        y = y.astype(np.float32)
+        p = Problem(TRANSFORM(y), TRANSFORM, length=len(y))
+        A = np.abs(p.stft.forward(y / np.float32(p.scale)))
+        out.append((features(p.mel), kl(p).T, A.T))
+    return tuple(np.concatenate(part).astype(np.float32) for part in zip(*out, strict=True))
+
+
+def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
+    """Train the network and store its weights."""
+    import torch
+
+    torch.manual_seed(seed)
+    clips = load_dataset("ljspeech")[::2] + load_dataset("demo_speech")[:8]
+    clips += load_dataset("demo_foley")
+    data = Parallel(2)(delayed(pairs)(clip, seed) for clip in clips)
+    x, start_, truth = (torch.from_numpy(np.concatenate(part)) for part in zip(*data, strict=True))
+    voices = load_dataset("demo_speech")[8:]
+    parts = zip(*(pairs(c, 1) for c in voices), strict=True)
+    check = [torch.from_numpy(np.concatenate(part)) for part in parts]
+    n_bins = truth.shape[1]
+    model = torch.nn.Sequential(
+        torch.nn.Linear(x.shape[1], HIDDEN),
+        torch.nn.ReLU(),
+        torch.nn.Linear(HIDDEN, HIDDEN),
+        torch.nn.ReLU(),
+        torch.nn.Linear(HIDDEN, n_bins),
+    )
+    torch.nn.init.zeros_(model[4].weight)
+    torch.nn.init.zeros_(model[4].bias)
+    print(f"{len(x)} frames, {sum(p.numel() for p in model.parameters())} parameters")
+    covered = (start_.amax(0) > 0).float()
+
+    def loss(x, start_, truth):
+        guess = (start_ + FLOOR) * torch.exp(model(x).clamp(-3, 3))
+        a, b = guess**0.4, (truth + FLOOR) ** 0.4
+        fine = ((a - b).abs() * covered).sum(1) / (b * covered).sum(1)
+        coarse = ((guess - truth) ** 2 * covered).sum(1) / (truth**2 * covered).sum(1).clamp_min(
+            1e-8
+        )
+        return fine.mean() + coarse.clamp_max(2).mean()
+
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=1e-2)
+    steps = epochs * (len(x) // 512)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps)
+    with torch.no_grad():
+        print(f"kl alone: {loss(*check):.4f}")
+    for epoch in range(epochs):
+        total = 0.0
+        order = torch.randperm(len(x))
+        for i in range(len(x) // 512):
+            batch = order[512 * i : 512 * (i + 1)]
+            optimiser.zero_grad()
+            noisy = x[batch] + 0.02 * torch.randn(len(batch), x.shape[1])
+            value = loss(noisy, start_[batch], truth[batch])
+            value.backward()
+            optimiser.step()
+            schedule.step()
+            total += float(value)
+        with torch.no_grad():
+            print(
+                f"epoch {epoch}: {total / (len(x) // 512):.4f}, held {loss(*check):.4f}", flush=True
+            )
+    np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})
+
+
+def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
+    """admm_ramp with mu/2 ||Y - A||^2 added: in the (X, Y) step it joins the penalty of W = Y."""
+
+    def pair(
+        z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        w = (rho_y * w + mu * A) / (rho_y + mu)
+        return magnitude_pair(z, w, rho_x=rho_x, rho_y=rho_y + mu)
+
+    p = copy.copy(p)
+    p.pair = pair
+    method = ADMMRamp(ramp=n)
+    state = method.begin(p, Y, X)
+    for _ in range(n):  # the portable steps: the fast engine has a pair of its own
+        state = method.step(p, state)
+    return method.signal(p, state)
+
+
+def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.DataFrame:
+    """Scores of a clip's first 6 s, with and without the network."""
+    x = clip.load(22050)[: 6 * 22050]
+    p = Problem(TRANSFORM(x), TRANSFORM, length=len(x))
+    Y, X = start(p, np.random.default_rng(0), magnitude="kl", phase="pghi")
+    A = ((Y + FLOOR) * np.exp(apply(weights, features(p.mel)))).astype(p.dtype)
+    A[Y == 0] = 0
+    X_A = (A * np.exp(1j * pghi(A, p, np.random.default_rng(0)))).astype(np.complex64)
+    runs = {"admm_ramp": held(p, Y, X, n, Y, 0.0), "started there": held(p, A, X_A, n, A, 0.0)}
+    for mu in (0.01, 0.03, 0.1):
+        runs[f"started there and held, mu {mu}"] = held(p, A, X_A, n, A, mu)
+    true = np.abs(p.stft.forward(x / np.float32(p.scale)))
+    runs["started there and held, the true magnitude, mu 0.1"] = held(
+        p, true, (true * unit_phase(X)).astype(np.complex64), n, true, 0.1
+    )
+
+    def off(B: np.ndarray) -> float:
+        return 20 * np.log10(np.linalg.norm(true - B) / np.linalg.norm(true))
+
+    metrics = ("scm", "sc", "pesq", "estoi") if speech else ("scm", "sc")
+    rows = [
+        {"run": run, "clip": clip.id}
+        | {m: score(m, x, y, transform=TRANSFORM).value for m in metrics}
+        | {"off": off(Y if run == "admm_ramp" else A)}
+        for run, y in runs.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def attempt(path: Path, n: int) -> None:
+    """Print the means on held-back speech and on foley, and the worst change of PESQ."""
+    with np.load(path, allow_pickle=False) as stored:
+        weights = dict(stored)
+    sets = {"ljspeech": load_dataset("ljspeech")[1::4], "esc10": load_dataset("esc10")[::10]}
+    for name, clips in sets.items():
+        parts = Parallel(2)(delayed(one)(c, weights, n, name == "ljspeech") for c in clips)
+        table = pd.concat(parts)
+        means = table.drop(columns="clip").groupby("run", sort=False).mean()
+        if name == "ljspeech":
+            pesq = table.pivot(index="clip", columns="run", values="pesq")
+            means["worst"] = pesq.sub(pesq["admm_ramp"], axis=0).min()
+        print(f"{name}, {len(clips)} clips, {n} iterations")
+        print(means.round(4).to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["train", "try"])
+    parser.add_argument("weights", type=Path)
+    arguments = parser.parse_args()
+    if arguments.action == "train":
+        train(arguments.weights)
+    else:
+        attempt(arguments.weights, 100)

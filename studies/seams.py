@@ -1,0 +1,55 @@
+"""What cutting long input into segments costs: the waveform joined against the whole solution."""
+
+import argparse
+import resource
+import time
+from itertools import pairwise
+
+import numpy as np
+
+from melexp.datasets import load_dataset
+from melexp.inversion.segments import OVERLAP, SEGMENT, _segments, invert_long, long_mel, long_scm
+from melexp.inversion.solve import invert
+from melexp.transforms.mel import MelTransform
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="ljspeech")
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--n-iter", type=int, default=300)
+    parser.add_argument("--no-whole", action="store_true", help="the joined one only")
+    arguments = parser.parse_args()
+    transform = MelTransform()
+    sr = round(transform.sr)
+    speech = np.concatenate([clip.load(sr) for clip in load_dataset(arguments.dataset)])
+    y = np.resize(speech, round(60 * arguments.minutes * sr))
+    mel = long_mel(y, transform)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    joined = invert_long(mel, transform, method="admm_ramp", n_iter=arguments.n_iter, length=len(y))
+    seconds = time.perf_counter() - began
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(f"{arguments.minutes:g} minutes of {arguments.dataset}, {arguments.n_iter} iterations")
+    print(f"joined: SCM {long_scm(mel, joined, transform):.2f} dB, {seconds:.1f} s")
+    print(f"memory beyond input: {more / 1024:.0f} MiB, of it output {joined.nbytes / 2**20:.0f}")
+    if arguments.no_whole:
+        return
+    options = {"method": "admm_ramp", "n_iter": arguments.n_iter, "length": len(y)}
+    whole = invert(mel, transform, **options)
+    print(f"whole: SCM {long_scm(mel, whole, transform):.2f} dB")
+    # What two segments share: the seam is somewhere in it.
+    plan = _segments(mel.shape[1], transform, SEGMENT, OVERLAP)
+    seams = [np.arange(a, b) for (_, b), (a, _) in pairwise(plan)]
+    for name, z in (("joined", joined), ("whole", whole)):
+        error = long_mel(z, transform) - mel
+        at = np.concatenate(seams)
+        level = np.linalg.norm(error[:, at]) / np.linalg.norm(mel[:, at])
+        print(
+            f"{name}, the {len(seams)} overlaps of {OVERLAP:g} s: SCM {20 * np.log10(level):.2f} dB"
+        )
+
+
+if __name__ == "__main__":
+    main()
