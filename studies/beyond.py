@@ -54,8 +54,8 @@ def limits(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     yield "admm_ramp from the true magnitude", from_start(p, n, A, guessed)
     yield "admm_ramp from the true phase", from_start(p, n, Y, true_phase)
     yield "admm_ramp from both", from_start(p, n, A, true_phase)
-    yield "true magnitude kept, ADMM-GLA from pghi", from_start(p, n, A, guessed, "nnls_admm_gla")
-    yield "true magnitude kept, fast GLA from pghi", from_start(p, n, A, guessed, "nnls_fgla")
+    yield "true magnitude kept, ADMM-GLA from pghi", from_start(p, n, A, guessed, "admm_gla")
+    yield "true magnitude kept, fast GLA from pghi", from_start(p, n, A, guessed, "fgla")
     yield "kl magnitude and true phase, no iteration", p.waveform(Y * true_phase)
 
 
@@ -72,7 +72,7 @@ def starts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
         label = name + (", tuned" if params else "")
         yield f"{label}, its own start", named(p, n, name, **params)
         yield f"{label}, kl + pghi", named(p, n, name, **params, **both)
-    for name in ("nnls_fgla", "nnls_admm_gla"):
+    for name in ("fgla", "admm_gla"):
         yield f"{name}, its own start", named(p, n, name)
         yield f"{name}, nnls + pghi", named(p, n, name, phase="pghi")
         yield f"{name}, kl + pghi", named(p, n, name, **both)
@@ -95,7 +95,7 @@ def schedules(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     for first in ((0.0003, 0.01), (0.003, 0.01), (0.001, 0.003), (0.001, 0.03)):
         params = {"rho_x": first[0], "rho_y": first[1]}
         yield f"from {first[0]}, {first[1]}", named(p, n, "admm_ramp", ramp=n, **params)
-    yield "constant 0.3, 0.3", named(p, n, "admm_ramp", schedule="constant")
+    yield "constant 0.3, 0.3", named(p, n, "admm_ramp", ramp=1)
     for ratio in (5e3, 5e5):
         yield f"ratio {ratio:g}", named(p, n, "admm_ramp", ramp=n, ratio=ratio)
 

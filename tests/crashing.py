@@ -90,7 +90,7 @@ def serve() -> None:
     from melexp.runs.runner import warm_up
     from melexp.transforms.mel import MelTransform
 
-    for method in ("admm", "nnls_gla"):
+    for method in ("admm", "gla"):
         warm_up(make_method(method), MelTransform())
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     for line in sys.stdin:

@@ -17,7 +17,7 @@ from melexp.commands.doctor import doctor
 from melexp.results.tables import read_table
 
 RUN = ("run", "method=admm", "limit=4", "checkpoints=[1,2]", "metric=[scm,sc]", "workers=1")
-SWEEP = ("run", "-m", "method=admm,nnls_gla", "limit=3", "checkpoints=[1,2]", "metric=[scm,sc]")
+SWEEP = ("run", "-m", "method=admm,gla", "limit=3", "checkpoints=[1,2]", "metric=[scm,sc]")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 TORTURE = pytest.mark.torture
 

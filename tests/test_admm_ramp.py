@@ -9,8 +9,7 @@ import yaml
 
 from melexp.inversion.solve import invert, solve
 from melexp.methods import make_method
-from melexp.methods._schedules import SCHEDULES, constant, geometric
-from melexp.methods.admm_ramp import ADMMRamp
+from melexp.methods.admm_ramp import ADMMRamp, geometric
 from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
@@ -68,18 +67,16 @@ def test_penalties() -> None:
         [0.001, 0.01, 0.1, 1, 1, 1]
     )
     assert geometric(1, 0.1, 2.0, 1) == 2.0
-    assert [constant(k, 0.001, 1.0, 4) for k in (1, 2, 9)] == [1.0] * 3
-    assert set(SCHEDULES) == {"constant", "geometric"}
     method = ADMMRamp()
     assert method.penalties(1) == pytest.approx((0.001, 0.01))
     assert method.penalties(100) == method.penalties(1000) == pytest.approx((0.3, 0.3))
-    assert ADMMRamp(schedule="constant").penalties(1) == (0.3, 0.3)
+    assert ADMMRamp(ramp=1).penalties(1) == (0.3, 0.3)
 
 
 def test_constant_equal_penalties_are_admm(speech: np.ndarray) -> None:
     transform = MelTransform()
     p = Problem(transform(speech[:8000]), transform, length=8000)
-    ramp = make_method(METHOD, schedule="constant", rho_x_last=0.1, rho_y_last=0.1)
+    ramp = make_method(METHOD, ramp=1, rho_x_last=0.1, rho_y_last=0.1)
     admm = make_method("admm", lam=5000.0, rho=0.1)
     a = ramp.init(p, np.random.default_rng(0))
     b = admm.begin(p, a.R, a.P)
@@ -115,11 +112,6 @@ def test_quarter_of_the_iterations_and_a_better_end(speech: np.ndarray) -> None:
 def test_values_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be"):
         make_method(METHOD, **{name: 0})
-
-
-def test_unknown_schedules_are_refused() -> None:
-    with pytest.raises(ValueError, match="schedule must be one of constant, geometric; got 'cos'"):
-        make_method(METHOD, schedule="cos")
 
 
 def test_the_yaml_says_every_parameter_and_its_default() -> None:

@@ -139,11 +139,11 @@ def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
     """Of another job of the experiment: that job is missing, which is said, and not silent."""
     root = sweep.new(filled=True)
     notes = {read_note(p)["method"]["method"]: p for p in root.glob("jobs/run/*.json")}
-    notes["nnls_gla"].write_bytes(b"{}")
+    notes["gla"].write_bytes(b"{}")
     one = ("run", "method=admm", *sweep.arguments[3:], f"results={root}")
     ended = sweep.forge.run(*one, log=sweep.log)
     assert ended.status == 1
-    assert notes["nnls_gla"].name in ended.said
+    assert notes["gla"].name in ended.said
     assert "the tables lack what was damaged" in ended.said
     assert set(read_table(root, "run")["method"]) == {"admm"}
     assert sweep.run(root).status == 0

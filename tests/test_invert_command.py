@@ -333,7 +333,7 @@ def test_method_seed_and_parameters(run: Run, mel: np.ndarray) -> None:
     assert sound(*random) == sound(*random)
     assert sound(*random) != sound(*random, "--seed", 1)
     assert sound() != sound("--set", "rho_x=0.5")
-    assert sound() != sound("--method", "nnls_gla")
+    assert sound() != sound("--method", "gla")
 
 
 def test_it_says_when_a_log_mel_looks_linear(run: Run) -> None:

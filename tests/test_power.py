@@ -222,7 +222,7 @@ def test_ipalm_says_that_it_cannot(power: MelTransform) -> None:
         invert(np.ones((80, 20), np.float32), power, method="ipalm", n_iter=1)
 
 
-@pytest.mark.parametrize("method", ["nnls_gla", "nnls_fgla", "nnls_admm_gla"])
+@pytest.mark.parametrize("method", ["gla", "fgla", "admm_gla"])
 def test_the_cascades_take_the_root(speech: np.ndarray, power: MelTransform, method: str) -> None:
     y = invert(power(speech), power, method=method, n_iter=30, length=len(speech))
     assert score("scm", speech, y, transform=power).value < -5

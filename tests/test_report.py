@@ -71,7 +71,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folder, "clips", hostile)
-        for method in ("admm", "nnls_gla"):
+        for method in ("admm", "gla"):
             go(root / "r", f"method={method}")
             go(root / "r", f"method={method}", "dataset=demo_foley")
             go(root / "r", f"method={method}", "dataset=folder",

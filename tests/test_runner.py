@@ -129,11 +129,11 @@ def test_workers_do_not_change_the_values(tmp_path: Path) -> None:
 def test_seeds_differ_and_methods_share_their_start(tmp_path: Path) -> None:
     go(tmp_path, "checkpoints=[0]")
     go(tmp_path, "checkpoints=[0]", "seed=1")
-    go(tmp_path, "checkpoints=[0]", "method=pinv_gla")
+    go(tmp_path, "checkpoints=[0]", "method=gla", "method.magnitude=pinv")
     table = values(tmp_path)
     wide = table.pivot(index=["clip", "metric"], columns=["label", "seed"], values="value")
     assert (wide["ADMM", 0] != wide["ADMM", 1]).all()
-    np.testing.assert_allclose(wide["ADMM", 0], wide["pinv + GLA", 0], rtol=1e-6)
+    np.testing.assert_allclose(wide["ADMM", 0], wide["NNLS + GLA", 0], rtol=1e-6)
 
 
 def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +227,7 @@ def test_damaged_files_are_moved_aside_and_recomputed(
 
 @pytest.mark.slow
 def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "melexp", "run", "-m", "method=admm,ipalm,nnls_gla"]
+    arguments = [sys.executable, "-m", "melexp", "run", "-m", "method=admm,ipalm,gla"]
     arguments += ["limit=8", "checkpoints=[5,60]", "workers=2"]
 
     def start(folder: Path) -> subprocess.Popen[bytes]:

@@ -129,13 +129,13 @@ def test_twenty_iterations_are_those_of_numpy(
     small: MelTransform, device: str, name: str, power: int, dtype: str
 ) -> None:
     """Within what float32 leaves: a last bit of P alone changes what NumPy has after 20 iterations
-    of `nnls_admm_gla` by 4e-3, of `admm_ramp` by 6e-4 (4e-2 for power mels), so these have six.
+    of `admm_gla` by 4e-3, of `admm_ramp` by 6e-4 (4e-2 for power mels), so these have six.
 
-    For power mels it is 4e-4 in `admm` and 1e-4 in `nnls_fgla`, more or less than 1e-4 as the
+    For power mels it is 4e-4 in `admm` and 1e-4 in `fgla`, more or less than 1e-4 as the
     machine rounds; both float32 results are then to be equally near the float64 one.
     """
     transform = dataclasses.replace(small, power=power)
-    chaotic = name in ("nnls_admm_gla", "admm_ramp") and dtype == "float32"
+    chaotic = name in ("admm_gla", "admm_ramp") and dtype == "float32"
     n_iter = 6 if chaotic else 20
     given = {"method": name, "n_iter": n_iter, "dtype": dtype, "phase": "random"}
     clips = sounds()
@@ -145,7 +145,7 @@ def test_twenty_iterations_are_those_of_numpy(
         expected = invert(mel, transform, length=n, engine="portable", **given)
         assert y.dtype == expected.dtype
         bound = 1e-4 if dtype == "float32" else 1e-9
-        if (name, power, dtype) in (("admm", 2, "float32"), ("nnls_fgla", 2, "float32")):
+        if (name, power, dtype) in (("admm", 2, "float32"), ("fgla", 2, "float32")):
             double = given | {"dtype": "float64"}
             exact = invert(mel, transform, length=n, engine="portable", **double)
             assert error(y, exact) < max(bound, 2 * error(expected, exact))
@@ -210,7 +210,7 @@ def test_a_batch_is_its_clips(small: MelTransform, device: str, name: str) -> No
 @given(
     transform=transforms(),
     lengths=st.lists(st.integers(1, 1200), min_size=1, max_size=3),
-    method=st.sampled_from(["admm", "nnls_fgla"]),
+    method=st.sampled_from(["admm", "fgla"]),
 )
 def test_any_batch_of_any_transform(
     transform: MelTransform, lengths: list[int], method: str
@@ -265,7 +265,7 @@ def test_the_bench_has_its_rows(device: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(batches, "SECONDS", 1)
     rows = list(batches._on(device, "any", sizes=(1, 2), n=2, rounds=1))
     names = {r.name for r in rows}
-    assert {"1 clips, admm", "2 clips, griffin-lim of torch.stft", "2 clips, nnls_fgla"} <= names
+    assert {"1 clips, admm", "2 clips, griffin-lim of torch.stft", "2 clips, fgla"} <= names
     assert all(r.value > 0 and r.ratio > 0 for r in rows)
 
 

@@ -97,7 +97,7 @@ def test_what_it_is_for_works(call, tmp_path: Path) -> None:
     assert {"admm", "admm_ramp", "librosa"} <= set(call("melexp", "methods").split())
     assert "demo_speech" in call("melexp", "data", "list")
     quick = ["limit=1", "checkpoints=[2]", "metric=[scm,sc]", "workers=1", "results=r"]
-    for method in ("admm", "nnls_fgla"):
+    for method in ("admm", "fgla"):
         call("melexp", "run", "experiment=fig2", f"method={method}", *quick)
     table = pd.read_csv("r/fig2.csv")
     assert len(table) == 4

@@ -57,7 +57,7 @@ def _on(device: str, machine: str, sizes: tuple[int, ...], n: int, rounds: int) 
             "rfft + irfft": _ffts(batch, n),
             "griffin-lim of torch.stft": _griffin_lim(batch, n),
         }
-        for name in ("admm", "nnls_fgla"):
+        for name in ("admm", "fgla"):
             method = make_method(name, magnitude="pinv")
             entries[name] = partial(method.advance, batch, batch.start(method, range(size)), n)
         finished = {name: partial(_finish, run, device) for name, run in entries.items()}
@@ -69,10 +69,10 @@ def _on(device: str, machine: str, sizes: tuple[int, ...], n: int, rounds: int) 
             yield row(
                 section, f"{size} clips, {name}", speed, "s of audio per s", base, "rfft + irfft"
             )._replace(ratio=float(np.median(seconds / base)))
-        ours = times["nnls_fgla"] / n * 1e3
+        ours = times["fgla"] / n * 1e3
         theirs = times["griffin-lim of torch.stft"] / n * 1e3
         yield row(
-            f"{section}: an iteration", f"{size} clips, nnls_fgla", ours, "ms", theirs,
+            f"{section}: an iteration", f"{size} clips, fgla", ours, "ms", theirs,
             "griffin-lim of torch.stft",
         )  # fmt: skip
 

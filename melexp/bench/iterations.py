@@ -15,7 +15,7 @@ from melexp.methods import make_method
 from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
-METHODS = ("admm", "ipalm", "nnls_gla", "nnls_fgla", "nnls_admm_gla")
+METHODS = ("admm", "ipalm", "gla", "fgla", "admm_gla")
 
 
 def per_iteration(

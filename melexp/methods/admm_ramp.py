@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from melexp.methods._base import Method, State, Stop
-from melexp.methods._schedules import SCHEDULES
 from melexp.methods._splitting import douglas_rachford_lanes, douglas_rachford_step
 from melexp.problem import Problem
 
@@ -37,8 +36,6 @@ class ADMMRamp(Method[ADMMRampState]):
 
     Parameters
     ----------
-    schedule : str
-        One of `melexp.methods._schedules.SCHEDULES`; "constant" uses the last penalties only.
     rho_x, rho_x_last : float > 0
         First and last penalty of Z = X.
     rho_y, rho_y_last : float > 0
@@ -55,7 +52,6 @@ class ADMMRamp(Method[ADMMRampState]):
 
     magnitude: str = "kl"
     phase: str = "pghi"
-    schedule: str = "geometric"
     rho_x: float = 0.001
     rho_x_last: float = 0.3
     rho_y: float = 0.01
@@ -69,20 +65,16 @@ class ADMMRamp(Method[ADMMRampState]):
                 raise ValueError(f"{name} must be above zero; got {getattr(self, name)}")
         if self.ramp is not None and self.ramp < 1:
             raise ValueError(f"ramp must be at least 1; got {self.ramp}")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(
-                f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}"
-            )
 
     def for_budget(self, n_iter: int) -> ADMMRamp:
         return self if self.ramp is not None else dataclasses.replace(self, ramp=max(n_iter, 1))
 
     def penalties(self, k: int) -> tuple[float, float]:
         """rho_x and rho_y of iteration k = 1, 2, ..."""
-        schedule, ramp = SCHEDULES[self.schedule], self.ramp or 100
+        ramp = self.ramp or 100
         return (
-            schedule(k, self.rho_x, self.rho_x_last, ramp),
-            schedule(k, self.rho_y, self.rho_y_last, ramp),
+            geometric(k, self.rho_x, self.rho_x_last, ramp),
+            geometric(k, self.rho_y, self.rho_y_last, ramp),
         )
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMRampState:
@@ -120,3 +112,13 @@ class ADMMRamp(Method[ADMMRampState]):
 
     def signal(self, problem: Problem, state: ADMMRampState) -> np.ndarray:
         return problem.waveform(state.P)
+
+
+def geometric(k: int, first: float, last: float, length: int) -> float:
+    r"""Return the penalty of iteration k = 1, 2, ...: from `first` to `last` by equal factors.
+
+    .. math:: \rho_k = \rho_1 (\rho_n / \rho_1)^{s}, \quad s = \min(1, (k - 1) / (n - 1))
+    """
+    if k >= length:
+        return last
+    return float(first * (last / first) ** ((k - 1) / (length - 1)))
