@@ -1,4 +1,4 @@
-"""The mel filter bank as an operator, and the tridiagonal systems that it leads to."""
+"""The mel filter bank as a sparse operator, and solvers of its tridiagonal systems."""
 
 from __future__ import annotations
 
@@ -10,22 +10,29 @@ import scipy.sparse
 
 
 class MelFilters:
-    r"""The mel filter bank E as an operator, in the two diagonals that it consists of.
+    r"""Sparse operator of a triangular mel filter bank E.
 
-    Every bin lies in at most two adjacent filters of a triangular bank. So E and its transpose
-    cost two multiplications a bin, and :math:`E E^\top + c I` is tridiagonal.
+    Each bin lies in at most two adjacent filters. Applying E or its transpose therefore costs two
+    multiplications per bin, and :math:`E E^\top + c I` is tridiagonal.
 
     Parameters
     ----------
     basis : np.ndarray [shape=(n_mels, n_bins)], non-negative
-        The filter bank, dense.
+        Dense filter bank.
     dtype : np.float32 or np.float64
         Precision.
 
     Raises
     ------
     ValueError
-        If a bin lies in filters that are not neighbours or in more than two.
+        If a bin lies in more than two filters, or in two that are not adjacent.
+
+    Attributes
+    ----------
+    band : np.ndarray [shape=(n_bins,), int]
+        Lower of the two filters of each bin.
+    weights : np.ndarray [shape=(2, n_bins), float64]
+        Weights of each bin in the filters `band` and ``band + 1``.
     """
 
     def __init__(self, basis: np.ndarray, *, dtype: Any = np.float32) -> None:
@@ -38,29 +45,32 @@ class MelFilters:
         if self.n_mels == 1:
             weights[1] = 0
         if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
-            raise ValueError("the filter bank has a bin in filters that are not two neighbours")
+            raise ValueError(
+                "the filter bank has a bin in filters that are not two neighbours; "
+                "use a triangular filter bank"
+            )
         self.weights = weights
         gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
         self._gram_diagonal = np.diag(gram).copy()
         self._gram_beside = np.diag(gram, 1).copy()
-        #: Filters that no bin lies in.
+        #: Indices of the filters without a bin.
         self.empty = np.flatnonzero(basis.max(axis=1) == 0)
-        #: ||E||_2^2, the largest eigenvalue of E E^T.
+        #: Largest eigenvalue of E E^T, equal to ||E||_2^2.
         self.norm_squared = float(np.linalg.eigvalsh(gram)[-1])
         self._E = scipy.sparse.csr_array(basis.astype(self.dtype))
         self._Et = scipy.sparse.csr_array(self._E.T)
         self._solvers: dict[float, TridiagonalSolver] = {}
 
     def apply(self, Y: np.ndarray) -> np.ndarray:
-        """E Y: magnitude ``(n_bins, n_frames)`` to mel ``(n_mels, n_frames)``."""
+        """Return E Y: magnitude ``(n_bins, n_frames)`` to mel ``(n_mels, n_frames)``."""
         return self._E @ Y
 
     def adjoint(self, M: np.ndarray) -> np.ndarray:
-        """E^T M: mel ``(n_mels, n_frames)`` to ``(n_bins, n_frames)``."""
+        """Return E^T M: mel ``(n_mels, n_frames)`` to ``(n_bins, n_frames)``."""
         return self._Et @ M
 
     def solver(self, ridge: float) -> TridiagonalSolver:
-        """Solver of (E E^T + ridge I) x = b."""
+        """Return a cached solver of (E E^T + ridge I) x = b."""
         if ridge not in self._solvers:
             self._solvers[ridge] = TridiagonalSolver(
                 self._gram_diagonal + ridge, self._gram_beside, dtype=self.dtype
@@ -69,32 +79,45 @@ class MelFilters:
 
     @cached_property
     def _squares(self) -> tuple[Any, Any]:
-        """E * E, and the products of each filter with the next one: what E S E^T is linear in."""
+        """Return E * E and the products of adjacent filters; E S E^T is linear in both."""
         E = self._E.toarray().astype(np.float64)
         return scipy.sparse.csr_array(E * E), scipy.sparse.csr_array(E[:-1] * E[1:])
 
     def weighted_solver(self, S: np.ndarray, ridge: float) -> TridiagonalSolver:
-        """Solver of (E S E^T + ridge diag(E s)) x = b, where S = diag(s) differs by frame.
+        """Return a solver of (E S E^T + ridge diag(E s)) x = b, where S = diag(s) varies by frame.
 
         Parameters
         ----------
         S : np.ndarray [shape=(n_bins, n_frames)], positive
-            The diagonal s of each frame.
+            Diagonal s of each frame.
         ridge : float > 0
         """
         squares, products = self._squares
         S = S.astype(np.float64)
         diagonal = squares @ S + ridge * (self._E @ S)
-        diagonal[self.empty] = 1  # there b does not matter, and S says nothing
+        diagonal[self.empty] = 1  # any value: the solution is not used there
         return TridiagonalSolver(diagonal, products @ S, dtype=self.dtype)
 
 
 class TridiagonalSolver:
-    """Solves A x = b for one symmetric positive definite tridiagonal A and many columns b.
+    """Solver of A x = b for a symmetric positive definite tridiagonal A and many columns b.
 
-    A = L D L^T is factorised once, in float64; a solution is one sweep down and one up (the Thomas
-    algorithm), each step a row operation over all columns. With a second axis in `diagonal` and
-    `beside`, each column of b has an A of its own.
+    A = L D L^T is factorised once, in float64. A solution takes a forward and a backward sweep (the
+    Thomas algorithm); each step is a row operation over all columns.
+
+    Parameters
+    ----------
+    diagonal : np.ndarray [shape=(n,) or (n, n_columns)]
+        Diagonal of A. With a second axis, each column of b has a separate A.
+    beside : np.ndarray [shape=(n - 1,) or (n - 1, n_columns)]
+        Sub-diagonal of A.
+    dtype : np.float32 or np.float64
+        Precision of the solutions.
+
+    Raises
+    ------
+    ValueError
+        If A is not positive definite.
     """
 
     def __init__(self, diagonal: np.ndarray, beside: np.ndarray, *, dtype: Any) -> None:
@@ -112,13 +135,13 @@ class TridiagonalSolver:
 
     @property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """What stands below the ones of L (the last row is 0), and 1 / D."""
+        """Return the sub-diagonal of L, followed by a row of zeros, and 1 / D."""
         return np.concatenate(
             [self._low, np.zeros((1, *self._low.shape[1:]), self._low.dtype)]
         ), self._inv_d
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """Solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
+        """Return the solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
         x = b.copy()
         low = self._low
         for k in range(len(low)):

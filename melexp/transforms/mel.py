@@ -1,4 +1,4 @@
-"""The mel front end: every convention of a mel-spectrogram in one object."""
+"""Mel front end: a waveform to a mel-spectrogram, with all its conventions in one object."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
 def _mel_basis(
     sr: float, n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool, norm: Any
 ) -> np.ndarray:
-    import librosa.filters  # here, because it takes longer to import than the rest together
+    """Return librosa's mel filter bank, read-only and cached."""
+    import librosa.filters  # imported late: it takes longer than all other imports together
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MelTransform refuses empty filters itself
+        warnings.simplefilter("ignore", UserWarning)  # MelTransform checks for empty filters
         basis: np.ndarray = librosa.filters.mel(
             sr=sr,
             n_fft=n_fft,
@@ -42,9 +43,11 @@ def _mel_basis(
 
 @dataclass(frozen=True, kw_only=True)
 class MelTransform:
-    r"""Waveform to mel-spectrogram, as :func:`librosa.feature.melspectrogram` computes it.
+    r"""Transform of waveforms to mel-spectrograms, like :func:`librosa.feature.melspectrogram`.
 
     .. math:: M = E\, |\mathrm{STFT}(x)|^p
+
+    The object describes how a mel-spectrogram was computed. Every inversion needs it.
 
     Parameters
     ----------
@@ -55,38 +58,38 @@ class MelTransform:
     hop_length : int > 0
         Samples between frames; at most `win_length`.
     win_length : int or None
-        Window length, at most `n_fft`, which is also the default.
+        Window length in samples, at most `n_fft`; None means `n_fft`.
     window : str, float, tuple or np.ndarray [shape=(win_length,)]
-        As in :func:`scipy.signal.get_window`.
+        Window as in :func:`scipy.signal.get_window`, or its samples.
     center : bool
-        Frame t is centred on sample ``t * hop_length``; the signal is padded with
-        ``n_fft // 2`` samples at either end.
+        Whether frame t is centred on sample ``t * hop_length``. The signal is then padded with
+        ``n_fft // 2`` samples at each end.
     pad_mode : str
-        Padding of centred frames: constant (zeros), reflect, edge, symmetric or wrap.
+        Kind of padding: constant (zeros), reflect, edge, symmetric or wrap.
     n_mels : int > 0
         Number of mel bands.
     fmin, fmax : float
-        Range of the filters in Hz; `fmax` None means ``sr / 2``.
+        Frequency range of the filters in Hz; `fmax` None means ``sr / 2``.
     htk : bool
-        HTK's mel formula instead of Slaney's.
+        Whether to use HTK's mel formula instead of Slaney's.
     norm : "slaney", None or float
         Normalisation of the filters, as in :func:`librosa.filters.mel`.
     power : 1.0 or 2.0
         Exponent p of the magnitude.
     pad : int >= 0 or None
-        Samples added at either end where `center` is False, in the way of `pad_mode`; None means
-        none. HiFi-GAN adds ``(n_fft - hop_length) // 2``.
+        Samples added at each end if `center` is False, by `pad_mode`; None means 0. HiFi-GAN adds
+        ``(n_fft - hop_length) // 2``.
     compression : Compression, dict of its arguments, or None
-        How the mel-spectrogram is compressed after that; None leaves it linear.
+        Compression of the mel-spectrogram; None leaves it linear.
     empty_filters : bool
-        Accept filters that no bin lies in: their bands are zero and say nothing. torchaudio's
-        defaults have such filters.
+        Whether to accept filters without a bin. Their bands are zero and carry no information. The
+        defaults of torchaudio have such filters.
 
     Raises
     ------
     ValueError
-        For arguments for which the transform or its inverse is not defined. The message names
-        the argument and the mend.
+        If the transform or its inverse is not defined for an argument. The message names the
+        argument and the remedy.
 
     Examples
     --------
@@ -133,8 +136,8 @@ class MelTransform:
             )
         if self.hop_length > win:
             raise ValueError(
-                f"hop_length = {self.hop_length} is larger than the window ({win} samples), so "
-                f"samples are lost; use a hop_length of at most {win // 2}"
+                f"hop_length = {self.hop_length} is larger than the window ({win} samples) and "
+                f"skips samples; use a hop_length of at most {win // 2}"
             )
         if self.pad_mode not in PAD_MODES:
             raise ValueError(
@@ -158,12 +161,16 @@ class MelTransform:
         if self.pad is not None and not (whole and self.pad >= 0):
             raise ValueError(f"pad must be a whole number of samples or None; got {self.pad!r}")
         if self.pad is not None and self.center:
-            raise ValueError("centred frames have their own padding: give pad with center=False")
+            raise ValueError(
+                f"pad = {self.pad} requires center=False, because centred frames have a fixed "
+                "padding; leave pad out or set center=False"
+            )
         empty = np.flatnonzero(self.basis.max(axis=1) == 0)
         if empty.size and not self.empty_filters:
             raise ValueError(
                 f"n_mels = {self.n_mels} leaves {empty.size} of the mel filters empty (first: "
-                f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax"
+                f"{empty[0]}); use fewer mels, a larger n_fft, a wider range of frequencies or "
+                "empty_filters=True"
             )
         if not scipy.signal.check_NOLA(self._window, self.n_fft, self.n_fft - self.hop_length):
             raise ValueError(
@@ -173,12 +180,19 @@ class MelTransform:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> MelTransform:
-        """The front end of that name, one of `presets`, with changes to its arguments.
+        """Return a named front end.
+
+        Parameters
+        ----------
+        name : str
+            One of `presets`.
+        **changes
+            Arguments of `MelTransform` that override the preset.
 
         Raises
         ------
         ValueError
-            For an unknown name or argument.
+            If the name or an argument is unknown.
 
         Examples
         --------
@@ -190,32 +204,35 @@ class MelTransform:
         from melexp.discovery import conf_dir
 
         if name not in cls.presets():
-            raise ValueError(f"no preset {name!r}; there are {', '.join(cls.presets())}")
+            raise ValueError(f"no preset {name!r}; choose from {', '.join(cls.presets())}")
         given: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "mel" / f"{name}.yaml"))
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(changes) - known):
-            raise ValueError(f"the transform has no argument {', '.join(unknown)}")
+            raise ValueError(
+                f"MelTransform has no argument {', '.join(unknown)}; "
+                f"choose from {', '.join(sorted(known))}"
+            )
         return cls(**given | changes)
 
     @staticmethod
     def presets() -> list[str]:
-        """Names of the front ends in ``conf/mel``, sorted."""
+        """Return the names of the front ends in ``conf/mel``, sorted."""
         from melexp.discovery import conf_dir
 
         return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
 
     def settings(self) -> dict[str, Any]:
-        """The arguments as JSON values, without those that say nothing.
+        """Return the arguments as JSON values, part of the hash of a task.
 
-        Arguments that came later are left out where they are not used, so that what was stored
-        under a hash of these values is still found.
+        The arguments in `_LATER` are omitted at their defaults. The hashes of results stored before
+        these arguments existed therefore remain valid.
         """
         values = dataclasses.asdict(self)
         return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
 
     @property
     def padding(self) -> int:
-        """Samples added at either end of the waveform."""
+        """Number of samples added at each end of the waveform."""
         return self.n_fft // 2 if self.center else self.pad or 0
 
     @cached_property
@@ -225,7 +242,7 @@ class MelTransform:
 
     @property
     def basis(self) -> np.ndarray:
-        """The filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
+        """Filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
         return _mel_basis(
             self.sr, self.n_fft, self.n_mels, self.fmin, self.fmax, self.htk, self.norm
         )
@@ -235,7 +252,7 @@ class MelTransform:
         return {}
 
     def filters(self, dtype: Any = np.float32) -> MelFilters:
-        """The filter bank as an operator of the given precision."""
+        """Return the filter bank as a sparse operator of the given precision."""
         dtype = np.dtype(dtype)
         if dtype not in self._filters:
             self._filters[dtype] = MelFilters(self.basis, dtype=dtype)
@@ -244,7 +261,7 @@ class MelTransform:
     def stft(
         self, n_samples: int, dtype: Any = np.float32, weights: np.ndarray | None = None
     ) -> STFT:
-        """The STFT of signals of `n_samples` samples, with weights of its frames if given."""
+        """Return the STFT for signals of `n_samples` samples, with frame weights if given."""
         return STFT(
             n_samples,
             window=self._window,
@@ -256,21 +273,26 @@ class MelTransform:
         )
 
     def n_samples(self, n_frames: int) -> int:
-        """Shortest signal length that has `n_frames` frames (librosa's ``istft`` gives it too)."""
+        """Return the shortest signal length with `n_frames` frames, as librosa's ``istft``."""
         return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.padding)
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
-        """Mel-spectrogram of a waveform, compressed where the transform says so.
+        """Compute the mel-spectrogram of a waveform, compressed if the transform has a compression.
 
         Parameters
         ----------
         y : np.ndarray [shape=(..., n_samples)]
-            Real, finite waveform; float64 is computed in float64, all else in float32.
+            Real, finite waveform. float64 input is processed in float64, other input in float32.
 
         Returns
         -------
         mel : np.ndarray [shape=(..., n_mels, n_frames)]
-            Non-negative where there is no compression.
+            Non-negative if there is no compression.
+
+        Raises
+        ------
+        ValueError
+            If `y` is not a finite floating-point waveform or is too short for one frame.
         """
         mel = self.linear(y)
         if self.compression is None:
@@ -279,7 +301,7 @@ class MelTransform:
         return np.stack([self.compression.compress(m) for m in flat]).reshape(mel.shape)
 
     def linear(self, y: np.ndarray) -> np.ndarray:
-        """The mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
+        """Compute the mel-spectrogram without compression [shape=(..., n_mels, n_frames)]."""
         y = np.asarray(y)
         if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
             raise ValueError(
@@ -295,10 +317,10 @@ class MelTransform:
         return np.stack(mels).reshape(*y.shape[:-1], self.n_mels, stft.n_frames)
 
     def spectrum(self, X: np.ndarray) -> np.ndarray:
-        """|X|^power, what the filter bank is applied to."""
+        """Return |X|^power, the input of the filter bank."""
         magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
 
 
-#: Arguments added after results were stored, with the values that change nothing.
+#: Arguments added after results were stored, with their neutral defaults.
 _LATER = {"pad": None, "compression": None, "empty_filters": False}
