@@ -87,7 +87,7 @@ def is_property(node: ast.FunctionDef) -> bool:
 
 
 def not_an_instruction(text: str) -> list[tuple[int, str]]:
-    """Return the docstrings that begin with "What is", or of functions with a word of NOT_A_VERB."""
+    """Return the docstrings that begin with "What is" or, of functions, with another non-verb."""
     return [
         (line, first)
         for line, function, first in docstrings(text)
