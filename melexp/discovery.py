@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 VARIABLE = "MELEXP_PATH"
 
@@ -49,3 +50,17 @@ def conf_file(group: str, name: str) -> Path:
         if path.exists():
             return path
     raise ValueError(f"there is no {group} {name!r}: {paths[0]} is missing")
+
+
+def config_names(group: str) -> list[str]:
+    """Return the names of the configurations of a group, also of the user's folders, sorted."""
+    folders = [conf_dir(), *(folder / "conf" for folder in own_folders())]
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def read_config(group: str, name: str) -> dict[str, Any]:
+    """Return a configuration as plain values."""
+    from omegaconf import OmegaConf  # here, because the names alone do without
+
+    values: Any = OmegaConf.to_container(OmegaConf.load(conf_file(group, name)))
+    return values

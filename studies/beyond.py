@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from melexp.datasets import load_dataset
-from melexp.methods import make_method
+from melexp.methods import make_method, unit_phase
+from melexp.methods._prox import magnitude_pair
 from melexp.methods._splitting import douglas_rachford_step
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.prox import magnitude_pair, unit_phase
 from melexp.results.tables import mean_interval
 from melexp.start import kl, pghi, start
 from melexp.start.magnitude import _convolved, main_lobe

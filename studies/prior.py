@@ -22,10 +22,11 @@ import soxr
 from joblib import Parallel, delayed
 
 from melexp.datasets import Clip, load_dataset
+from melexp.methods import unit_phase
+from melexp.methods._prox import magnitude_pair
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.prox import magnitude_pair, unit_phase
 from melexp.start import kl, pghi, start
 from melexp.transforms.mel import MelTransform
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from melexp.inversion.solve import warm_up
 from melexp.methods import available_methods, make_method
-from melexp.runs.runner import warm_up
 from melexp.transforms.mel import MelTransform
 
 

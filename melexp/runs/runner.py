@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
 from melexp.files.atomic import check_writable
-from melexp.inversion.solve import Checkpoint, solve
-from melexp.methods import Method, make_method
+from melexp.inversion.solve import Checkpoint, solve, warm_up
+from melexp.methods import Method, Peer, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.results.provenance import provenance
@@ -42,7 +42,7 @@ class Task:
     """One clip, one method with its parameters, one seed."""
 
     clip: Clip
-    method: Method[Any]
+    method: Method[Any] | Peer
     name: str
     transform: MelTransform
     seed: int
@@ -53,16 +53,16 @@ class Task:
     @cached_property
     def id(self) -> str:
         """Hash of all that decides the numbers, and of the `scope`; of nothing else."""
-        starts = {
-            n: VERSIONS[n] for n in (self.method.magnitude, self.method.phase) if n in VERSIONS
-        }
+        parameters = self.method.parameters()
+        chosen = (parameters.get("magnitude"), parameters.get("phase"))
+        starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
         return digest(
             {
                 "format": FORMAT,
                 "clip": self.clip.sha256,
                 "method": self.name,
                 "version": self.method.version,
-                "parameters": self.method.parameters(),
+                "parameters": parameters,
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
@@ -114,15 +114,6 @@ class Task:
                     "reason": reason,
                     "seconds": round(point.seconds, 6),
                 }
-
-
-@cache
-def warm_up(method: Method[Any], transform: MelTransform, dtype: str = "float32") -> None:
-    """Invert a noise once in this process, so that imports and compilation are not timed."""
-    noise = np.random.default_rng(0).standard_normal(4 * transform.n_fft, np.float32)
-    problem = Problem(transform(noise), transform, dtype=dtype)
-    for _ in solve(method, problem, checkpoints=[1, 2]):
-        pass
 
 
 class Outcome(NamedTuple):

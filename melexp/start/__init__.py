@@ -47,8 +47,8 @@ def start(
     if problem.transform.power == 2:
         Y = np.sqrt(Y)
     angle = PHASES[phase](Y, plain, rng).astype(problem.dtype, copy=False)
-    if problem.weights is not None:
-        Y = Y * problem.weights
+    if problem.frame_gains is not None:
+        Y = Y * problem.frame_gains
     if phase in ("random", "zero"):
         # Its last bits differ from those of `_polar`, and results were published with it.
         return Y, Y * np.exp(1j * angle)

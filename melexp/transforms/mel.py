@@ -294,6 +294,32 @@ class MelTransform:
         mels = [self.filters(dtype).apply(self.spectrum(stft.forward(row))) for row in flat]
         return np.stack(mels).reshape(*y.shape[:-1], self.n_mels, stft.n_frames)
 
+    def invert(self, mel: np.ndarray, **options: Any) -> np.ndarray:
+        """Estimate the waveform of a mel-spectrogram of this transform.
+
+        Parameters
+        ----------
+        mel : np.ndarray [shape=(..., n_mels, n_frames)]
+        **options
+            As of :func:`melexp.invert`.
+
+        Returns
+        -------
+        y : np.ndarray [shape=(..., n_samples)]
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> transform = MelTransform()
+        >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
+        >>> transform.invert(mel, n_iter=10, length=22050).shape
+        (22050,)
+        """
+        from melexp.inversion.invert import invert  # here, because it imports this module
+
+        y: np.ndarray = invert(mel, self, **options)
+        return y
+
     def spectrum(self, X: np.ndarray) -> np.ndarray:
         """|X|^power, what the filter bank is applied to."""
         magnitude = abs(X)
