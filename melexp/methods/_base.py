@@ -14,9 +14,6 @@ from melexp.problem import Problem
 from melexp.start import start
 from melexp.transforms.arrays import namespace
 
-#: Removed with the tables that need it.
-LATER = {"frame_weights": 0.0}
-
 
 @dataclass
 class State:

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from melexp.report.listening import RANGE, Sample, durations, samples
 from melexp.report.views import View, metrics, views
 from melexp.results.provenance import provenance
-from melexp.results.summary import BEST
+from melexp.results.statistics import BEST, metric_facts
 
 HERE = Path(__file__).parent
 PAGES = ("index", "listen", "sources")
@@ -139,4 +139,4 @@ def score_text(value: float | None, metric: str) -> str:
     """A value with the digits that its metric deserves."""
     if value is None or not np.isfinite(value):
         return "–"
-    return f"{value:.{3 if metric == 'estoi' else 2}f}".replace("-", "−")
+    return metric_facts(metric).text(value, minus="−")

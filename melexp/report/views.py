@@ -15,10 +15,20 @@ import numpy as np
 import pandas as pd
 
 from melexp.methods import make_method
-from melexp.report.plots import at_last, look, mean_table, methods_in_order, metric_config
+from melexp.report.plots import look
+from melexp.results.statistics import (
+    at_last,
+    mean_table,
+    methods_in_order,
+    metric_facts,
+    named_setting,
+    parameter_text,
+    parameters_of,
+    summary,
+    telling_parameters,
+)
 from melexp.results.store import canonical, read_json
-from melexp.results.summary import summary
-from melexp.results.tables import FIRST, LAST, read_table
+from melexp.results.tables import read_table
 
 #: What plotly calls matplotlib's line styles and markers.
 _DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
@@ -228,17 +238,12 @@ def _join(parts: Sequence[View]) -> View:
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
     jobs = [job for part in parts for job in part.jobs]
     clips = {key: clip for part in parts for key, clip in part.clips.items()}
-    parameters = [c for c in rows.columns if c not in {*FIRST, *LAST}] + ["dtype"]
-    settings = rows[parameters].map(_text)
-    # Which parameters tell apart the runs of one label, and so belong to its name.
-    telling = {
-        label: [p for p in parameters if group[p].nunique() > 1]
-        for label, group in settings.groupby(rows["label"])
-    }
+    parameters = [*parameters_of(rows), "dtype"]
+    settings = rows[parameters].map(parameter_text)
+    telling = telling_parameters(rows.assign(**settings))
 
     def name(label: str, setting: Mapping[str, Any]) -> str:
-        inner = ", ".join(f"{p}={setting.get(p) or 'none'}" for p in telling.get(label, []))
-        return f"{label} ({inner})" if inner else label
+        return named_setting(label, {p: setting.get(p) or "none" for p in telling.get(label, [])})
 
     records = zip(rows["label"], settings.to_dict("records"), strict=True)
     rows["label"] = [name(label, setting) for label, setting in records]
@@ -247,18 +252,9 @@ def _join(parts: Sequence[View]) -> View:
     rows = rows.drop_duplicates(run)
     named = []
     for job in jobs:
-        setting = {key: _text(value) for key, value in job.settings().items()}
+        setting = {key: parameter_text(value) for key, value in job.settings().items()}
         named.append(dataclasses.replace(job, name=name(job.label, setting)))
     return View("-".join(part.name for part in parts), rows, named, clips)
-
-
-def _text(value: Any) -> str:
-    """A parameter as it is named; the same whether it comes from a table or a configuration."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
-        return str(value)
-    return f"{value:.10g}"
 
 
 def rounded(values: pd.Series) -> list[float | None]:
@@ -269,9 +265,8 @@ def rounded(values: pd.Series) -> list[float | None]:
 def metrics(shown: Sequence[View]) -> dict[str, dict[str, Any]]:
     """Label and direction of each metric in the views, those for every sound first."""
     names = dict.fromkeys(name for view in shown for name in sorted(view.rows["metric"].unique()))
-    configs = {name: metric_config(name) for name in names}
-    order = sorted(names, key=lambda name: (bool(configs[name].speech_only), -len(name)))
+    facts = {name: metric_facts(name) for name in names}
+    order = sorted(names, key=lambda name: (facts[name].speech_only, -len(name)))
     return {
-        name: {"label": configs[name].label, "lower": bool(configs[name].lower_is_better)}
-        for name in order
+        name: {"label": facts[name].label, "lower": facts[name].lower_is_better} for name in order
     }

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
-from melexp.discovery import conf_file
-from melexp.methods._base import LATER
-from melexp.results.tables import FIRST, mean_interval, parameters_of, read_table, variants
+from melexp.results.columns import FIRST
+from melexp.results.statistics import mean_interval, metric_facts, parameters_of, variants
+from melexp.results.tables import read_table
 
 #: How far a mean over clips may move. The iterations amplify rounding, so another engine, processor
 #: or FFT library moves single clips a little: from one engine to the other the mean of four clips
 #: moves by 0.004 dB of SCM at most.
 TOLERANCE = {"scm": 0.5, "sc": 0.1, "pesq": 0.1, "estoi": 0.01}
 #: Factors for methods that do not settle: ADMM-GLA moves by 0.2 dB (and a clip by 1 dB).
-UNSETTLED = {"NNLS + ADMM-GLA": 3.0}
+UNSETTLED = {"admm_gla": 3.0}
 
 
 def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.DataFrame]:
@@ -100,8 +99,6 @@ def compare(
     ValueError
         If a metric has no tolerance.
     """
-    for name in LATER.keys() & {*a.columns, *b.columns}:
-        a, b = (t if name in t else t.assign(**{name: LATER[name]}) for t in (a, b))
     parameters = sorted(set(parameters_of(a)) & set(parameters_of(b)))
     method = ["dataset", "method", "label", *parameters, "dtype"]
     key = [*method, "iteration", "metric", "clip", "seed"]
@@ -113,12 +110,12 @@ def compare(
     ):
         if metric not in tolerance:
             raise ValueError(f"there is no tolerance for {metric}; give --tolerance {metric}=...")
-        allowed = tolerance[metric] * UNSETTLED.get(pairs["label"].iloc[0], 1.0)
+        allowed = tolerance[metric] * UNSETTLED.get(pairs["method"].iloc[0], 1.0)
         lost = int((pairs["value_a"].notna() & pairs["value_b"].isna()).sum())
         paired = pairs.dropna(subset=["value_a", "value_b"])
         clips = paired.groupby("clip")[["value_a", "value_b"]].mean()
         mean, low, high = mean_interval((clips["value_b"] - clips["value_a"]).to_numpy())
-        worse = mean if OmegaConf.load(conf_file("metric", metric)).lower_is_better else -mean
+        worse = mean if metric_facts(str(metric)).lower_is_better else -mean
         rows.append(
             {"dataset": dataset, "name": name, "iteration": iteration, "metric": metric}
             | {"clips": len(clips), "a": clips["value_a"].mean(), "b": clips["value_b"].mean()}

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
-from melexp.discovery import conf_file
 from melexp.files.atomic import write_bytes, write_text
-from melexp.results.tables import mean_interval, variants
+from melexp.results.statistics import mean_interval, metric_facts, variants
 
 
 def export(table: pd.DataFrame, path: Path) -> None:
@@ -69,7 +67,7 @@ def _tabular(dataset: str, rows: pd.DataFrame) -> str:
         key: mean_interval(group.groupby("clip")["value"].mean().to_numpy())
         for key, group in rows.groupby(["name", "metric"])
     }
-    how = {metric: OmegaConf.load(conf_file("metric", metric)) for metric in metrics}
+    how = {metric: metric_facts(metric) for metric in metrics}
     best = {}
     for metric in metrics:
         means = [cells[name, metric][0] for name in names if (name, metric) in cells]
@@ -81,11 +79,10 @@ def _tabular(dataset: str, rows: pd.DataFrame) -> str:
         mean, low, high = cells.get((name, metric), (np.nan,) * 3)
         if not np.isfinite(mean):
             return "--"
-        digits = 3 if abs(mean) < 1 else 2
-        number = f"{mean:.{digits}f}"
+        number = how[metric].text(mean)
         number = rf"\mathbf{{{number}}}" if mean == best[metric] else number
         half = (high - low) / 2
-        return f"${number}$" if np.isnan(half) else rf"${number} \pm {half:.{digits}f}$"
+        return f"${number}$" if np.isnan(half) else rf"${number} \pm {how[metric].text(half)}$"
 
     heads = [
         rf"{_escaped(how[m].label)} $\{'down' if how[m].lower_is_better else 'up'}arrow$"

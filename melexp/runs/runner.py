@@ -52,7 +52,7 @@ class Task:
 
     @cached_property
     def id(self) -> str:
-        """Hash of all that decides the numbers, and of the `scope`; of nothing else."""
+        """Hash of everything that affects the result, and of the `scope`."""
         parameters = self.method.parameters()
         chosen = (parameters.get("magnitude"), parameters.get("phase"))
         starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
@@ -66,8 +66,8 @@ class Task:
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
-                **({"starts": starts} if starts else {}),
-                **({"scope": self.scope} if self.scope else {}),
+                "starts": starts,
+                "scope": self.scope,
             }
         )
 
@@ -175,7 +175,7 @@ def plan(config: dict[str, Any]) -> list[Task]:
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
     clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
-    scope = config["experiment"] if config.get("timed") else ""  # came later than stored ones
+    scope = config["experiment"] if config["timed"] else ""
     return [
         Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
         for clip in clips
@@ -215,10 +215,8 @@ def run(config: DictConfig) -> list[str]:
 
     store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
-    # Where and with how many workers it ran does not belong to what was asked.
+    # The identity of a job excludes the output folder and the number of workers.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
-    if not asked.get("timed"):  # came later: the note of a job of before is replaced, not joined
-        asked.pop("timed", None)
     reasons = [""] * len(tasks)
     check_writable(store.root)
     try:

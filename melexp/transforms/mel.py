@@ -205,13 +205,8 @@ class MelTransform:
         return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
 
     def settings(self) -> dict[str, Any]:
-        """The arguments as JSON values, without those that say nothing.
-
-        Arguments that came later are left out where they are not used, so that what was stored
-        under a hash of these values is still found.
-        """
-        values = dataclasses.asdict(self)
-        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
+        """Return the arguments as JSON values."""
+        return dataclasses.asdict(self)
 
     @property
     def padding(self) -> int:
@@ -324,7 +319,3 @@ class MelTransform:
         """|X|^power, what the filter bank is applied to."""
         magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
-
-
-#: Arguments added after results were stored, with the values that change nothing.
-_LATER = {"pad": None, "compression": None, "empty_filters": False}
