@@ -39,7 +39,10 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
     for source in sources:
         tasks, notes = _json(source / "tasks"), _json(source / "jobs")
         if not notes:
-            raise ValueError(f"{source} is no folder of results: it has no jobs/")
+            raise ValueError(
+                f"{source} has no jobs/, so it cannot be merged: only a folder that melexp run or "
+                "melexp reproduce wrote has them; run the experiments there first"
+            )
         for path in tasks:
             place = target.path(path.stem)
             ours, theirs = _either(place, writes), read_task(path)
