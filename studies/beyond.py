@@ -16,7 +16,7 @@ from melexp.methods._splitting import douglas_rachford_step
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.results.tables import mean_interval
+from melexp.results.statistics import mean_interval
 from melexp.start import kl, pghi, start
 from melexp.start.magnitude import _convolved, main_lobe
 from melexp.transforms.mel import MelTransform

@@ -8,6 +8,7 @@ import numpy as np
 
 from melexp.problem import Problem
 from melexp.start.magnitude import kl, nnls, pinv
+from melexp.start.mel_to_magnitude import mel_to_magnitude
 from melexp.start.pghi import pghi
 from melexp.start.phase import random, spsi, zero
 
@@ -17,6 +18,7 @@ __all__ = [
     "VERSIONS",
     "check_start",
     "kl",
+    "mel_to_magnitude",
     "nnls",
     "pghi",
     "pinv",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
+from melexp import discovery
 from melexp.transforms.compression import Compression
 from melexp.transforms.filters import MelFilters
 from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
@@ -185,13 +186,11 @@ class MelTransform:
         >>> MelTransform.preset("hifigan").compression.unit
         'ln'
         """
-        from omegaconf import OmegaConf
-
-        from melexp.discovery import conf_dir
-
         if name not in cls.presets():
-            raise ValueError(f"no preset {name!r}; there are {', '.join(cls.presets())}")
-        given: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "mel" / f"{name}.yaml"))
+            raise ValueError(
+                f"there is no preset {name!r}; the presets are {', '.join(cls.presets())}"
+            )
+        given = discovery.read_config("mel", name)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"the transform has no argument {', '.join(unknown)}")
@@ -199,10 +198,8 @@ class MelTransform:
 
     @staticmethod
     def presets() -> list[str]:
-        """Names of the front ends in ``conf/mel``, sorted."""
-        from melexp.discovery import conf_dir
-
-        return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
+        """Return the names of the front ends in ``conf/mel``, sorted."""
+        return discovery.config_names("mel")
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments as JSON values."""
