@@ -118,7 +118,7 @@ class Problem:
         self._plain: Problem | None = None
 
     def weighted(self, exponent: float) -> Problem:
-        r"""The same problem with quiet frames weighted more, lest loud ones decide alone.
+        r"""Return a copy that gives quiet frames more weight, so that loud ones do not dominate.
 
         .. math::
             g_t = (e_t / \max e)^{-a}, \qquad
@@ -216,13 +216,13 @@ class Problem:
         return np.maximum(spread, 1e-8 * peak if peak > 0 else 1.0).astype(self.dtype)
 
     def misfit(self, y: np.ndarray) -> float:
-        """||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
+        """Return ||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
         p = self.plain
         X = p.stft.forward(y / self.dtype.type(self.scale))
         return float(relative_error(p.mel, self.filters.apply(self.transform.spectrum(X))))
 
     def waveform(self, X: np.ndarray) -> np.ndarray:
-        """Waveform [shape=(n_samples,)] at the level of the given mel of a spectrogram X."""
+        """Return the waveform of a spectrogram [shape=(n_samples,)] at the level of the mel."""
         y = self.stft.inverse(X) if self.lanes is None else self.lanes.signal(X)
         y *= self.dtype.type(self.scale)
         return y

@@ -109,7 +109,7 @@ def task_ids(config: dict[str, Any], sha256: str) -> tuple[str, str]:
 
 
 def migrate(results: Path, *, write: bool = False) -> dict[str, int]:
-    """Migrate a folder of results.
+    """Return migrate a folder of results.
 
     Returns
     -------

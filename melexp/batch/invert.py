@@ -26,7 +26,7 @@ def invert_batch(
     dtype: Any = np.float32,
     **params: Any,
 ) -> list[Any]:
-    """Waveforms of mel-spectrograms of different lengths, all iterated together in torch.
+    """Estimate the waveforms of mel-spectrograms of different lengths, together in torch.
 
     The clips are padded to the longest and do not see each other: each result is that of
     :func:`melexp.invert` for the same seed, up to rounding. Starts are computed with NumPy; between

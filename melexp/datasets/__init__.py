@@ -66,7 +66,7 @@ def load_dataset(name: str, **params: Any) -> list[Clip]:
 
 
 def catalogue() -> "pd.DataFrame":
-    """Table of every clip that can be named without a parameter.
+    """Return table of every clip that can be named without a parameter.
 
     Returns
     -------

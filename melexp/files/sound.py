@@ -92,7 +92,7 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
 
 
 def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray[np.float32]:
-    """The samples at another rate (soxr, HQ); the very same ones if it is not another.
+    """Resample (soxr, HQ); return the same samples if the rates are equal.
 
     Raises
     ------

@@ -23,7 +23,7 @@ UNSETTLED = {"admm_gla": 3.0}
 
 
 def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.DataFrame]:
-    """The tables of a folder of results, or of a commit.
+    """Return the tables of a folder of results, or of a commit.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def compare(
 
 
 def lines(compared: pd.DataFrame) -> list[str]:
-    """The comparison for people, a line per row."""
+    """Return the comparison as text, a line per row."""
     return [
         f"{r.dataset} {r.name_} {r.iteration} {r.metric}: {r.a:.3f} -> {r.b:.3f}, "
         f"{r.difference:+.3f} [{r.low95:+.3f}, {r.high95:+.3f}] "

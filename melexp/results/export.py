@@ -44,7 +44,7 @@ def export(table: pd.DataFrame, path: Path) -> None:
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A table for a paper: the mean of each metric over clips, with its 95 % interval.
+    """Return a LaTeX table: the mean of each metric over clips, with its 95 % interval.
 
     Each clip counts once, as the mean over its seeds. The best mean of a column is bold. It needs
     the package booktabs.

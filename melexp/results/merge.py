@@ -69,7 +69,7 @@ def _json(folder: Path) -> list[Path]:
 
 
 def _either(place: Path, writes: dict[Path, dict[str, Any]]) -> dict[str, Any] | None:
-    """What will be there: of an earlier source, or of the target."""
+    """Return the body to be written: of an earlier source, or of the target."""
     if place in writes:
         return writes[place]
     return read_json(place) if place.exists() else None
@@ -82,7 +82,7 @@ def _asked(note: dict[str, Any]) -> list[str]:
 def _joined(
     ours: dict[str, Any], theirs: dict[str, Any], source: Path, rtol: float
 ) -> dict[str, Any]:
-    """The rows of both; ours where both have one."""
+    """Join the rows of both tasks; a row of both is that of the target."""
     have = {(row["iteration"], row["metric"]): row for row in ours["rows"]}
     for row in theirs["rows"]:
         mine = have.setdefault((row["iteration"], row["metric"]), row)

@@ -25,7 +25,7 @@ def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
 
 
 def collect(store: Store, experiment: str) -> tuple[pd.DataFrame, str, list[dict[str, Any]]]:
-    """An experiment's rows, the same as the text of its table, and the notes of its jobs."""
+    """Return an experiment's table, its text, and the notes of its jobs."""
     notes = store.jobs(experiment)
     table = pd.DataFrame(list(store.rows(experiment, notes)))
     parameters = sorted(set(table.columns) - set(FIRST) - set(LAST))
@@ -51,12 +51,12 @@ def put_table(store: Store, experiment: str, text: str, notes: list[dict[str, An
 
 
 def provenance_of(results: str | Path, experiment: str) -> Path:
-    """The file that lies beside an experiment's table."""
+    """Return the provenance file of an experiment's table."""
     return Path(results) / f"{experiment}.provenance.json"
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What lies beside an experiment's table.
+    """Read the provenance of an experiment's table.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def check_table(results: str | Path, experiment: str) -> None:
 
 
 def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
-    """The stored table of an experiment, in a folder of results or as text.
+    """Read the table of an experiment, from a folder of results or from text.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
 
 
 def _parsed(text: str) -> pd.DataFrame:
-    """A table from its text. Names are no numbers and never missing: a clip may be called NA."""
+    """Parse a table; names are never numbers or missing values: a clip may be called NA."""
     table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
     # Read by themselves: what a converter returns is taken for a missing value by pandas 3.
     names = [column for column in NAMES if column in table]

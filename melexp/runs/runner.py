@@ -72,7 +72,7 @@ class Task:
         )
 
     def reference(self) -> np.ndarray:
-        """The samples of the clip, at the transform's rate.
+        """Return the samples of the clip, at the transform's rate.
 
         Raises
         ------
@@ -101,7 +101,7 @@ class Task:
         return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
 
     def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-        """The rows at the wanted (iteration, metric) pairs, in one pass."""
+        """Yield the rows at the wanted (iteration, metric) pairs, in one pass."""
         reference = self.reference()
         warm_up(self.method, self.transform, self.dtype)
         for point in self.observe(reference, [iteration for iteration, _ in wanted]):
@@ -125,7 +125,7 @@ class Outcome(NamedTuple):
 
 
 def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
-    """What the store lacks of a task, and the rows that it has."""
+    """Return the pairs that the store lacks of a task, and the rows that it has."""
     done = store.load(task.id)
     rows = [] if done is None else done["rows"]
     have = {(row["iteration"], row["metric"]) for row in rows}
@@ -156,7 +156,7 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
 
 
 def plan(config: dict[str, Any]) -> list[Task]:
-    """The tasks that a configuration, resolved to plain values, asks for.
+    """Return the tasks that a configuration, resolved to plain values, asks for.
 
     Raises
     ------
@@ -259,7 +259,7 @@ def finish_all(
     label: str,
     reasons: list[str],
 ) -> None:
-    """`finish` for every task; puts into `reasons` why one has no result."""
+    """Run `finish` for every task; put into `reasons` why a task has no result."""
     todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
     # What another sweep computes is left to it, and looked at again when the rest is done.
@@ -281,7 +281,7 @@ def finish_all(
 def _over_processes(
     tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
 ) -> Iterator[tuple[int, Outcome]]:
-    """`finish` in processes with one thread each for their arithmetic, in any order.
+    """Run `finish` in processes with one arithmetic thread each; yield in any order.
 
     A process that dies takes the pool with it. Its tasks are then tried again in a new one, those
     that it may have died of last, for as long as that finishes any.

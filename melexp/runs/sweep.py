@@ -102,7 +102,7 @@ class Sweep:
 
 
 def without_value(table: pd.DataFrame) -> list[str]:
-    """A line for each task that has no value of some metric, with the reason.
+    """Return a line for each task that lacks a value of a metric, with the reason.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def without_value(table: pd.DataFrame) -> list[str]:
 
 
 def count_jobs(config: DictConfig) -> int | None:
-    """How many jobs Hydra will make of this; None where only its sweeper knows."""
+    """Return the number of jobs that Hydra will run; None if only its sweeper knows."""
     overrides = config.hydra.overrides.task
     if str(config.hydra.mode) != "RunMode.MULTIRUN":
         return 1

@@ -42,7 +42,7 @@ PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarra
 def start(
     problem: Problem, rng: np.random.Generator, *, magnitude: str, phase: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Magnitude Y [shape=(n_bins, n_frames)] and complex spectrogram X = Y exp(i phase)."""
+    """Return the magnitude Y [shape=(n_bins, n_frames)] and X = Y exp(i phase)."""
     check_start(magnitude, phase)
     plain = problem.plain
     Y = MAGNITUDES[magnitude](plain)
@@ -58,7 +58,7 @@ def start(
 
 
 def _polar(magnitude: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Magnitude times exp(i angle); many times faster than the complex exponential."""
+    """Return magnitude times exp(i angle), many times faster than the complex exponential."""
     X = np.empty(angle.shape, np.result_type(angle.dtype, np.complex64))
     np.multiply(magnitude, np.cos(angle), out=X.real)
     np.multiply(magnitude, np.sin(angle), out=X.imag)

@@ -174,7 +174,7 @@ class MelTransform:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> MelTransform:
-        """The front end of that name, one of `presets`, with changes to its arguments.
+        """Return the front end of that name, one of `presets`, with changes to its arguments.
 
         Raises
         ------
@@ -227,7 +227,7 @@ class MelTransform:
         return {}
 
     def filters(self, dtype: Any = np.float32) -> MelFilters:
-        """The filter bank as an operator of the given precision."""
+        """Return the filter bank as an operator of the given precision."""
         dtype = np.dtype(dtype)
         if dtype not in self._filters:
             self._filters[dtype] = MelFilters(self.basis, dtype=dtype)
@@ -236,7 +236,7 @@ class MelTransform:
     def stft(
         self, n_samples: int, dtype: Any = np.float32, weights: np.ndarray | None = None
     ) -> STFT:
-        """The STFT of signals of `n_samples` samples, with weights of its frames if given."""
+        """Return the STFT of signals of `n_samples` samples, with gains of its frames if given."""
         return STFT(
             n_samples,
             window=self._window,
@@ -248,11 +248,11 @@ class MelTransform:
         )
 
     def n_samples(self, n_frames: int) -> int:
-        """Shortest signal length that has `n_frames` frames (librosa's ``istft`` gives it too)."""
+        """Return the shortest signal length with `n_frames` frames, as librosa's ``istft``."""
         return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.padding)
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
-        """Mel-spectrogram of a waveform, compressed where the transform says so.
+        """Compute the mel-spectrogram of a waveform, with the compression of the transform.
 
         Parameters
         ----------
@@ -271,7 +271,7 @@ class MelTransform:
         return np.stack([self.compression.compress(m) for m in flat]).reshape(mel.shape)
 
     def linear(self, y: np.ndarray) -> np.ndarray:
-        """The mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
+        """Compute the mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
         y = np.asarray(y)
         if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
             raise ValueError(
@@ -313,6 +313,6 @@ class MelTransform:
         return y
 
     def spectrum(self, X: np.ndarray) -> np.ndarray:
-        """|X|^power, what the filter bank is applied to."""
+        """Return |X|^power, the quantity that the filter bank is applied to."""
         magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
