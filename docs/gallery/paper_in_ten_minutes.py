@@ -62,7 +62,7 @@ plt.legend()
 
 # %% [markdown]
 # The cascades `gla` and `fgla` stop early: their magnitude is fixed, so the phase has to fit its
-# errors. The joint methods continue. `admm_ramp` starts closer and ends lower.
+# errors. The joint methods continue. `admm_ramp` starts closer and ends with the lowest error.
 
 # %% [markdown]
 # ## The quality of each

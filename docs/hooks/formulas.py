@@ -17,9 +17,15 @@ import melexp
 def mathml(latex: str, *, block: bool = False) -> str:
     r"""Return a formula as MathML; lines with ``&`` or ``\\`` are aligned."""
     latex = " ".join(latex.split())
+    latex = re.sub(r"\\[bB]ig[lr]?(?![a-z])", "", latex)  # MathML stretches brackets by itself
+    latex = latex.replace(r"\arg", r"\operatorname{arg}")
     if "&" in latex or r"\\" in latex:
-        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
-    return convert(latex, display="block" if block else "inline")
+        latex = rf"\begin{{align*}}{latex}\end{{align*}}"
+    html = convert(latex, display="block" if block else "inline")
+    # Bars are brackets here, not relations: no space around them.
+    return re.sub(
+        r"<mo([^>]*)>(&#x0007C;|&#x02016;)</mo>", r'<mo\1 lspace="0" rspace="0">\2</mo>', html
+    )
 
 
 class InlineMath(InlineProcessor):
@@ -40,6 +46,7 @@ class Directives(Preprocessor):
             r"^( *)\.\. math::(.*)\n((?:(?:\1   ? ?\S.*| *)\n)*)", flags=re.MULTILINE
         )
         text = block.sub(self._block, text)
+        text = re.sub(r"(?m)^melexp\.(\w+) : (?=\S)", r"- :func:`melexp.\1`: ", text)  # See Also
         text = re.sub(r":(?:func|class|meth|attr|mod):`~?([\w.]+)`", self._role, text)
         return text.split("\n")
 

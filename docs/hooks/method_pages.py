@@ -142,8 +142,8 @@ def overview() -> str:
         index="method", columns="metric", values="mean"
     )
     lines = [
-        "| name | in tables | kind | | SCM dB | PESQ |",
-        "| --- | --- | --- | --- | ---: | ---: |",
+        "| name | in tables | kind | SCM dB | PESQ | description |",
+        "| --- | --- | --- | ---: | ---: | --- |",
     ]
     for module, entries in configurations().items():
         for name, label, _ in entries:
@@ -155,8 +155,8 @@ def overview() -> str:
                 values = f"{rows.loc[label, 'scm']:.2f}", f"{rows.loc[label, 'pesq']:.2f}"
             about = summary_of(module)
             lines.append(
-                f"| [`{name}`]({module}.md) | {label} | {kind} | {about} | {values[0]} "
-                f"| {values[1]} |"
+                f"| [`{name}`]({module}.md) | {label} | {kind} | {values[0]} | {values[1]} "
+                f"| {about} |"
             )
     note = "\nSpeech, after 500 iterations, from `results/core/summary.csv`.\n"
     return "\n".join(lines) + "\n" + note
