@@ -13,15 +13,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from melexp import MelTransform
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 #: Name in the table of README.md, metric, digits after the decimal point.
 COLUMNS = [("SCM dB", "scm", 2), ("SC dB", "sc", 2), ("PESQ", "pesq", 2), ("ESTOI", "estoi", 3)]
 
 
-def blocks(language: str) -> list[str]:
-    """Return the contents of the code blocks of README.md in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    """Return the contents of the code blocks of a text (default: README.md) in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,24 @@ def test_table_of_readme_is_the_committed_one() -> None:
         for method, text in table[name].items():
             assert text == f"{rows.loc[method, 'mean']:.{digits}f}", (method, name)
     assert f"{rows['clips'].max()} clips" in README
+
+
+def test_get_started_runs() -> None:
+    (block,) = blocks("python", (ROOT / "docs" / "index.md").read_text())
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/index.md", "exec"), names)
+    assert names["mel"].shape == (80, 87)
+    assert names["y"].shape == names["tone"].shape
+
+
+def test_every_preset_has_a_recipe() -> None:
+    text = (ROOT / "docs" / "invert.md").read_text()
+    calls = re.findall(r"MelTransform\.preset\((.*?)\)", text)
+    for call in calls:
+        eval(f"MelTransform.preset({call})", {"MelTransform": MelTransform})
+    assert set(MelTransform.presets()) == {
+        name for name in re.findall(r"`?\"?(\w+)\"?`?", text) if name in MelTransform.presets()
+    }
 
 
 def test_messages_of_troubleshooting_are_in_the_source() -> None:
