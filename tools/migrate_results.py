@@ -1,8 +1,8 @@
 """Bring results made before the methods were renamed to the present names and columns.
 
-Renames ``nnls_gla``, ``nnls_fgla`` and ``nnls_admm_gla`` to ``gla``, ``fgla`` and ``admm_gla``, drops
-the column ``schedule`` (constant: geometric), adds the column ``frame_weights`` (constant: 0), and
-leaves the start of librosa empty. Values stay as they are. Finished tasks get the ids of the
+Renames ``nnls_gla``, ``nnls_fgla`` and ``nnls_admm_gla`` to ``gla``, ``fgla`` and ``admm_gla``.
+Drops the column ``schedule`` (constant: geometric), adds the column ``frame_weights`` (constant: 0)
+and leaves the start of librosa empty. Values stay as they are. Finished tasks get the ids of the
 present code, so that they are recognised and not computed again. Prints the counts; ``--write``
 changes the files.
 """
@@ -109,7 +109,7 @@ def task_ids(config: dict[str, Any], sha256: str) -> tuple[str, str]:
 
 
 def migrate(results: Path, *, write: bool = False) -> dict[str, int]:
-    """Migrate a folder of results.
+    """Return migrate a folder of results.
 
     Returns
     -------

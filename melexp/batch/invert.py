@@ -26,7 +26,7 @@ def invert_batch(
     dtype: Any = np.float32,
     **params: Any,
 ) -> list[Any]:
-    """Waveforms of mel-spectrograms of different lengths, all iterated together in torch.
+    """Estimate the waveforms of mel-spectrograms of different lengths, together in torch.
 
     The clips are padded to the longest and do not see each other: each result is that of
     :func:`melexp.invert` for the same seed, up to rounding. Starts are computed with NumPy; between
@@ -40,7 +40,7 @@ def invert_batch(
     transform : MelTransform
         How they were computed.
     method : str
-        One of `melexp.available_methods`, but for `librosa`.
+        One of `melexp.available_methods`, except the peer `librosa`.
     n_iter : int >= 0
         Number of iterations.
     lengths : sequence of int or None

@@ -85,7 +85,7 @@ class BatchProblem:
         self.lanes = None
 
     def weighted(self, exponent: float) -> BatchProblem:
-        """The batch of the clips' weighted problems."""
+        """Return the batch of the clips' weighted problems."""
         if exponent == self.frame_weights:
             return self
         return BatchProblem([p.weighted(exponent) for p in self.problems], device=self.device)
@@ -96,7 +96,7 @@ class BatchProblem:
         return self.weighted(0.0)
 
     def start(self, method: Method[Any], seeds: Sequence[Any]) -> Any:
-        """The state before the first iteration, computed clip by clip with NumPy.
+        """Return the state before the first iteration, computed clip by clip with NumPy.
 
         So a seed gives a clip the start that it has there, in any batch and on any device.
 
@@ -113,7 +113,7 @@ class BatchProblem:
         return self.stack_states(states)
 
     def stack_states(self, states: Sequence[State]) -> Any:
-        """One state of the states of each clip, on the device."""
+        """Return one state of the states of each clip, on the device."""
         arrays = {
             field.name: stack([getattr(s, field.name) for s in states], self.device)
             for field in dataclasses.fields(states[0])
@@ -122,15 +122,15 @@ class BatchProblem:
         return dataclasses.replace(states[0], **arrays)
 
     def waveform(self, X: Any) -> Any:
-        """Waveforms [shape=(n_clips, n_samples)] at the level of the given mels."""
+        """Return the waveforms [shape=(n_clips, n_samples)] at the level of the given mels."""
         return self.stft.inverse(X) * self.scale
 
     def cut(self, signals: Any) -> list[Any]:
-        """The waveform of each clip [shape=(its n_samples,)]."""
+        """Return the waveform of each clip [shape=(its n_samples,)]."""
         return [y[: p.n_samples] for y, p in zip(signals, self.problems, strict=True)]
 
     def misfit(self, y: Any) -> Any:
-        """||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
+        """Return ||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
         X = self.stft.forward(y / self.scale)
         mel, made = self.mel, self.filters.apply(self.transform.spectrum(X))
         if self.frame_gains is not None:
@@ -140,7 +140,7 @@ class BatchProblem:
 
 
 def checked_device(device: Any) -> torch.device:
-    """The torch device of that name; ValueError if there is none."""
+    """Return the torch device of that name; raise ValueError if there is none."""
     try:
         device = torch.device(device)
         torch.empty(0, device=device)

@@ -26,7 +26,7 @@ def invert_one(n_iter: int) -> None:
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Many clips over processes and over threads, and one long clip over threads."""
+    """Time many clips over processes and over threads, and one long clip over threads."""
     clips, n_iter = 16, 300
     transform = MelTransform()
     many = np.stack([transform(clip(5))] * clips)

@@ -36,7 +36,7 @@ class Work(NamedTuple):
 
 @inline
 def filter_rows(mel, values, start, out):
-    """``out = E v`` for the magnitudes v that begin at row `start` of `values`."""
+    """Compute ``out = E v`` for the magnitudes v that begin at row `start` of `values`."""
     carry = full(0.0)
     for k in range(len(mel.starts) - 1):
         total, carry = carry, full(0.0)
@@ -64,11 +64,11 @@ def _take_complex(array, slot, ahead):
 
 
 def take(arrays, slot, ahead):
-    """The bin in `slot` of each array, as a tuple; also prefetches the bin `ahead` slots later."""
+    """Load the bin in `slot` of each array, as a tuple; prefetch the bin `ahead` slots later."""
 
 
 def look(arrays, slot):
-    """The bin in `slot` of each array, as a tuple."""
+    """Load the bin in `slot` of each array, as a tuple."""
 
 
 def put(arrays, slot, values):
@@ -131,7 +131,7 @@ class MelTerm(NamedTuple):
 
 
 def factor(factors, at, k):
-    """The factor of band k; `at` is its row in an array of M's shape."""
+    """Return the factor of band k; `at` is its row in an array of M's shape."""
 
 
 @overload(factor, jit_options=INLINE)
@@ -186,7 +186,7 @@ def _solved_in(term, n_mels, work, row):
         return identity
 
     def system(term, n_mels, work, row):
-        """A recursion up the filters, another one down."""
+        """Solve by a recursion up the filters and another one down."""
         below, pivot = term.factors
         s = full(0.0)
         for k in range(n_mels):
@@ -220,7 +220,7 @@ def _prepare(term, estimate, mel, work, state, c, row):
 
 
 def mel_bin(term, mel, work, k):
-    """One bin of ``E^T S (M - E v)``; None without a mel term."""
+    """Return one bin of ``E^T S (M - E v)``; None without a mel term."""
 
 
 @overload(mel_bin, jit_options=INLINE)

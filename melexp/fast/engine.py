@@ -49,7 +49,7 @@ class LaneEngine:
 
     @staticmethod
     def unsupported(n_fft, hop_length):
-        """Why frames of this kind cannot be processed, or None if they can."""
+        """Return the reason why such frames cannot be processed, or None if they can."""
         if n_fft < 64 or n_fft & (n_fft - 1):
             return f"n_fft must be a power of two, at least 64, not {n_fft}"
         if hop_length < 2 or n_fft % hop_length:
@@ -134,7 +134,7 @@ class LaneEngine:
         )
 
     def _place(self, j, hop):
-        """Where samples of the padded signal are in the signals of all segments."""
+        """Return the positions of samples of the padded signal in the signals of all segments."""
         own = self.rows // self.threads * hop
         lane, j = np.divmod(j, self.threads * own)
         segment, j = np.divmod(j, own)
@@ -156,7 +156,7 @@ class LaneEngine:
         return self._pack(x, self._bins, _aligned(self.rows, len(self._bins), *parts))
 
     def pack_mel(self, M):
-        """A mel-spectrogram, shape (n_mels, T), in the form that the methods take."""
+        """Return a mel-spectrogram, shape (n_mels, T), in lanes."""
         return self._pack(M, np.arange(self.n_mels), _aligned(self.rows, self.n_mels))
 
     def _pack(self, x, bins, lanes):
@@ -261,7 +261,7 @@ class LaneEngine:
 
 
 def _aligned(*shape):
-    """Zeros of shape (*shape, LANES), float32, each row within as few cache lines as can be."""
+    """Return zeros of shape (*shape, LANES), float32, with rows aligned to cache lines."""
     size = int(np.prod(shape)) * LANES
     raw = np.zeros(size + 16, np.float32)
     start = -raw.ctypes.data % 64 // 4

@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     sums: np.ndarray  # ... and room for the sums
     norm: np.ndarray  # (hop,), 1 / sum of the squared windows over all other samples
     # With weights of the frames, else empty, ...
-    ratio: np.ndarray  # (segments * rows * hop, LANES), what `norm` is to be times for a sample
+    ratio: np.ndarray  # (segments * rows * hop, LANES), per-sample factor on `norm`
     plain: np.ndarray  # of the shape of weights: what makes a weighted mel spectrum a plain one
 
 
@@ -68,7 +68,7 @@ def _weigh_frame(plan, layout, work, row):
 
 @inline
 def _close(plan, layout, signals):
-    """Complete signals to which all frames have been added."""
+    """Return complete signals to which all frames have been added."""
     last, end, overlap = layout.segments - 1, layout.rows * plan.hop, 2 * plan.half - plan.hop
     for segment in range(layout.segments):  # what lies past the end belongs to the next segment
         signal, before = signals[segment], signals[segment - 1 if segment else last]
@@ -130,7 +130,7 @@ def _step(source, update, mel, work, state, term, c, following, k, slot, z):
 def _sweep(
     source, estimate, update, plan, layout, mel, work, state, term, c, following, old, new, segment
 ):
-    """One iteration, from the signal `old` to the signal `new`, up to `_close`."""
+    """Run one iteration, from the signal `old` to the signal `new`, up to `_close`."""
     for row in range(layout.rows):
         at = segment * layout.rows + row
         first = at * len(mel.band)
@@ -151,7 +151,7 @@ def _sweep(
 
 @inline
 def _misfit(plan, layout, mel, work, signals, M, power):
-    """``||M - E |STFT(x)|^power|| / ||M||``, without weights of the frames"""
+    """Return ``||M - E |STFT(x)|^power|| / ||M||``, without gains of the frames."""
     n_mels = len(mel.starts) - 1
     wrong = total = 0.0
     for at in range(layout.segments * layout.rows):
@@ -179,7 +179,7 @@ def _misfit(plan, layout, mel, work, signals, M, power):
 
 @inline
 def _change(plan, layout, old, new):
-    """``||new - old|| / ||new||``"""
+    """Return ``||new - old|| / ||new||``."""
     wrong = total = 0.0
     for segment in range(layout.segments):
         for j in range(layout.rows * plan.hop):

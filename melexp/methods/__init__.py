@@ -8,9 +8,7 @@ is one file of each kind, here or in a folder of ``MELEXP_PATH``.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
-import pkgutil
 from typing import Any
 
 from melexp import discovery
@@ -37,8 +35,7 @@ __path__ = discovery.with_own(__path__, "methods")
 
 def available_methods() -> list[str]:
     """Return the names of the methods, sorted."""
-    modules = {m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
-    return sorted(modules | set(discovery.config_names("method")))
+    return sorted({*discovery.names(__path__), *discovery.config_names("method")})
 
 
 def make_method(name: str, **params: Any) -> Any:
@@ -91,7 +88,7 @@ def checked(method: Any) -> Any:
 
 def _class_of(module_name: str) -> type[Parameters]:
     """Return the class of a method's module."""
-    module = importlib.import_module(f"{__name__}.{module_name}")
+    module = discovery.load(__name__, module_name, discovery.names(__path__), "method")
     (cls,) = (
         c
         for c in vars(module).values()

@@ -12,7 +12,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def scm(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:
-    r"""Spectral convergence of the mel-spectrogram in dB; lower is better.
+    r"""Compute the spectral convergence of the mel-spectrogram in dB; lower is better.
 
     .. math:: 20 \log_{10} (\|M - E\,|\mathrm{STFT}(y)|^p\| / \|M\|)
 

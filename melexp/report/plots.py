@@ -60,7 +60,7 @@ def look(label: str, among: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def band(ax: Axes, x: pd.Series, drawn: pd.DataFrame, **kwargs: Any) -> None:
-    """A curve of means with its 95 % band."""
+    """Draw a curve of means with its 95 % band."""
     ax.plot(x, drawn["mean"], **kwargs)
     ax.fill_between(x, drawn["low95"], drawn["high95"], color=kwargs["color"], alpha=0.15, lw=0)
 
@@ -73,7 +73,7 @@ def boxes(
     positions: Sequence[float] | None = None,
     width: float = 0.6,
 ) -> None:
-    """A box per method: median, quartiles, whiskers to 1.5 interquartile ranges, mean as a dot."""
+    """Draw a box per method: quartiles, whiskers to 1.5 interquartile ranges, mean as a dot."""
     values = [table.loc[table["label"] == label, "value"].dropna().to_numpy() for label in labels]
     drawn = ax.boxplot(
         values,

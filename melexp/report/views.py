@@ -1,4 +1,4 @@
-"""What is shown together: the methods of the experiments that compare them, or one sweep."""
+"""Views of results: the methods of the experiments that compare them, or one sweep."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Job:
         return str(self.config["method"]["label"])
 
     def settings(self) -> dict[str, Any]:
-        """All parameters of the method, the defaults too, and the precision."""
+        """Return all parameters of the method, the defaults too, and the precision."""
         given = {k: v for k, v in self.config["method"].items() if k not in ("name", "label")}
         method = make_method(self.config["method"]["name"], **given)
         return method.parameters() | {"dtype": self.config["dtype"]}
@@ -111,7 +111,7 @@ class View:
         return list(self.rows["label"].drop_duplicates())
 
     def anchor(self, dataset: str = "", label: str = "") -> str:
-        """Where a page tells the source of the view, or of a method on a data set."""
+        """Return the anchor of the source of the view, or of a method on a data set."""
         place = [str(self.labels.index(label))] if label else []
         return re.sub(r"[^\w-]+", "-", "-".join(["source", self.name, dataset, *place]))
 
@@ -127,11 +127,11 @@ class View:
         return pd.concat([at_last(rows)[0] for _, rows in self.rows.groupby("dataset")])
 
     def iterations(self) -> dict[str, int]:
-        """The last iteration of each data set."""
+        """Return the last iteration of each data set."""
         return {str(k): int(v) for k, v in self.last.groupby("dataset")["iteration"].max().items()}
 
     def summary(self, durations: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-        """The summary after the last iteration; `seconds` are per second of audio."""
+        """Return the summary after the last iteration; `seconds` are per second of audio."""
         clips = zip(self.last["dataset"], self.last["clip"], strict=True)
         length = np.array([durations.get(clip, np.nan) for clip in clips])
         rows = summary(self.last.assign(seconds=self.last["seconds"] / length))
@@ -139,7 +139,7 @@ class View:
         return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *columns])))
 
     def curves(self) -> list[dict[str, Any]]:
-        """For each data set, metric and label: mean and 95 % interval over clips at each iteration.
+        """Return mean and 95 % interval over clips by data set, metric, label and iteration.
 
         Of each label the runs with the most checkpoints, so that a curve has the same runs
         throughout; `seconds` is the mean time of a run.
@@ -162,7 +162,7 @@ class View:
         return curves
 
     def runs(self) -> dict[str, list[Any]]:
-        """Columns with an entry per run of the last iteration, one for each metric."""
+        """Return columns with an entry per run of the last iteration, one for each metric."""
         keys = ["dataset", "category", "clip", "label", "seed"]
         wide = self.last.pivot_table(index=keys, columns="metric", values="value", dropna=True)
         wide = wide.reset_index()
@@ -181,7 +181,7 @@ class View:
         return looks
 
     def data(self) -> dict[str, Any]:
-        """All that the plots are drawn from, as plain values."""
+        """Return the data of the plots, as plain values."""
         return {
             "name": self.name,
             "experiments": self.experiments,
@@ -196,7 +196,7 @@ class View:
 
 
 def views(results: Path) -> list[View]:
-    """The views of a folder of results.
+    """Return the views of a folder of results.
 
     Experiments that have one setting of each method, on the same mel-spectrograms, are one view;
     every other experiment, such as a sweep of a parameter, is one of its own.
@@ -225,8 +225,8 @@ def views(results: Path) -> list[View]:
         table = read_table(results, experiment)
         if table.drop(columns=["value", "reason", "seconds"]).duplicated().any():
             raise ValueError(
-                f"{experiment}.csv has runs that differ in none of its columns; run each mel as "
-                "an experiment of its own"
+                f"{experiment}.csv has runs that its columns cannot tell apart; use one "
+                "experiment name per mel transform"
             )
         groups.setdefault(key, []).append(View(experiment, table, jobs, stored["clips"]))
     joined = [_join(group) for group in groups.values()]
@@ -234,7 +234,7 @@ def views(results: Path) -> list[View]:
 
 
 def _join(parts: Sequence[View]) -> View:
-    """One view of several, whose labels tell all settings apart."""
+    """Join several views into one whose labels tell all settings apart."""
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
     jobs = [job for part in parts for job in part.jobs]
     clips = {key: clip for part in parts for key, clip in part.clips.items()}
@@ -258,7 +258,7 @@ def _join(parts: Sequence[View]) -> View:
 
 
 def rounded(values: pd.Series) -> list[float | None]:
-    """Plain numbers of five digits; None where there is no value."""
+    """Return plain numbers of five digits; None for a missing value."""
     return [float(f"{v:.5g}") if np.isfinite(v) else None for v in values]
 
 

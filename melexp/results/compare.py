@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ UNSETTLED = {"admm_gla": 3.0}
 
 
 def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.DataFrame]:
-    """The tables of a folder of results, or of a commit.
+    """Return the tables of a folder of results, or of a commit.
 
     Parameters
     ----------
@@ -56,7 +56,9 @@ def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.Data
             text = _git("show", f"{commit}:./{inside}/{name}.csv", source=source)
             tables[name] = read_table(io.StringIO(text), name)
     if not tables:
-        raise ValueError(f"{source} has no tables of experiments; melexp run writes them")
+        raise ValueError(
+            f"{source} has no tables of experiments; name a folder that melexp run wrote"
+        )
     return tables
 
 
@@ -127,7 +129,7 @@ def compare(
 
 
 def lines(compared: pd.DataFrame) -> list[str]:
-    """The comparison for people, a line per row."""
+    """Return the comparison as text, a line per row."""
     return [
         f"{r.dataset} {r.name_} {r.iteration} {r.metric}: {r.a:.3f} -> {r.b:.3f}, "
         f"{r.difference:+.3f} [{r.low95:+.3f}, {r.high95:+.3f}] "
@@ -138,27 +140,87 @@ def lines(compared: pd.DataFrame) -> list[str]:
 
 
 def compare_all(
-    a: Mapping[str, pd.DataFrame], b: Mapping[str, pd.DataFrame], **options: Any
+    a: Mapping[str, pd.DataFrame],
+    b: Mapping[str, pd.DataFrame],
+    *,
+    every: bool = True,
+    **options: Any,
 ) -> int:
-    """Print the comparison of every experiment that both have; 1 if something is out of tolerance.
+    """Print the comparison of every experiment that both have; 1 if a mean is out of tolerance.
+
+    Parameters
+    ----------
+    a, b : mapping
+        Tables by experiment.
+    every : bool
+        Print every mean; otherwise those that differ, or whose values were lost.
+    **options
+        As of `compare`.
 
     Raises
     ------
     ValueError
         If they have nothing in common.
     """
-    out = compared_rows = 0
+    out = compared_rows = differing = 0
     for name in sorted(a.keys() & b.keys()):
         compared = compare(a[name], b[name], **options)
         if compared.empty:
             continue
-        print(f"{name}:")
-        print("\n".join(lines(compared)))
+        changed = compared[(compared["a"] != compared["b"]) | compared["out"]]
+        shown = compared if every else changed
+        print(f"{name}: {len(compared)} means, {len(changed)} differ")
+        print("".join(f"{line}\n" for line in lines(shown)), end="")
         out += int(compared["out"].sum())
+        differing += len(changed)
         compared_rows += len(compared)
     for name in sorted(a.keys() ^ b.keys()):
         print(f"{name}: only in {'A' if name in a else 'B'}, not compared")
     if not compared_rows:
         raise ValueError("the two have no row in common: nothing to compare")
-    print(f"{compared_rows} means compared, {out} out of tolerance")
+    print(f"{compared_rows} means compared, {differing} differ, {out} out of tolerance")
     return int(out > 0)
+
+
+def compare_sources(
+    a: str,
+    b: str,
+    *,
+    experiments: Sequence[str] = (),
+    tolerance: Sequence[str] = (),
+    every: bool = False,
+) -> int:
+    """Print the comparison of two folders or commits; 1 if the second is worse.
+
+    Parameters
+    ----------
+    a, b : str
+        As of `tables_of`.
+    experiments : sequence of str
+        The experiments to compare; by default all that both have.
+    tolerance : sequence of str
+        Such as ``scm=0.5``, in place of `TOLERANCE`.
+    every : bool
+        As of `compare_all`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown experiment or source, or a tolerance that is no number.
+    """
+    allowed = dict(TOLERANCE)
+    for text in tolerance:
+        metric, _, value = text.partition("=")
+        try:
+            allowed[metric] = float(value)
+        except ValueError:
+            raise ValueError(f"--tolerance {text} must look like scm=0.5") from None
+    first, second = tables_of(a), tables_of(b)
+    for name in experiments:
+        if name not in first or name not in second:
+            both = ", ".join(sorted(first.keys() & second.keys()))
+            raise ValueError(f"{name} is not in both; there are {both}")
+    if experiments:
+        first = {name: first[name] for name in experiments}
+        second = {name: second[name] for name in experiments}
+    return compare_all(first, second, tolerance=allowed, every=every)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from melexp.errors import require
 from melexp.files.atomic import write_bytes, write_text
 from melexp.results.statistics import mean_interval, metric_facts, variants
 
@@ -33,8 +33,7 @@ def export(table: pd.DataFrame, path: Path) -> None:
     if path.suffix == ".csv":
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
     elif path.suffix == ".parquet":
-        if find_spec("pyarrow") is None:
-            raise ValueError("Parquet needs pyarrow; install it: pip install 'melexp[parquet]'")
+        require("parquet", "pyarrow", what="Parquet")
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         write_bytes(path, buffer.getvalue())
@@ -45,7 +44,7 @@ def export(table: pd.DataFrame, path: Path) -> None:
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A table for a paper: the mean of each metric over clips, with its 95 % interval.
+    """Return a LaTeX table: the mean of each metric over clips, with its 95 % interval.
 
     Each clip counts once, as the mean over its seeds. The best mean of a column is bold. It needs
     the package booktabs.

@@ -25,7 +25,7 @@ def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
 
 
 def collect(store: Store, experiment: str) -> tuple[pd.DataFrame, str, list[dict[str, Any]]]:
-    """An experiment's rows, the same as the text of its table, and the notes of its jobs."""
+    """Return an experiment's table, its text, and the notes of its jobs."""
     notes = store.jobs(experiment)
     table = pd.DataFrame(list(store.rows(experiment, notes)))
     parameters = sorted(set(table.columns) - set(FIRST) - set(LAST))
@@ -35,7 +35,7 @@ def collect(store: Store, experiment: str) -> tuple[pd.DataFrame, str, list[dict
 
 
 def put_table(store: Store, experiment: str, text: str, notes: list[dict[str, Any]]) -> None:
-    """Write what `collect` gave; under `Store.writing`, as is to be that."""
+    """Write the output of `collect`. Hold `Store.writing(experiment)` around both calls."""
     write_text(store.root / f"{experiment}.csv", text)
     jobs = [{key: note[key] for key in ("config", "provenance")} for note in notes]
     clips = {
@@ -51,17 +51,17 @@ def put_table(store: Store, experiment: str, text: str, notes: list[dict[str, An
 
 
 def provenance_of(results: str | Path, experiment: str) -> Path:
-    """The file that lies beside an experiment's table."""
+    """Return the provenance file of an experiment's table."""
     return Path(results) / f"{experiment}.provenance.json"
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What lies beside an experiment's table.
+    """Read the provenance of an experiment's table.
 
     Raises
     ------
     DamagedFile
-        If the file is damaged, or another's.
+        If the file is corrupt, or belongs to another table.
     """
     body = read_json(path)
     if f"{body.get('experiment')}.provenance.json" != path.name:
@@ -80,7 +80,7 @@ def check_table(results: str | Path, experiment: str) -> None:
     Raises
     ------
     DamagedFile
-        If the table, or its provenance, is damaged.
+        If the table, or its provenance, is corrupt.
     """
     path, provenance = Path(results) / f"{experiment}.csv", provenance_of(results, experiment)
     if not provenance.exists():
@@ -90,7 +90,7 @@ def check_table(results: str | Path, experiment: str) -> None:
 
 
 def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
-    """The stored table of an experiment, in a folder of results or as text.
+    """Read the table of an experiment, from a folder of results or from text.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
 
 
 def _parsed(text: str) -> pd.DataFrame:
-    """A table from its text. Names are no numbers and never missing: a clip may be called NA."""
+    """Parse a table; names are never numbers or missing values: a clip may be called NA."""
     table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
     # Read by themselves: what a converter returns is taken for a missing value by pandas 3.
     names = [column for column in NAMES if column in table]

@@ -29,8 +29,8 @@ from melexp.runs.interrupts import deaf_children, stop_if_wanted
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
-#: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
-#: takes all memory ends the run of the others too.
+#: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
+#: memory would end the run of the others too.
 LONGEST = 600
 
 #: Of iteration and metric.
@@ -72,7 +72,7 @@ class Task:
         )
 
     def reference(self) -> np.ndarray:
-        """The samples of the clip, at the transform's rate.
+        """Return the samples of the clip, at the transform's rate.
 
         Raises
         ------
@@ -83,8 +83,8 @@ class Task:
         seconds = len(y) / self.transform.sr
         if seconds > LONGEST:
             raise ClipError(
-                f"{self.clip.source}: {seconds:.0f} s are too long for a run (at most {LONGEST} s);"
-                " cut it up, or see melexp invert"
+                f"{self.clip.source}: {seconds:.0f} s exceed the limit of {LONGEST} s of a run;"
+                " split the file, or use melexp invert"
             )
         return y
 
@@ -101,7 +101,7 @@ class Task:
         return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
 
     def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-        """The rows at the wanted (iteration, metric) pairs, in one pass."""
+        """Yield the rows at the wanted (iteration, metric) pairs, in one pass."""
         reference = self.reference()
         warm_up(self.method, self.transform, self.dtype)
         for point in self.observe(reference, [iteration for iteration, _ in wanted]):
@@ -125,7 +125,7 @@ class Outcome(NamedTuple):
 
 
 def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
-    """What the store lacks of a task, and the rows that it has."""
+    """Return the pairs that the store lacks of a task, and the rows that it has."""
     done = store.load(task.id)
     rows = [] if done is None else done["rows"]
     have = {(row["iteration"], row["metric"]) for row in rows}
@@ -156,7 +156,7 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
 
 
 def plan(config: dict[str, Any]) -> list[Task]:
-    """The tasks that a configuration, resolved to plain values, asks for.
+    """Return the tasks that a configuration, resolved to plain values, asks for.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def run(config: DictConfig) -> list[str]:
     check_writable(store.root)
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
-    finally:  # also where a signal ends it: then the table has what is done
+    finally:  # also after a signal: the table then has the finished tasks
         entries = [
             {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
             | {"category": task.clip.category}
@@ -259,7 +259,7 @@ def finish_all(
     label: str,
     reasons: list[str],
 ) -> None:
-    """`finish` for every task; puts into `reasons` why one has no result."""
+    """Run `finish` for every task; put into `reasons` why a task has no result."""
     todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
     # What another sweep computes is left to it, and looked at again when the rest is done.
@@ -281,7 +281,7 @@ def finish_all(
 def _over_processes(
     tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
 ) -> Iterator[tuple[int, Outcome]]:
-    """`finish` in processes with one thread each for their arithmetic, in any order.
+    """Run `finish` in processes with one arithmetic thread each; yield in any order.
 
     A process that dies takes the pool with it. Its tasks are then tried again in a new one, those
     that it may have died of last, for as long as that finishes any.

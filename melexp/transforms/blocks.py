@@ -13,7 +13,7 @@ from melexp.transforms.mel import MelTransform
 def linear_part(
     mel: np.ndarray, transform: MelTransform, largest: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Linear mel, and the bins on a floor, of a part of a mel with that largest value."""
+    """Return the linear mel and the floored bins of a part of a mel with that largest value."""
     if transform.compression is None:
         return mel, None
     expanded, floored = transform.compression.expand(mel, largest=largest)
@@ -23,7 +23,7 @@ def linear_part(
 def mel_blocks(
     y: np.ndarray, transform: MelTransform, *, block: int = 2000
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """`transform.linear` of a waveform in blocks of frames: which frames, and their mel."""
+    """Yield `transform.linear` of a waveform in blocks: a slice of frames, and their mel."""
     n_fft, hop, pad = transform.n_fft, transform.hop_length, transform.padding
     n_frames = 1 + (len(y) + 2 * pad - n_fft) // hop
     if n_frames <= block:
@@ -37,7 +37,7 @@ def mel_blocks(
 
 
 def long_mel(y: np.ndarray, transform: MelTransform, *, block: int = 2000) -> np.ndarray:
-    """Linear mel-spectrogram of a waveform of any length, computed in blocks.
+    """Compute the linear mel-spectrogram of a waveform of any length, in blocks.
 
     Parameters
     ----------
