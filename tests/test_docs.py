@@ -30,7 +30,9 @@ def blocks(language: str, text: str = README) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Execute the Python blocks of README.md in a folder that has the embedded clips."""
     here = tmp_path_factory.mktemp("readme")
-    (here / "melexp").symlink_to(ROOT / "melexp")
+    demo = Path("melexp/datasets/demo")  # without the package, which would be imported from here
+    (here / demo).parent.mkdir(parents=True)
+    (here / demo).symlink_to(ROOT / demo)
     names: dict[str, object] = {}
     with working_directory(here):
         for block in blocks("python"):
