@@ -1,6 +1,5 @@
 """The data set `folder`: formats, rates, bad files, and real recordings."""
 
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -163,22 +162,13 @@ def test_clips_can_be_pickled(wav: Path) -> None:
 # --- Real recordings ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = Path(os.environ.get("MELEXP_DATA_MIRROR") or ROOT.parent / "shared" / "data")
-    if not folder.is_dir():
-        pytest.skip("no recordings: set MELEXP_DATA_MIRROR to a folder that holds them")
-    monkeypatch.setenv("MELEXP_DATA_MIRROR", str(folder))
-    return folder
-
-
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("name", "shortest", "longest"), [("ljspeech", 1.0, 10.2), ("esc10", 4.9, 5.1)]
 )
-def test_recordings_load(mirror: Path, name: str, shortest: float, longest: float) -> None:
+def test_recordings_load(real_data: Path, name: str, shortest: float, longest: float) -> None:
     for clip in load_dataset(name):
-        assert clip.locate().is_relative_to(mirror)
+        assert clip.locate().is_relative_to(real_data)
         x = clip.load(22050)
         assert shortest < x.size / 22050 < longest, clip.id
         assert np.abs(x).max() > 0, clip.id

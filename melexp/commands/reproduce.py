@@ -74,17 +74,27 @@ def reproduce(profile: str, experiments: Iterable[str] = ()) -> int:
 
 
 def figures(profile: str, experiments: Iterable[str] = ()) -> None:
-    """Draw the figures of experiments and write the summary, from the stored tables."""
+    """Draw the figures of experiments and write the summary, from the stored tables.
+
+    Raises
+    ------
+    ValueError
+        If the source tree or a table is missing, or a figure could not be drawn.
+    """
     scripts = Path(__file__).parents[2] / "experiments"
     if not scripts.is_dir():
         raise ValueError(
-            "experiments/ is missing, so no figure can be drawn: run this in a clone of the "
-            "source tree"
+            "experiments/ is missing, so no figure can be drawn: run this in a clone of the source "
+            "tree"
         )
-    for name in [*(list(experiments) or experiment_configs()), *FROM_TABLES]:
-        check_table(results_of(profile), name)
-        status = _call(sys.executable, str(scripts / f"{name}.py"), str(results_of(profile)))
-        if status:
+    results, names = results_of(profile), list(experiments) or list(experiment_configs())
+    if missing := [name for name in names if not (results / f"{name}.csv").exists()]:
+        raise ValueError(
+            f"{results} has no table of {', '.join(missing)}; run: make reproduce PROFILE={profile}"
+        )
+    for name in [*names, *FROM_TABLES]:
+        check_table(results, name)
+        if _call(sys.executable, str(scripts / f"{name}.py"), str(results)):
             raise ValueError(f"{name}: its figure could not be drawn, see above")
 
 
