@@ -1,39 +1,35 @@
-"""Error messages that several commands share."""
+"""Error messages: one line of an exception, and missing optional packages."""
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.util import find_spec
 
 
 class MissingExtra(ValueError):
-    """An optional dependency is not installed; the message gives the command to install it."""
+    """An optional package is not installed."""
 
 
 def one_line(error: BaseException | str) -> str:
-    """Return an error's message on one line, or its type's name if it has no message."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return the message of an exception in one line; its type's name if it has none."""
+    text = " ".join(str(error).split())
+    return text or (error if isinstance(error, str) else type(error).__name__)
 
 
 def require(extra: str, *modules: str, what: str) -> None:
-    """Check that the modules of an optional dependency are installed; imports none of them.
+    """Raise `MissingExtra` if a module of an extra is not installed.
 
     Parameters
     ----------
     extra : str
-        Name of the extra in ``pyproject.toml``, such as "torch".
+        Name of the extra in ``pyproject.toml``.
     *modules : str
-        Names of top-level modules.
+        Modules that must be importable.
     what : str
-        Subject of the message, such as "melexp search".
-
-    Raises
-    ------
-    MissingExtra
-        If a module is not installed.
+        The subject of the message, such as "the report".
     """
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    missing = [name for name in modules if find_spec(name.partition(".")[0]) is None]
     if missing:
         raise MissingExtra(
-            f"{what} needs {', '.join(missing)}, which is not installed; "
-            f"run: pip install 'melexp[{extra}]'"
+            f"{what} needs {', '.join(missing)}, not installed here; run: "
+            f"pip install 'melexp[{extra}]'"
         )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from melexp import invert
 from melexp.datasets import load_dataset
 from melexp.files.atomic import write_text
-from melexp.inversion.solve import invert
 from melexp.metrics import score
 from melexp.transforms.mel import MelTransform
 

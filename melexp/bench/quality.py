@@ -16,7 +16,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def rows(dataset: str, limit: int | None) -> Iterator[Row]:
-    """Seconds to the quality that librosa and iPALM end with: SCM, PESQ and ESTOI all as good."""
+    """Measure seconds to the final quality of librosa and iPALM, in SCM, PESQ and ESTOI."""
     transform = MelTransform()
     counts = (0, 1, 2, 3, 5, 8, 15, 30, 50, 75, 100, 150, 200, 300, 500)
     goals = {"librosa": (32, 500), "ipalm": (500,)}

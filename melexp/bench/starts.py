@@ -16,7 +16,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Starts against ten iterations of `admm`, 100 iterations of `admm_ramp` against 500 of it."""
+    """Time starts against ten iterations of `admm`, and `admm_ramp` at 100 against 500."""
     x, transform = clip(5.14), MelTransform()
     mel = transform(x)
     problem = Problem(mel, transform, length=len(x))

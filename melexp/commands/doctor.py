@@ -60,7 +60,7 @@ class _Check:
         self.advice: dict[str, None] = {}  # in order, each once
 
     def bad(self, message: str, path: Path | None = None, advice: str = "") -> None:
-        """Name what is bad, and move its file aside."""
+        """Report a fault and move its file aside."""
         if path is not None:
             aside = move_aside(path, self.root / "damaged")
             message += f"; moved to {aside}" if aside else ""
@@ -70,12 +70,12 @@ class _Check:
             self.advice[advice] = None
 
     def leftover(self, path: Path) -> None:
-        """Say that a leftover has been removed."""
+        """Report the removal of a leftover."""
         print(f"leftover: {path} removed")
         self.removed += 1
 
     def summary(self) -> int:
-        """Say what it comes to; the exit code."""
+        """Print the counts and return the exit code."""
         print(
             f"{self.root}: {self.whole} files verified, {self.damaged} bad, "
             f"{self.removed} leftovers removed"
@@ -144,7 +144,7 @@ class _Results(_Check):
                 self.bad(message, path, self.again)
 
     def _table_fault(self, experiment: str) -> str:
-        """What is wrong with a table or its provenance, or ""."""
+        """Return the fault of a table or of its provenance, or ""."""
         table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
         if not table.exists() or not provenance.exists():
             return f"{provenance if table.exists() else table} is missing"
@@ -209,12 +209,12 @@ class _Cache(_Check):
 
 
 def _tables(root: Path) -> list[str]:
-    """The experiments with a table."""
+    """Return the experiments with a table."""
     return [path.name.removesuffix(".provenance.json") for path in root.glob("*.provenance.json")]
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:
-    """The files below a folder, without those that were moved aside."""
+    """Return the files below a folder, without those that were moved aside."""
     return [
         path
         for path in sorted(folder.rglob(pattern))
@@ -223,7 +223,7 @@ def _files(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def _fault(path: Path, read: Callable[[Path], dict[str, Any]], place: Path) -> str | None:
-    """What is wrong with a file, if anything."""
+    """Return the fault of a file, or None."""
     if path != place:
         return f"{path} does not belong there"
     try:

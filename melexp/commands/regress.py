@@ -56,7 +56,7 @@ def regress(committed: Path) -> int:
 
 
 def worse_ratios(committed: Path) -> list[str]:
-    """Fast iterations that cost more, in FFTs of the same frames, than the committed table says.
+    """Return the fast iterations that cost more FFTs of the same frames than committed.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ FROM_TABLES = ("summary",)
 
 
 def experiment_configs() -> dict[str, list[str]]:
-    """The configurations (file names) of each experiment, by the experiment's name."""
+    """Return the configurations (file names) of each experiment, by the experiment's name."""
     configs: dict[str, list[str]] = {}
     for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
         configs.setdefault(OmegaConf.load(path).experiment, []).append(path.stem)
@@ -28,7 +28,7 @@ def experiment_configs() -> dict[str, list[str]]:
 
 
 def results_of(profile: str) -> Path:
-    """The folder of a profile's results."""
+    """Return the folder of a profile's results."""
     path = conf_dir() / "profile" / f"{profile}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))

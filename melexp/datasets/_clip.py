@@ -84,7 +84,7 @@ class Clip:
             raise ClipError(f"{path}: {error}") from error
 
     def provenance(self) -> dict[str, str]:
-        """Everything that identifies and credits the clip, as strings."""
+        """Return the facts that identify and credit the clip, as strings."""
         return {
             "dataset": self.dataset,
             "id": self.id,
@@ -97,5 +97,5 @@ class Clip:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return hexadecimal SHA-256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -27,7 +27,7 @@ Row = dict[str, str]
 
 
 def embedded_clips(dataset: str) -> list[Clip]:
-    """Clips that come with the package; the id is the stem of the file's name."""
+    """Return the clips embedded in the package; the id is the stem of the file's name."""
     folder = EMBEDDED.parent
     return [
         _clip(row, PurePosixPath(row["path"]).stem, partial(Path, folder, row["path"]))
@@ -38,7 +38,7 @@ def embedded_clips(dataset: str) -> list[Clip]:
 def remote_clips(
     dataset: str, clip_id: Callable[[Row], str], keep: Callable[[Row], bool] = lambda row: True
 ) -> list[Clip]:
-    """Clips whose files are fetched, one at a time, when they are first loaded.
+    """Return clips whose files are downloaded, one at a time, when they are first loaded.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def _clip(row: Row, clip_id: str, locate: Callable[[], Path]) -> Clip:
 
 
 def _fetch(relative: str, url: str, sha256: str) -> Path:
-    """Path of a registered file: in the mirror, else in the cache, else downloaded into it."""
+    """Return the path of a registered file: in the mirror, in the cache, or downloaded there."""
     if mirror := os.environ.get("MELEXP_DATA_MIRROR"):
         folder = Path(mirror).expanduser()
         if not folder.is_dir():
@@ -118,14 +118,14 @@ def _download(cache: Path, relative: str, url: str, sha256: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where fetched files lie: ``MELEXP_CACHE``, or the user's cache folder."""
+    """Return the folder of downloaded files: ``MELEXP_CACHE``, or the user's cache folder."""
     import pooch
 
     return Path(os.environ.get("MELEXP_CACHE") or pooch.os_cache("melexp"))
 
 
 def registered() -> dict[str, str]:
-    """The SHA-256 of each file that the cache may hold, by its path there."""
+    """Return the SHA-256 of each file that the cache may hold, by its path there."""
     with REMOTE.open(newline="", encoding="utf-8") as file:
         datasets = {row["dataset"] for row in csv.DictReader(file)}
     return {
@@ -136,7 +136,7 @@ def registered() -> dict[str, str]:
 
 
 def lock_of(path: Path) -> Path:
-    """The lock of who fetches a file of the cache."""
+    """Return the lock file of a download into the cache."""
     return path.with_name(f".{path.name}.lock")
 
 
@@ -176,7 +176,7 @@ class _DownloadBar:
         self._shown.update(self._task, advance=n, total=self.total)
 
     def reset(self) -> None:
-        """Before each attempt's bytes, and once more after the last."""
+        """Reset the bar, before the bytes of each attempt and after the last."""
         self._shown.reset(self._task)
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class Limits:
     free: int = 100 * 10**6
 
     def check(self, sizes: Iterable[int], packed: int) -> Iterator[int]:
-        """Pass on the sizes of the members of an archive of `packed` bytes, one by one.
+        """Yield the sizes of the members of an archive of `packed` bytes, one by one.
 
         Raises
         ------
@@ -135,7 +135,7 @@ def _write(members: Iterator[tuple[str, IO[bytes] | None]], root: Path) -> int:
 
 
 def _inside(name: str) -> PurePosixPath:
-    """The path of a member, which must not lead out of the folder on any system."""
+    """Return the path of a member; refuse one that leads out of the folder on any system."""
     path, windows = PurePosixPath(name), PureWindowsPath(name)
     if path.is_absolute() or windows.anchor or ".." in windows.parts or not name.isprintable():
         raise ArchiveError(f"its member {name!r} does not stay in the folder; do not trust it")

@@ -29,7 +29,7 @@ class Unwritable(OSError):
 
     @classmethod
     def because(cls, error: OSError, path: Path) -> Unwritable:
-        """For what the system says of a path."""
+        """Return the error for an operating system's error at a path."""
         mend = _MENDS.get(error.errno or 0, "mend that")
         return cls(
             f"{path} cannot be written ({error.strerror or error}); {mend}, then run the same "
@@ -95,7 +95,7 @@ def _meet_fault(point: str, path: Path) -> None:
 
 
 def _open_aside(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, locked for as long as it is open: see `remove_leftover`."""
+    """Create a file beside `path`, locked while it is open: see `remove_leftover`."""
     while True:
         handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         if sys.platform == "win32":

@@ -26,14 +26,14 @@ class Audio:
     sr: int
 
     def at(self, sr: float) -> np.ndarray:
-        """The samples at another sampling rate [float32]."""
+        """Return the samples at another sampling rate [float32]."""
         from melexp.files.sound import resampled
 
         return resampled(self.samples, self.sr, sr)
 
 
 def read_input(data: bytes, *, key: str | None = None) -> np.ndarray | Audio:
-    """A mel-spectrogram or a sound from the bytes of a file, which are what decides.
+    """Read a mel-spectrogram or audio from bytes; the content decides, not the file name.
 
     Nothing in the file is ever executed: pickles and arrays of objects are refused.
 
@@ -129,7 +129,7 @@ def _line(error: BaseException) -> str:
 
 
 def oriented(mel: np.ndarray, transform: MelTransform, orientation: str = "auto") -> np.ndarray:
-    """The mel with shape (n_mels, n_frames).
+    """Return the mel with shape (n_mels, n_frames).
 
     Parameters
     ----------

@@ -1,14 +1,17 @@
-"""Sound files into samples, or one line that says why not."""
+"""Read and write sound files."""
 
 from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+
+from melexp.files.atomic import write_bytes
 
 #: Samples of all channels that are decoded at once, 4 GB: 13 hours of one channel at 22.05 kHz.
 LARGEST = 2**30
@@ -89,7 +92,7 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
 
 
 def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray[np.float32]:
-    """The samples at another rate (soxr, HQ); the very same ones if it is not another.
+    """Resample (soxr, HQ); return the same samples if the rates are equal.
 
     Raises
     ------
@@ -104,3 +107,28 @@ def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray
     if not len(made):
         raise ValueError(f"holds no samples at {wanted:g} Hz; remove it")
     return made
+
+
+def file_format(target: Path | None, subtype: str | None) -> tuple[str, str]:
+    """Return the format and subtype of the output; raise ValueError before anything is computed."""
+    kind = "WAV" if target is None else target.suffix.lstrip(".").upper()
+    if kind not in soundfile.available_formats():
+        raise ValueError(f"OUTPUT must end in .wav, .flac or .ogg, or be '-'; got {target}")
+    known = soundfile.available_subtypes(kind)
+    chosen = (
+        subtype or ("PCM_16" if "PCM_16" in known else soundfile.default_subtype(kind))
+    ).upper()
+    if chosen not in known:
+        raise ValueError(f"a {kind} has no subtype {chosen}; it has {', '.join(known)}")
+    return kind, chosen
+
+
+def write_sound(path: Path | None, samples: np.ndarray, sr: int, kind: str, subtype: str) -> None:
+    """Write a sound file atomically; None is the standard output."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, sr, format=kind, subtype=subtype)
+    if path is None:
+        sys.stdout.buffer.write(buffer.getbuffer())
+        sys.stdout.buffer.flush()
+        return
+    write_bytes(path, buffer.getvalue())

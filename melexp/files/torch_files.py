@@ -44,7 +44,7 @@ class _Tensor:
 
 
 def read_tensors(data: bytes) -> dict[str, np.ndarray]:
-    """The tensors of a file that `torch.save` wrote: one tensor, or a dict or list of them.
+    """Read the tensors of a file of `torch.save`: one tensor, or a dict or list of them.
 
     Only the names that tensors are made of are known to the unpickler; anything else is refused, so
     that no code of the file is run (as with ``torch.load(weights_only=True)``).

@@ -36,12 +36,12 @@ class DamagedFile(ValueError):
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is the same for equal values."""
+    """Return JSON text that is the same for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(value: Any) -> str:
-    """Content hash of a JSON value."""
+    """Return the content hash of a JSON value."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
 
 
@@ -81,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_task(path: Path) -> dict[str, Any]:
-    """A finished task.
+    """Read a finished task.
 
     Raises
     ------
@@ -95,12 +95,12 @@ def read_task(path: Path) -> dict[str, Any]:
 
 
 def is_task(name: Any) -> bool:
-    """Whether it can be the id of a task: it names a file, and a note may be another's making."""
+    """Return whether a name can be the id of a task; a received note may hold any name."""
     return isinstance(name, str) and re.fullmatch("[0-9a-f]+", name) is not None
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """What a job asked for.
+    """Read the note of a job.
 
     Raises
     ------
@@ -139,13 +139,13 @@ class Store:
         self.damaged: list[Path] = []
 
     def path(self, task_id: str) -> Path:
-        """File of a finished task."""
+        """Return file of a finished task."""
         if not is_task(task_id):
             raise DamagedFile(f"{self.root}: {task_id!r} is no task")
         return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
 
     def load(self, task_id: str) -> dict[str, Any] | None:
-        """A finished task, or None; a damaged file is moved aside and counts as not finished."""
+        """Return a finished task, or None; move a corrupt file aside."""
         return self._read(read_task, self.path(task_id), "a run that needs it computes it again")
 
     def claim(self, task_id: str, *, wait: bool) -> AbstractContextManager[bool]:
@@ -167,7 +167,7 @@ class Store:
             write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
 
     def jobs(self, experiment: str) -> list[dict[str, Any]]:
-        """The jobs of an experiment, in an order that does not depend on when they ran.
+        """Return the jobs of an experiment, in an order that does not depend on when they ran.
 
         A damaged note is moved aside, and its job is not among them.
         """
@@ -184,7 +184,7 @@ class Store:
             path.unlink()
 
     def notes(self) -> dict[Path, tuple[int, int]]:
-        """The notes of all jobs, each with what changes when it is written again.
+        """Return the notes of all jobs, each with its time stamp and inode.
 
         The time alone would not do: a clock may be set back, or be coarse.
         """
@@ -212,7 +212,7 @@ class Store:
     def rows(
         self, experiment: str, jobs: list[dict[str, Any]] | None = None
     ) -> Iterable[dict[str, Any]]:
-        """The tidy rows of an experiment, or of some of its jobs: per task, checkpoint and metric.
+        """Yield the tidy rows of an experiment, or of some of its jobs: task, checkpoint, metric.
 
         Raises
         ------

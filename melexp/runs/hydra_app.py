@@ -165,7 +165,7 @@ def _status_of(function: Callable[[], Any]) -> int:
 
 
 def _report(error: Exception) -> None:
-    """Say what Hydra would say: a line for what is wrong in a configuration."""
+    """Print an error as Hydra would: one line for a fault of the configuration."""
     if not isinstance(error, CompactHydraException):
         traceback.print_exception(error)
         return

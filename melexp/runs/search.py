@@ -45,7 +45,7 @@ class Range:
 
     @classmethod
     def parse(cls, text: str) -> Range:
-        """From ``rho=0.01:1:log`` or ``n_iter=50:500``.
+        """Parse ``rho=0.01:1:log`` or ``n_iter=50:500``.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class Range:
         return one
 
     def suggest(self, trial: optuna.Trial) -> float:
-        """The trial's value."""
+        """Suggest the value of a trial."""
         if self.name == "n_iter":
             return trial.suggest_int(self.name, round(self.low), round(self.high), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
@@ -161,7 +161,7 @@ def search(
 
 
 def _mean(config: DictConfig, metric: str) -> float:
-    """Over the clips that have a value, of the run that has just ended."""
+    """Return the mean of the last run over the clips that have a value."""
     import optuna
 
     jobs = [

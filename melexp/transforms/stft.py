@@ -16,7 +16,7 @@ PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
 def analysis_window(
     window: str | float | tuple[Any, ...] | np.ndarray, *, win_length: int, n_fft: int
 ) -> np.ndarray:
-    """Periodic window of ``win_length`` samples, zero-padded on both sides to ``n_fft``."""
+    """Return a periodic window of ``win_length`` samples, zero-padded to ``n_fft``."""
     if isinstance(window, np.ndarray | list):
         w = np.asarray(window, dtype=np.float64)
         if w.shape != (win_length,):
@@ -120,7 +120,7 @@ class STFT:
         self.inv_norm = inv.astype(self.dtype)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of signals ``(..., n_samples)``."""
+        """Compute the spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of ``(..., n_samples)``."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         padded = np.zeros((*x.shape[:-1], self._n_rows * hop), dtype=self.dtype)
         padded[..., self.pad : self.pad + self.n_covered] = x[..., : self.n_covered]
@@ -139,7 +139,7 @@ class STFT:
         return scipy.fft.rfft(frames, axis=-2, overwrite_x=True)
 
     def inverse(self, X: np.ndarray) -> np.ndarray:
-        """Least-squares signal ``(..., n_samples)`` of spectrograms, consistent or not."""
+        """Return the least-squares signal ``(..., n_samples)`` of any spectrograms."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         frames = scipy.fft.irfft(X, n=n_fft, axis=-2)
         frames *= self._w
@@ -155,7 +155,7 @@ class STFT:
         return x
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """P_C: the consistent spectrogram nearest to `X`."""
+        """Return P_C(X): the consistent spectrogram nearest to `X`."""
         return self.forward(self.inverse(X))
 
     @property
@@ -171,7 +171,7 @@ class STFT:
         return index
 
     def _fold(self, padded: np.ndarray) -> np.ndarray:
-        """Adjoint of the padding: add every padded sample onto the sample that it copies."""
+        """Add every padded sample onto the sample that it copies: the adjoint of the padding."""
         x = np.zeros((*padded.shape[:-1], self.n_samples), dtype=padded.dtype)
         x[..., : self.n_covered] = padded[..., self.pad : self.pad + self.n_covered]
         if self._edge_at.size:
@@ -182,7 +182,7 @@ class STFT:
 def _copied_edges(
     n_samples: int, pad: int, pad_mode: str, n_padded: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the padded signal that copy a sample, and the samples that they copy."""
+    """Return positions in the padded signal that copy a sample, and the samples that they copy."""
     if pad_mode not in PAD_MODES:
         raise ValueError(f"pad_mode must be one of {', '.join(PAD_MODES)}; got {pad_mode!r}")
     if pad == 0 or pad_mode == "constant":
