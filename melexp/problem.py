@@ -34,13 +34,12 @@ class Problem:
     dtype : np.float32 or np.float64
         Precision of all computation.
     engine : "auto", "fast" or "portable"
-        The fast engine, where it can be used and else the portable one (with the reason in the
-        log); or one of them in any case.
+        "auto" uses the fast engine if it supports the shapes and otherwise the portable one,
+        logging the reason; "fast" and "portable" force one.
     floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
         Where a linear `mel` is only an upper bound. A compressed one says so itself.
     threads : int > 0
-        Cores that the fast engine shares this mel-spectrogram among. Another number of them rounds
-        in another way.
+        Number of threads of the fast engine. Results differ by rounding between thread counts.
 
     Raises
     ------
@@ -91,8 +90,8 @@ class Problem:
             mel, self.floored = transform.compression.expand(mel)
         if mel.min() < 0:
             raise ValueError(
-                f"mel has negative values (least: {mel.min():.3g}), so it is not linear; name its "
-                "compression (MelTransform's argument, or a preset that has it)"
+                f"mel has negative values (least: {mel.min():.3g}), so it is not linear; give its "
+                "compression (argument of MelTransform, or a preset)"
             )
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):

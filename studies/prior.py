@@ -4,7 +4,7 @@
     python studies/prior.py try prior.npz        # NumPy alone: the tables of docs/beyond.md
 
 The network sees the log mel-spectrogram of a frame and of its neighbours, and says by how much the
-`kl` magnitude is to be raised or lowered in each bin. It is trained on every second clip of LJ
+`kl` magnitude must be raised or lowered in each bin. It is trained on every second clip of LJ
 Speech (the others are held back), the embedded clips, and versions of both that are resampled,
 shifted and filtered.
 """

@@ -40,7 +40,7 @@ def invert_batch(
     transform : MelTransform
         How they were computed.
     method : str
-        One of `melexp.available_methods`, but for `librosa`.
+        One of `melexp.available_methods`, except the peer `librosa`.
     n_iter : int >= 0
         Number of iterations.
     lengths : sequence of int or None

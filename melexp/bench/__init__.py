@@ -33,7 +33,7 @@ from melexp.results.store import write_json
 
 
 def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) -> pd.DataFrame:
-    """Measure everything on one core (but for those of processes); print and store the table.
+    """Measure everything on one core, except rows of processes; print and store the table.
 
     Parameters
     ----------

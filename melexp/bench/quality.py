@@ -23,7 +23,7 @@ def rows(dataset: str, limit: int | None) -> Iterator[Row]:
     clips = [c.load(SR) for c in load_dataset(dataset)[:limit]]
 
     def run(name: str, x: np.ndarray, checkpoints: Sequence[int]) -> Iterator[Checkpoint]:
-        # A new problem each time, so that its tables are made anew and counted.
+        # A new problem each time, so that the cost of its tables is counted.
         problem = Problem(transform(x), transform, length=len(x))
         return solve(make_method(name), problem, checkpoints=checkpoints)
 

@@ -1,4 +1,4 @@
-"""What the start costs in iterations, and what `admm_ramp` costs as a whole."""
+"""The cost of the start in iterations, and the cost of a complete run of `admm_ramp`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rows(rounds: int) -> Iterator[Row]:
     Y = kl(problem)
 
     def run(name: str, n: int) -> None:
-        # A new problem each time, so that its tables are made anew and counted.
+        # A new problem each time, so that the cost of its tables is counted.
         given = Problem(mel, transform, length=len(x))
         list(solve(make_method(name).for_budget(n), given, checkpoints=[n]))
 

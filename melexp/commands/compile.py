@@ -13,7 +13,7 @@ def precompile() -> None:
     """Run every method once, for magnitude and power mels, so that numba's cache is filled.
 
     The cache lies beside the modules, or where ``NUMBA_CACHE_DIR`` says; it is found again by their
-    content, also after the same version was installed anew.
+    content, also after a new installation of the same version.
     """
     for power in (1.0, 2.0):
         transform = MelTransform(power=power)

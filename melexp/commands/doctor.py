@@ -38,7 +38,7 @@ def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
     Returns
     -------
     status : int
-        0, or 1 where something was damaged, foreign or missing.
+        0, or 1 if a file was corrupt, foreign or missing.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
 
 
 class _Check:
-    """What is found in one folder: said as it is found, and counted."""
+    """The findings in one folder, printed and counted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -93,8 +93,11 @@ class _Results(_Check):
         self.store = Store(root)
         marks = ("tasks", "jobs", ".hydra", "*.provenance.json", ".*.part", ".*.lock")
         if not any(any(root.glob(mark)) for mark in marks):
-            raise ValueError(f"{root} is no folder of results: it has neither tasks nor tables")
-        self.again = f"run what wrote {root} again: it computes what is missing, and nothing else"
+            raise ValueError(
+                f"{root} is not a results folder: it has neither tasks nor tables; name the "
+                f"folder that melexp run wrote"
+            )
+        self.again = f"re-run the commands that wrote {root}: they compute the missing tasks only"
 
     def run(self) -> int:
         self._clear()
@@ -137,7 +140,7 @@ class _Results(_Check):
         if _fault(path, read, place) is None:
             self.whole += 1
             return
-        # Who computes a task is about to write it anew; a note is written in no time.
+        # A worker that holds the task will replace it; a note is written quickly.
         with held(lock, wait=read is read_note) as ours:
             message = _fault(path, read, place)
             if ours and message is not None:

@@ -65,9 +65,11 @@ def _rows(registry: Path, dataset: str) -> list[Row]:
         # A path is joined to a folder of the user's: it may not lead out of it.
         path, windows = PurePosixPath(row["path"]), PureWindowsPath(row["path"])
         if not path.parts or path.is_absolute() or windows.anchor or ".." in windows.parts:
-            raise ClipError(f"{registry}: the path {row['path']!r} leaves its folder; mend the row")
+            raise ClipError(
+                f"{registry}: the path {row['path']!r} leads out of its folder; fix the row"
+            )
         if not re.fullmatch("[0-9a-f]{64}", row["sha256"]):
-            raise ClipError(f"{registry}: {row['path']!r} has no SHA-256; mend the row")
+            raise ClipError(f"{registry}: {row['path']!r} has no valid SHA-256; fix the row")
     return rows
 
 
@@ -81,7 +83,9 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
     if mirror := os.environ.get("MELEXP_DATA_MIRROR"):
         folder = Path(mirror).expanduser()
         if not folder.is_dir():
-            raise ClipError(f"MELEXP_DATA_MIRROR={mirror} is not a folder; mend or unset it")
+            raise ClipError(
+                f"MELEXP_DATA_MIRROR={mirror} is not a folder; fix or unset the variable"
+            )
         if (folder / relative).is_file():
             return folder / relative  # its hash is verified by Clip.load, as for every file
 
@@ -92,11 +96,11 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
             return path
         with held(lock_of(path), wait=True):  # so that each file is fetched once
             if moved := move_damaged(cache, relative, sha256):
-                print(f"warning: {moved}, a run that needs it fetches it again", file=sys.stderr)
+                print(f"warning: {moved}, a run that needs it downloads it again", file=sys.stderr)
             return _download(cache, relative, url, sha256)
     except (OSError, ValueError) as error:
         raise ClipError(
-            f"{relative}: could not be fetched from {url} ({' '.join(str(error).split())}); "
+            f"{relative}: could not be downloaded from {url} ({' '.join(str(error).split())}); "
             "try again, or set MELEXP_DATA_MIRROR to a folder that holds it"
         ) from error
 

@@ -58,7 +58,7 @@ def make_plan(n_fft, hop, analysis, synthesis):
         span //= radix
         twiddles.append(_twiddles(radix, span))
         order = (np.arange(radix)[:, None] * span + order).ravel()
-    # Blocks are one number apart, lest their rows fall into the same sets of the cache.
+    # Blocks are one number apart, so that their rows fall into different sets of the cache.
     place = (np.arange(8) * (block + 1) + order[:, None]).ravel()
     ends = (half // 2, half - 1, half - 1, half - 1, half // 2)
     pairs = [np.arange(g, end + 1, 8) for g, end in enumerate(ends)]

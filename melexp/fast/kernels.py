@@ -35,7 +35,7 @@ class Layout(NamedTuple):
     sums: np.ndarray  # ... and room for the sums
     norm: np.ndarray  # (hop,), 1 / sum of the squared windows over all other samples
     # With weights of the frames, else empty, ...
-    ratio: np.ndarray  # (segments * rows * hop, LANES), what `norm` is to be times for a sample
+    ratio: np.ndarray  # (segments * rows * hop, LANES), per-sample factor on `norm`
     plain: np.ndarray  # of the shape of weights: what makes a weighted mel spectrum a plain one
 
 

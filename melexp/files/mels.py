@@ -70,12 +70,12 @@ def _numpy(data: bytes, kind: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         return loaded if kind == "npy" else {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # a damaged header raises what its parser happens to meet
+    except Exception as error:  # a corrupt header raises any error of its parser
         if "allow_pickle" in str(error):
             raise ValueError(
                 "it holds Python objects, which could run code; save it as an array of numbers"
             ) from error
-        raise ValueError(f"it is damaged or truncated ({_line(error)})") from error
+        raise ValueError(f"it is corrupt or truncated ({_line(error)})") from error
 
 
 def _from_archive(data: bytes, key: str | None) -> np.ndarray:
@@ -87,7 +87,7 @@ def _from_archive(data: bytes, key: str | None) -> np.ndarray:
     except ArchiveError:
         raise
     except Exception as error:  # as above
-        raise ValueError(f"it is damaged or truncated ({_line(error)})") from error
+        raise ValueError(f"it is corrupt or truncated ({_line(error)})") from error
     if any(name.endswith("data.pkl") for name in names):
         from melexp.files.torch_files import read_tensors
 

@@ -37,7 +37,7 @@ def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
     shown = views(results)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report.", dir=output.parent) as aside:
-        folder = Path(aside) / "report"  # built aside, so that it is there as a whole or not
+        folder = Path(aside) / "report"  # renamed in the end, so the report is replaced atomically
         _copy(results, shown, folder)
         heard = _listen(shown[0], folder / "clips", clips)
         _write_pages(results, shown, heard, folder)
@@ -71,7 +71,7 @@ def _copy(results: Path, shown: list[View], folder: Path) -> None:
 
 
 def _listen(view: View, folder: Path, count: int | None) -> list[Sample]:
-    """Render what is listened to, with a bar that tells how far it is."""
+    """Render the clips of the listening page, with a progress bar."""
     if count == 0:
         return []
     heard = []

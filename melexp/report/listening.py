@@ -1,4 +1,4 @@
-"""What is listened to: a clip and every method's output, at one loudness, with their mels."""
+"""The listening page: a clip and every method's output, at one loudness, with their mels."""
 
 from __future__ import annotations
 
@@ -143,7 +143,9 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
         clips = [task.clip for task in plans[0][1].values() if task.clip.id in scored]
         for clip in chosen_clips(clips, count):
             if clip.sha256 != view.clips[f"{clip.dataset}/{clip.id}"]["sha256"]:
-                raise ClipError(f"{dataset}/{clip.id} is not the clip that was scored; run it anew")
+                raise ClipError(
+                    f"{dataset}/{clip.id} is not the clip that was scored; re-run its experiment"
+                )
             pairs = [(job, tasks[clip.id]) for job, tasks in plans if clip.id in tasks]
             yield _sample(view, pairs, folder)
 

@@ -1,4 +1,4 @@
-"""What is shown together: the methods of the experiments that compare them, or one sweep."""
+"""Views of results: the methods of the experiments that compare them, or one sweep."""
 
 from __future__ import annotations
 
@@ -225,8 +225,8 @@ def views(results: Path) -> list[View]:
         table = read_table(results, experiment)
         if table.drop(columns=["value", "reason", "seconds"]).duplicated().any():
             raise ValueError(
-                f"{experiment}.csv has runs that differ in none of its columns; run each mel as "
-                "an experiment of its own"
+                f"{experiment}.csv has runs that its columns cannot tell apart; use one "
+                "experiment name per mel transform"
             )
         groups.setdefault(key, []).append(View(experiment, table, jobs, stored["clips"]))
     joined = [_join(group) for group in groups.values()]

@@ -56,7 +56,9 @@ def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.Data
             text = _git("show", f"{commit}:./{inside}/{name}.csv", source=source)
             tables[name] = read_table(io.StringIO(text), name)
     if not tables:
-        raise ValueError(f"{source} has no tables of experiments; melexp run writes them")
+        raise ValueError(
+            f"{source} has no tables of experiments; name a folder that melexp run wrote"
+        )
     return tables
 
 

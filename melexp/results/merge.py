@@ -52,7 +52,8 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
             ours, theirs = _either(place, writes), read_note(path)
             if ours is not None and _asked(ours) != _asked(theirs):
                 raise ValueError(
-                    f"{path} and {place} ask for the same with other clips or other code; "
+                    f"{path} and {place} are the same job with other clips or another "
+                    f"version of the code; "
                     "merge into another folder"
                 )
             writes[place] = ours or theirs

@@ -10,8 +10,8 @@ A folder of results holds::
                                         and the checksum of the table
     damaged/                            files that were moved aside (see `melexp.commands.doctor`)
 
-Every file is written aside and renamed, so it is there as a whole or not at all, and carries the
-checksum of what it says.
+Every file is written aside and renamed, so writes are atomic. Every file carries the checksum of
+its content.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def check_name(experiment: str) -> None:
     """Raise ValueError unless it can name files in the folder of results, and none elsewhere."""
     if not re.fullmatch(r"\w[\w.-]*", experiment):
         raise ValueError(
-            "experiment names files, so it must be of letters, digits, '_', '-' and '.' only; got "
+            "experiment is part of file names: use letters, digits, '_', '-' and '.' only; got "
             f"{experiment!r}"
         )
 
 
 def write_json(path: Path, body: dict[str, Any]) -> None:
-    """Write a JSON file with its checksum, as a whole or not at all."""
+    """Write a JSON file with its checksum, atomically."""
     write_text(path, json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False))
 
 
@@ -72,9 +72,9 @@ def read_json(path: Path) -> dict[str, Any]:
         checksum = body.pop("checksum")
         actual = digest(body)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise DamagedFile(f"{path} is not a file of this store ({error})") from error
+        raise DamagedFile(f"{path} is not a file of a results folder ({error})") from error
     except IsADirectoryError:
-        raise DamagedFile(f"{path} is a folder, not a file of this store") from None
+        raise DamagedFile(f"{path} is a folder, not a file of results") from None
     if checksum != actual:
         raise DamagedFile(f"{path} does not match its checksum")
     return body
@@ -86,7 +86,7 @@ def read_task(path: Path) -> dict[str, Any]:
     Raises
     ------
     DamagedFile
-        If the file is damaged, or that of another task.
+        If the file is corrupt, or that of another task.
     """
     body = read_json(path)
     if body.get("task") != path.stem or not isinstance(body.get("rows"), list):
@@ -105,7 +105,7 @@ def read_note(path: Path) -> dict[str, Any]:
     Raises
     ------
     DamagedFile
-        If the file is damaged, or that of another job.
+        If the file is corrupt, or that of another job.
     """
     body = read_json(path)
     config = body.get("config")
@@ -141,7 +141,7 @@ class Store:
     def path(self, task_id: str) -> Path:
         """Return file of a finished task."""
         if not is_task(task_id):
-            raise DamagedFile(f"{self.root}: {task_id!r} is no task")
+            raise DamagedFile(f"{self.root}: {task_id!r} is not a task id")
         return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
 
     def load(self, task_id: str) -> dict[str, Any] | None:
@@ -169,7 +169,7 @@ class Store:
     def jobs(self, experiment: str) -> list[dict[str, Any]]:
         """Return the jobs of an experiment, in an order that does not depend on when they ran.
 
-        A damaged note is moved aside, and its job is not among them.
+        A corrupt note is moved aside; its job is left out.
         """
         paths = sorted(self._jobs(experiment).glob("*.json"))
         lost = "the table lacks its job until that is run again"
@@ -179,7 +179,7 @@ class Store:
         )
 
     def forget_jobs(self, experiment: str) -> None:
-        """Start an experiment's table anew; finished tasks stay."""
+        """Remove the notes of an experiment; finished tasks stay."""
         for path in self._jobs(experiment).glob("*.json"):
             path.unlink()
 
@@ -190,7 +190,7 @@ class Store:
         """
         found = {}
         for path in (self.root / "jobs").glob("*/*.json"):
-            with suppress(FileNotFoundError):  # another run writes its own anew
+            with suppress(FileNotFoundError):  # another run replaces its note
                 status = path.stat()
                 found[path] = (status.st_mtime_ns, status.st_ino)
         return found
@@ -237,7 +237,7 @@ class Store:
                     if (key, c, m) in seen:
                         continue
                     seen.add((key, c, m))
-                    # What is not there failed: its reason stands in the job's note.
+                    # A missing value failed; its reason is in the job's note.
                     lost = {"iteration": c, "metric": m, "value": None, "seconds": None}
                     lost["reason"] = entry.get("reason", "not computed")
                     yield {

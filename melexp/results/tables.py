@@ -35,7 +35,7 @@ def collect(store: Store, experiment: str) -> tuple[pd.DataFrame, str, list[dict
 
 
 def put_table(store: Store, experiment: str, text: str, notes: list[dict[str, Any]]) -> None:
-    """Write what `collect` gave; under `Store.writing`, as is to be that."""
+    """Write the output of `collect`. Hold `Store.writing(experiment)` around both calls."""
     write_text(store.root / f"{experiment}.csv", text)
     jobs = [{key: note[key] for key in ("config", "provenance")} for note in notes]
     clips = {
@@ -61,7 +61,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises
     ------
     DamagedFile
-        If the file is damaged, or another's.
+        If the file is corrupt, or belongs to another table.
     """
     body = read_json(path)
     if f"{body.get('experiment')}.provenance.json" != path.name:
@@ -80,7 +80,7 @@ def check_table(results: str | Path, experiment: str) -> None:
     Raises
     ------
     DamagedFile
-        If the table, or its provenance, is damaged.
+        If the table, or its provenance, is corrupt.
     """
     path, provenance = Path(results) / f"{experiment}.csv", provenance_of(results, experiment)
     if not provenance.exists():

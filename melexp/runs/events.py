@@ -30,7 +30,7 @@ def tell(event: str, **what: Any) -> None:
     if not folder or not Path(folder).is_dir():
         return
     path = Path(folder) / f"{platform.node()}-{os.getpid()}.jsonl"
-    # What is shown is not worth a run: on a full disk it says less.
+    # The display must not end a run: on a full disk it shows less.
     with suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"event": event, **what}) + "\n")
 
@@ -58,7 +58,7 @@ class Events:
 
 @dataclass
 class Tally:
-    """What is known of a sweep from its events.
+    """The state of a sweep, as its events tell.
 
     Attributes
     ----------

@@ -29,8 +29,8 @@ from melexp.runs.interrupts import deaf_children, stop_if_wanted
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
-#: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
-#: takes all memory ends the run of the others too.
+#: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
+#: memory would end the run of the others too.
 LONGEST = 600
 
 #: Of iteration and metric.
@@ -83,8 +83,8 @@ class Task:
         seconds = len(y) / self.transform.sr
         if seconds > LONGEST:
             raise ClipError(
-                f"{self.clip.source}: {seconds:.0f} s are too long for a run (at most {LONGEST} s);"
-                " cut it up, or see melexp invert"
+                f"{self.clip.source}: {seconds:.0f} s exceed the limit of {LONGEST} s of a run;"
+                " split the file, or use melexp invert"
             )
         return y
 
@@ -221,7 +221,7 @@ def run(config: DictConfig) -> list[str]:
     check_writable(store.root)
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
-    finally:  # also where a signal ends it: then the table has what is done
+    finally:  # also after a signal: the table then has the finished tasks
         entries = [
             {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
             | {"category": task.clip.category}

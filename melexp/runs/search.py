@@ -61,9 +61,7 @@ class Range:
                 f"range {text!r} must look like rho=0.01:1 or rho=0.01:1:log"
             ) from None
         if not one.low < one.high or (one.log and one.low <= 0) or rest[1:] not in ([], ["log"]):
-            raise ValueError(
-                f"range {text!r} must rise, and from above zero where it is logarithmic"
-            )
+            raise ValueError(f"range {text!r} must rise; a logarithmic range must start above zero")
         return one
 
     def suggest(self, trial: optuna.Trial) -> float:

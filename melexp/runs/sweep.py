@@ -37,7 +37,7 @@ class Sweep:
         self._open = ExitStack()
 
     def begin(self, config: DictConfig) -> None:
-        """Note what is there, and show what comes.
+        """Record the present notes and start the display.
 
         Raises
         ------
@@ -63,7 +63,7 @@ class Sweep:
         Returns
         -------
         status : int
-            0, or 1 where a task failed or a damaged file has left a gap in a table; the results of
+            0, or 1 if a task failed or a corrupt file left a gap in a table; the results of
             the others are kept either way.
 
         Raises
@@ -89,7 +89,7 @@ class Sweep:
         if changed and not (self.quiet or stopped):
             print(self._summary(failed), file=sys.stderr)
         if self.store.damaged:
-            said = "the tables lack what was damaged: run again what it belongs to"
+            said = "the tables lack the corrupt tasks; re-run their experiments"
             print(f"melexp: {self.store.root}: {said}", file=sys.stderr)
         return int(failed > 0 or bool(self.store.damaged))
 

@@ -123,7 +123,7 @@ class Compression:
         if exponent.max() > _LARGEST:
             raise ValueError(
                 f"mel has values of up to {compressed.max():.4g}, far too large for {self.unit}; "
-                "is it linear, or compressed in another way?"
+                "give another compression, or none for a linear mel"
             )
         ref = 1.0 if isinstance(self.ref, str) else self.ref
         mel = np.maximum(ref * np.exp(exponent) - self.epsilon, 0)

@@ -38,7 +38,10 @@ class MelFilters:
         if self.n_mels == 1:
             weights[1] = 0
         if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
-            raise ValueError("the filter bank has a bin in filters that are not two neighbours")
+            raise ValueError(
+                "the filter bank has a bin in more than two adjacent filters; use "
+                "triangular filters"
+            )
         self.weights = weights
         gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
         self._gram_diagonal = np.diag(gram).copy()

@@ -87,7 +87,7 @@ class MelTransform:
     ------
     ValueError
         For arguments for which the transform or its inverse is not defined. The message names
-        the argument and the mend.
+        the argument and the remedy.
 
     Examples
     --------
@@ -159,7 +159,9 @@ class MelTransform:
         if self.pad is not None and not (whole and self.pad >= 0):
             raise ValueError(f"pad must be a whole number of samples or None; got {self.pad!r}")
         if self.pad is not None and self.center:
-            raise ValueError("centred frames have their own padding: give pad with center=False")
+            raise ValueError(
+                "pad is for center=False only; centred frames are padded by n_fft // 2"
+            )
         empty = np.flatnonzero(self.basis.max(axis=1) == 0)
         if empty.size and not self.empty_filters:
             raise ValueError(

@@ -28,7 +28,8 @@ def analysis_window(
             w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"window {window!r} is none that scipy.signal.get_window knows ({error})"
+                f"window {window!r} is unknown to scipy.signal.get_window ({error}); use "
+                f"one of its names"
             ) from error
     left = (n_fft - win_length) // 2
     return np.pad(w, (left, n_fft - win_length - left))
