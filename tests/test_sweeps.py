@@ -231,7 +231,7 @@ def test_a_launcher_that_is_not_installed_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "melexp: launcher=ray needs a package that is not installed: pip install 'melexp[ray]'"
+        "melexp: launcher=ray needs ray, which is not installed; run: pip install 'melexp[ray]'"
     )
 
 
@@ -281,10 +281,10 @@ def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> N
     assert len(lost) == 2
     assert all("Toy (" in line and "weight=2.0" in line for line in lost)
     assert all("RuntimeError: the toy is broken" in line for line in lost)
-    assert "6 tasks in 3 jobs: 0 were there, 4 done, 2 failed" in said
+    assert "6 tasks in 3 jobs: 0 stored before, 4 done, 2 failed" in said
     assert values(tmp_path)["value"].notna().sum() == 4 * 2
     said = sweep(tmp_path, *arguments)  # mended: only what is missing is computed
-    assert "6 tasks in 3 jobs: 4 were there, 2 done, 0 failed" in said
+    assert "6 tasks in 3 jobs: 4 stored before, 2 done, 0 failed" in said
     assert sweep(tmp_path, *arguments, "--quiet") == ""
     assert not list(tmp_path.rglob("progress-*"))
 
