@@ -295,10 +295,25 @@ def test_method_seed_and_parameters(run: Run, mel: np.ndarray) -> None:
     assert sound() != sound("--method", "gla")
 
 
+def test_the_start_is_that_of_both_methods(run: Run, mel: np.ndarray) -> None:
+    def compared(*arguments: object) -> bytes:
+        given = ["--preset", "hifigan", "--compare", "gla", *arguments]
+        assert run("mel.npy", "out.wav", *given)[0] == 0
+        return Path("out.gla.wav").read_bytes()
+
+    assert compared("--phase", "zero") != compared("--phase", "random")
+    assert compared("--set", "rho_x=0.5") == compared()
+    code, out, _ = run(
+        "mel.npy", "out.wav", "--preset", "hifigan", "--phase", "zero", "--compare", "librosa"
+    )
+    assert code == 0
+    assert "librosa" in out
+
+
 def test_it_says_when_a_log_mel_looks_linear(run: Run) -> None:
     np.save("mel.npy", np.full((80, 20), 0.5, np.float32))
     _, out, _ = run("mel.npy", "out.wav", "--preset", "hifigan")
-    assert "is it linear after all?" in out
+    assert "it may be linear (--compression none)" in out
 
 
 # --- The level --------------------------------------------------------------------------------

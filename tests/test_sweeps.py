@@ -189,7 +189,7 @@ def test_killing_a_worker_changes_nothing(tmp_path: Path, toy: Path, launcher: s
 
 
 def test_slurm_script(tmp_path: Path) -> None:
-    """The script that sbatch is given by a sweep: an sbatch of ours keeps it and refuses."""
+    """The script that sbatch is given by a sweep: a stand-in for sbatch keeps it and refuses."""
     needs("slurm")
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -279,7 +279,7 @@ def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> N
     assert all("RuntimeError: the toy is broken" in line for line in lost)
     assert "6 tasks in 3 jobs: 0 stored before, 4 done, 2 failed" in said
     assert values(tmp_path)["value"].notna().sum() == 4 * 2
-    said = sweep(tmp_path, *arguments)  # mended: only what is missing is computed
+    said = sweep(tmp_path, *arguments)  # repaired: only missing tasks are computed
     assert "6 tasks in 3 jobs: 4 stored before, 2 done, 0 failed" in said
     assert sweep(tmp_path, *arguments, "--quiet") == ""
     assert not list(tmp_path.rglob("progress-*"))
@@ -340,6 +340,5 @@ def test_a_folder_of_ones_own_that_is_missing_is_named() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "melexp: MELEXP_PATH names /no/such/folder, which is not a folder; fix or unset the "
-        "variable"
+        "melexp: MELEXP_PATH: /no/such/folder is not a folder; fix or unset the variable"
     )
