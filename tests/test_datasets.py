@@ -204,7 +204,7 @@ def test_embedded_files_are_the_registered_ones_and_small() -> None:
 
 @pytest.fixture
 def make_demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "experiments")  # as where it is run
+    monkeypatch.syspath_prepend(ROOT / "tools" / "demo")  # as where it is run
     return importlib.import_module("make_demo")
 
 
@@ -357,7 +357,7 @@ def test_a_file_is_fetched_once_and_kept(
     assert server.requests == 1
     assert [sha256(path) for path in cached(tmp_path)] == [sha256(wav)]
 
-    cached(tmp_path)[0].write_bytes(b"cut short")  # a spoilt cache mends itself
+    cached(tmp_path)[0].write_bytes(b"cut short")  # a corrupt cache repairs itself
     np.testing.assert_array_equal(clip.load(16000), first)
     assert server.requests == 2
 
@@ -402,7 +402,7 @@ def test_a_row_without_a_hash_is_refused(registered: Registered) -> None:
         registered("")
 
 
-# --- A folder of one's own ------------------------------------------------------------------
+# --- A folder of the user -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "WAV", "aif"])
