@@ -144,7 +144,7 @@ def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
     ended = sweep.forge.run(*one, log=sweep.log)
     assert ended.status == 1
     assert notes["gla"].name in ended.said
-    assert "the tables lack what was damaged" in ended.said
+    assert "the tables lack the corrupt tasks" in ended.said
     assert set(read_table(root, "run")["method"]) == {"admm"}
     assert sweep.run(root).status == 0
     assert values(root).equals(sweep.table)
@@ -190,7 +190,7 @@ files.write_text(Path(sys.argv[1]), "new")
 
 def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
     assert bench.forge.run("doctor", tmp_path, log=bench.log).status == 2
-    assert "is no folder of results" in bench.log.read_text()
+    assert "is not a results folder" in bench.log.read_text()
     ended = bench.forge.run("doctor", log=bench.log)
     assert ended == Ended(
         2, "melexp: there is no folder to verify; give a results folder or --cache\n"
