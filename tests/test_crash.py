@@ -179,7 +179,7 @@ def refused(bench: Bench, tried: Tried, number: int, write: int, point: str) -> 
     what = f"{errno.errorcode[number]} {point} write {write}"
     root = bench.new()
     ended = bench.run(root, fault={"write": write, "point": point, "errno": number})
-    words = (str(root), os.strerror(number), "run the same again")
+    words = (str(root), os.strerror(number), "re-run the same command")
     if not clear(ended, 2 if write == 1 else 1, *words):
         tried.unclear += 1
         tried.wrong.append(f"{what}: {ended}")

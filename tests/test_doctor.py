@@ -200,7 +200,7 @@ def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
     ended = bench.forge.run("doctor", root, log=bench.log)
     assert ended.status == 1
     assert "foreign.txt does not belong in its folder; moved to" in ended.said
-    assert "next: run what wrote" in ended.said
+    assert "next: re-run the commands that wrote" in ended.said
     assert bench.forge.run("doctor", root, log=bench.log).status == 0
 
 
