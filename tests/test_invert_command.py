@@ -1,4 +1,4 @@
-"""`melexp invert`: what it reads, what it refuses in one line, what it writes."""
+"""`melexp invert`: its inputs, its errors in one line, its outputs."""
 
 import io
 import pickle
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from torch_made import number, saved_tensor, tensor_pickle, text, torch_file
+from tensor_files import number, saved_tensor, tensor_pickle, text, torch_file
 
 from melexp import __main__ as cli
 from melexp.commands.invert import leveled
@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run `melexp invert` in this process: exit code, standard output, standard error."""
+    """Return a function that runs `melexp invert` here: exit code, output, error output."""
     monkeypatch.chdir(tmp_path)
 
     def invert(*arguments: object) -> tuple[int, str, str]:
@@ -45,17 +45,17 @@ def hifigan() -> MelTransform:
 
 @pytest.fixture
 def mel(speech: np.ndarray, hifigan: MelTransform, tmp_path: Path) -> np.ndarray:
-    """A HiFi-GAN mel of half a second, also at `mel.npy`."""
+    """A HiFi-GAN mel of half a second, also stored as `mel.npy`."""
     mel = hifigan(speech[:11008])
     np.save(tmp_path / "mel.npy", mel)
     return mel
 
 
-# --- What is refused: exit code 2, one line, no file --------------------------------------------
+# --- Refused input: exit code 2, one line, no file ---------------------------------------------
 
 
 def refused(run: Run, *arguments: object) -> str:
-    """Run with arguments that must be refused; the one line that says why."""
+    """Run with arguments that must be refused; return the line with the reason."""
     before = set(Path().rglob("*"))
     code, out, err = run(*arguments)
     assert code == 2
@@ -68,7 +68,7 @@ def refused(run: Run, *arguments: object) -> str:
 
 
 def bad_files(mel: np.ndarray) -> dict[str, tuple[bytes, str]]:
-    """Content and a word of the answer."""
+    """Return the content of bad files, and a word of the message for each."""
 
     def npy(array: np.ndarray) -> bytes:
         buffer = io.BytesIO()
@@ -174,7 +174,7 @@ def test_a_failure_while_writing_leaves_the_old_file(
     assert Path("out.wav").read_bytes() == b"old"
 
 
-# --- What is read -----------------------------------------------------------------------------
+# --- Inputs -----------------------------------------------------------------------------------
 
 
 def test_every_kind_of_mel_gives_the_same_sound(run: Run, mel: np.ndarray) -> None:
@@ -200,7 +200,7 @@ def test_every_kind_of_mel_gives_the_same_sound(run: Run, mel: np.ndarray) -> No
     assert len(set(sounds.values())) == 1
 
 
-def test_the_sound_is_that_of_the_mel(run: Run, mel: np.ndarray, hifigan: MelTransform) -> None:
+def test_the_sound_has_the_mel(run: Run, mel: np.ndarray, hifigan: MelTransform) -> None:
     code, out, err = run("mel.npy", "out.wav", "--preset", "hifigan", "--n-iter", 60)
     assert (code, err) == (0, "")
     y, sr = soundfile.read("out.wav", dtype="float32")
@@ -295,6 +295,21 @@ def test_method_seed_and_parameters(run: Run, mel: np.ndarray) -> None:
     assert sound() != sound("--method", "gla")
 
 
+def test_the_start_is_that_of_both_methods(run: Run, mel: np.ndarray) -> None:
+    def compared(*arguments: object) -> bytes:
+        given = ["--preset", "hifigan", "--compare", "gla", *arguments]
+        assert run("mel.npy", "out.wav", *given)[0] == 0
+        return Path("out.gla.wav").read_bytes()
+
+    assert compared("--phase", "zero") != compared("--phase", "random")
+    assert compared("--set", "rho_x=0.5") == compared()
+    code, out, _ = run(
+        "mel.npy", "out.wav", "--preset", "hifigan", "--phase", "zero", "--compare", "librosa"
+    )
+    assert code == 0
+    assert "librosa" in out
+
+
 def test_it_says_when_a_log_mel_looks_linear(run: Run) -> None:
     np.save("mel.npy", np.full((80, 20), 0.5, np.float32))
     _, out, _ = run("mel.npy", "out.wav", "--preset", "hifigan")
@@ -331,7 +346,7 @@ def test_a_loud_mel_does_not_clip(run: Run, mel: np.ndarray) -> None:
     assert np.abs(y.astype(int)).max() in (32766, 32767)
 
 
-# --- Many files -------------------------------------------------------------------------------
+# --- Several files ----------------------------------------------------------------------------
 
 
 def test_a_folder(run: Run, mel: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Files of torch.save, written by hand: the tests of the readers do without torch."""
+"""Files as torch.save writes them, built by hand so that the tests need no torch."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Events and the display of a sweep."""
+"""Progress of a sweep: events, their tally, the display and the report of missing values."""
 
 import json
 import os
@@ -27,8 +27,15 @@ def test_events_arrive_once_and_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     assert events.new() == [{"event": "job"}]
 
 
+def test_events_are_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    tell("task", label="Ä", name="n", seconds=0.5, reason="")
+    (path,) = tmp_path.glob("*.jsonl")
+    assert json.loads(path.read_text())["label"] == "Ä"
+
+
 def test_tally_by_hand() -> None:
-    """Two jobs of three begun: A costs 2 s a task and B has not begun, two tasks at a time."""
+    """Two of three jobs have begun; a task of A takes 2 s, and two tasks run at a time."""
     tally = Tally(jobs=3)
     tally.take({"event": "job", "label": "A", "tasks": 4, "stored": 1})
     tally.take({"event": "job", "label": "B", "tasks": 4, "stored": 0})
@@ -83,10 +90,3 @@ def test_summary_names_what_has_no_value() -> None:
     assert without_value(table) == [
         "no value: d/x, M (p=1.5), seed 0: scm, sc after 1, 2 iterations: silent"
     ]
-
-
-def test_events_are_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    tell("task", label="Ä", name="n", seconds=0.5, reason="")
-    (path,) = tmp_path.glob("*.jsonl")
-    assert json.loads(path.read_text())["label"] == "Ä"

@@ -1,16 +1,19 @@
-"""Readers of mel files: tensors, orientation, whole numbers."""
+"""The readers of mel-spectrograms: tensors, orientation, data types."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_invert_command import hifigan  # noqa: F401
-from torch_made import number, saved_tensor, tensor_pickle, text, torch_file
+from tensor_files import number, saved_tensor, tensor_pickle, text, torch_file
 
 from melexp.files.mels import Audio, oriented, read_input
 from melexp.files.torch_files import read_tensors
 from melexp.transforms.mel import MelTransform
+
+
+@pytest.fixture(scope="module")
+def hifigan() -> MelTransform:
+    return MelTransform.preset("hifigan")
 
 
 def test_tensors() -> None:
@@ -46,7 +49,7 @@ def test_orientation(hifigan: MelTransform) -> None:
     np.testing.assert_array_equal(oriented(square, hifigan, "frames-first"), square.T)
 
 
-def test_whole_numbers_become_real(tmp_path: Path) -> None:
+def test_whole_numbers_become_real() -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.ones((2, 3), np.int16))
     found = read_input(buffer.getvalue())
