@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melexp.inversion.solve import invert
+from melexp.inversion.invert import invert
+from melexp.methods._base import mel_residual
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.transforms.compression import Compression
@@ -120,8 +121,7 @@ def test_it_is_given_as_in_yaml_and_hashed_as_json() -> None:
     assert transform.compression == Compression(unit="ln", floor=1e-5)
     assert json.loads(json.dumps(transform.settings()))["compression"]["floor"] == 1e-5
     plain = MelTransform()
-    assert {"pad", "compression", "empty_filters"}.isdisjoint(plain.settings())
-    assert plain.settings().keys() < dataclasses.asdict(plain).keys()
+    assert plain.settings() == dataclasses.asdict(plain)
     assert transform.settings() != plain.settings()
 
 
@@ -146,10 +146,10 @@ def test_the_floor_is_a_bound(speech: np.ndarray) -> None:
     problem = Problem(mel, transform, length=len(speech))
     assert problem.floored is not None
     assert problem.floored.mean() > 0.3
-    error = problem.residual(np.zeros((513, mel.shape[1]), np.float32))
+    error = mel_residual(problem, np.zeros((513, mel.shape[1]), np.float32))
     assert (error[problem.floored] == 0).all()
     np.testing.assert_array_equal(error[~problem.floored], problem.mel[~problem.floored])
-    loud = problem.residual(np.full((513, mel.shape[1]), 1e3, np.float32))
+    loud = mel_residual(problem, np.full((513, mel.shape[1]), 1e3, np.float32))
     assert (loud[problem.floored] < 0).all()
     assert problem.lanes is not None  # the fast engine has bounds too
 

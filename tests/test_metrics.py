@@ -168,7 +168,8 @@ def test_a_silent_estimate_has_no_value(
 @pytest.mark.parametrize("metric", available_metrics())
 def test_its_yaml_says_how_it_is_read(metric: str) -> None:
     conf = yaml.safe_load((conf_dir() / "metric" / f"{metric}.yaml").read_text())
-    assert set(conf) == {"label", "lower_is_better", "speech_only"}
+    assert set(conf) == {"label", "lower_is_better", "speech_only", "unit", "digits"}
+    assert conf["unit"] == ("dB" if metric in ("sc", "scm") else "")
     assert conf["lower_is_better"] == (metric in ("sc", "scm"))
     assert conf["speech_only"] == (metric in ("pesq", "estoi"))
 

@@ -182,7 +182,7 @@ def test_hydra_writes_into_the_results_alone(tmp_path: Path, asked: list[str]) -
 
 @pytest.mark.parametrize("task", ["../../../mine", "/mine", "..", ""])
 def test_a_note_of_results_names_no_other_file(tmp_path: Path, task: str) -> None:
-    """Results are handed on: a note of another's making moves nothing of the user's away."""
+    """Results are handed on: a received note moves no file of the user away."""
     mine, store = tmp_path / "mine.json", Store(tmp_path / "r")
     mine.write_text("not of a store")
     task = str(tmp_path / "mine") if task.startswith("/") else task

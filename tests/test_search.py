@@ -1,4 +1,4 @@
-"""The search: it finds what the paper found, resumes, and refuses what it cannot use."""
+"""The parameter search: it finds the paper's optimum, resumes, and refuses bad ranges."""
 
 from pathlib import Path
 

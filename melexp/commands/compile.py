@@ -1,25 +1,25 @@
-"""Compiles the fast engine before it is needed."""
+"""The work of ``melexp compile``: compile the fast engine before its first use."""
 
 from __future__ import annotations
 
 import time
 
-from melexp.methods import available_methods, make_method
-from melexp.runs.runner import warm_up
+from melexp.inversion.solve import warm_up
+from melexp.methods import Peer, available_methods, make_method
 from melexp.transforms.mel import MelTransform
 
 
 def precompile() -> None:
-    """Run every method once, for magnitude and power mels, so that numba's cache is filled.
+    """Run every method once on magnitude and power mels, to fill the cache of numba.
 
-    The cache lies beside the modules, or where ``NUMBA_CACHE_DIR`` says; it is found again by their
-    content, also after the same version was installed anew.
+    The cache lies beside the modules or in ``NUMBA_CACHE_DIR``. It depends on the content of the
+    modules, so it stays valid when the same version is installed again.
     """
     for power in (1.0, 2.0):
         transform = MelTransform(power=power)
         for name in available_methods():
             method = make_method(name)
-            if method.restarts or (name, power) == ("ipalm", 2.0):
+            if isinstance(method, Peer) or (name.startswith("ipalm") and power == 2):
                 continue
             began = time.perf_counter()
             warm_up(method, transform)

@@ -5,13 +5,11 @@ lists :class:`Clip` objects without downloading or decoding anything. Its parame
 those of ``conf/dataset/<name>.yaml``.
 """
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from melexp.discovery import with_own
+from melexp import discovery
 
 from ._clip import Clip, ClipError
 
@@ -20,14 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "load_dataset"]
 
-__path__ = with_own(__path__, "datasets")
+__path__ = discovery.with_own(__path__, "datasets")
 
 
 def available_datasets() -> list[str]:
-    """Names of the data sets, sorted; none of their modules is imported."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
-    )
+    """Return the names of the data sets, sorted; imports none of their modules."""
+    return discovery.names(__path__)
 
 
 def load_dataset(name: str, **params: Any) -> list[Clip]:
@@ -70,7 +66,7 @@ def load_dataset(name: str, **params: Any) -> list[Clip]:
 
 
 def catalogue() -> "pd.DataFrame":
-    """Table of every clip that can be named without a parameter.
+    """Return table of every clip that can be named without a parameter.
 
     Returns
     -------
@@ -88,9 +84,8 @@ def catalogue() -> "pd.DataFrame":
 
 
 def _clips_function(name: str) -> Callable[..., list[Clip]]:
-    if name not in available_datasets():
-        raise ValueError(f"no data set {name!r}; there are: {', '.join(available_datasets())}")
-    function: Callable[..., list[Clip]] = importlib.import_module(f"{__name__}.{name}").clips
+    module = discovery.load(__name__, name, available_datasets(), "data set")
+    function: Callable[..., list[Clip]] = module.clips
     return function
 
 

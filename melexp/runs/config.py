@@ -1,4 +1,4 @@
-"""The schema of a run's configuration; the values are in ``conf/``."""
+"""Schema of the configuration of a run; the values are in ``conf/``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 @dataclass
 class MetricConfig:
-    """How a metric is applied and shown.
+    """Settings of a metric.
 
     Attributes
     ----------
@@ -20,16 +20,22 @@ class MetricConfig:
     lower_is_better : bool
     speech_only : bool
         Computed on data sets of speech only.
+    unit : str
+        Unit in reports; empty for a metric without a unit.
+    digits : int
+        Digits after the decimal point, in tables.
     """
 
     label: str = MISSING
     lower_is_better: bool = MISSING
     speech_only: bool = MISSING
+    unit: str = ""
+    digits: int = 2
 
 
 @dataclass
 class RunConfig:
-    """One run: one method on one data set. A name that is not here is refused by Hydra."""
+    """One run: one method on one data set. Hydra refuses any other name."""
 
     experiment: str = MISSING
     results: str = MISSING
@@ -46,5 +52,5 @@ class RunConfig:
 
 
 def register() -> None:
-    """Make the schema known to Hydra as ``schema``."""
+    """Register the schema with Hydra as ``schema``."""
     ConfigStore.instance().store(name="schema", node=RunConfig)

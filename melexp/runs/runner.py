@@ -1,4 +1,4 @@
-"""Runs one configuration: every clip of a data set through one method, scored and stored."""
+"""Run one configuration: invert every clip of a data set with one method, score and store it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,23 +17,24 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.errors import one_line
 from melexp.files.atomic import check_writable
-from melexp.inversion.solve import Checkpoint, solve
-from melexp.methods import Method, make_method
+from melexp.inversion.solve import Checkpoint, solve, warm_up
+from melexp.methods import Method, Peer, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.results.provenance import provenance
 from melexp.results.store import FORMAT, Store, check_name, digest
 from melexp.runs.events import tell
-from melexp.runs.interrupts import deaf_children, stop_if_wanted
+from melexp.runs.interrupts import raise_if_stopped, sigint_blocked_in_children
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
-#: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
-#: takes all memory ends the run of the others too.
+#: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
+#: memory would end the others too.
 LONGEST = 600
 
-#: Of iteration and metric.
+#: Iteration and metric.
 Pair = tuple[int, str]
 
 
@@ -42,56 +43,56 @@ class Task:
     """One clip, one method with its parameters, one seed."""
 
     clip: Clip
-    method: Method[Any]
+    method: Method[Any] | Peer
     name: str
     transform: MelTransform
     seed: int
     dtype: str
-    #: The experiment that it belongs to alone, where its times are to be those of one run.
+    #: Name of the experiment that alone owns the task, so that its times are those of one run.
     scope: str = ""
 
     @cached_property
     def id(self) -> str:
-        """Hash of all that decides the numbers, and of the `scope`; of nothing else."""
-        starts = {
-            n: VERSIONS[n] for n in (self.method.magnitude, self.method.phase) if n in VERSIONS
-        }
+        """Hash of everything that affects the result, and of the `scope`."""
+        parameters = self.method.parameters()
+        chosen = (parameters.get("magnitude"), parameters.get("phase"))
+        starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
         return digest(
             {
                 "format": FORMAT,
                 "clip": self.clip.sha256,
                 "method": self.name,
                 "version": self.method.version,
-                "parameters": self.method.parameters(),
+                "parameters": parameters,
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
-                **({"starts": starts} if starts else {}),
-                **({"scope": self.scope} if self.scope else {}),
+                "starts": starts,
+                "scope": self.scope,
             }
         )
 
     def reference(self) -> np.ndarray:
-        """The samples of the clip, at the transform's rate.
+        """Return the samples of the clip at the sampling rate of the transform.
 
         Raises
         ------
         ClipError
-            If it cannot be read, or is longer than `LONGEST`.
+            If the clip cannot be read, or is longer than `LONGEST`.
         """
         y = self.clip.load(round(self.transform.sr))
         seconds = len(y) / self.transform.sr
         if seconds > LONGEST:
             raise ClipError(
-                f"{self.clip.source}: {seconds:.0f} s are too long for a run (at most {LONGEST} s);"
-                " cut it up, or see melexp invert"
+                f"{self.clip.source}: {seconds:.0f} s exceed the limit of {LONGEST} s of a run;"
+                " split the file, or use melexp invert"
             )
         return y
 
     def observe(self, reference: np.ndarray, checkpoints: list[int]) -> Iterator[Checkpoint]:
-        """Invert the mel-spectrogram of the clip's samples and yield at the checkpoints.
+        """Invert the mel-spectrogram of the samples and yield at the checkpoints.
 
-        The start depends on the clip and the seed only, so that methods are compared in pairs.
+        The random start depends on the clip and the seed only, so methods are compared in pairs.
         """
         mel = self.transform(reference)
         if not np.isfinite(mel).all():
@@ -101,7 +102,7 @@ class Task:
         return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
 
     def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-        """The rows at the wanted (iteration, metric) pairs, in one pass."""
+        """Yield the rows at the wanted (iteration, metric) pairs, in one pass."""
         reference = self.reference()
         warm_up(self.method, self.transform, self.dtype)
         for point in self.observe(reference, [iteration for iteration, _ in wanted]):
@@ -116,25 +117,16 @@ class Task:
                 }
 
 
-@cache
-def warm_up(method: Method[Any], transform: MelTransform, dtype: str = "float32") -> None:
-    """Invert a noise once in this process, so that imports and compilation are not timed."""
-    noise = np.random.default_rng(0).standard_normal(4 * transform.n_fft, np.float32)
-    problem = Problem(transform(noise), transform, dtype=dtype)
-    for _ in solve(method, problem, checkpoints=[1, 2]):
-        pass
-
-
 class Outcome(NamedTuple):
-    """What came of a task: `reason` says why it has no result, "" where it has one."""
+    """The outcome of a task."""
 
-    reason: str = ""
-    seconds: float = 0.0  # that it took; 0 where nothing was computed
-    is_busy: bool = False  # another worker computes it
+    reason: str = ""  # of a failure; empty after a success
+    seconds: float = 0.0  # wall time; 0 if the result was stored already
+    is_busy: bool = False  # another worker computes the task
 
 
 def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
-    """What the store lacks of a task, and the rows that it has."""
+    """Return the wanted pairs of a task that are not stored, and its stored rows."""
     done = store.load(task.id)
     rows = [] if done is None else done["rows"]
     have = {(row["iteration"], row["metric"]) for row in rows}
@@ -142,9 +134,9 @@ def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], l
 
 
 def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) -> Outcome:
-    """Compute what the store lacks of a task and store it.
+    """Compute and store the missing rows of a task.
 
-    Where another worker has the task, wait for it or leave it to that one.
+    If another worker holds the task, either wait for it or return at once.
     """
     began = time.perf_counter()
     with store.claim(task.id, wait=wait) as ours:
@@ -155,9 +147,9 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
             return Outcome()
         try:
             rows = rows + list(task.compute(lacking))
-        except Exception as error:  # one bad clip must not end the run of the others
-            stop_if_wanted()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        except Exception as error:  # one bad clip must not end the others
+            raise_if_stopped()
+            reason = f"{type(error).__name__}: {one_line(error)}"
             return Outcome(reason, time.perf_counter() - began)
         rows.sort(key=lambda row: (row["iteration"], row["metric"]))
         store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
@@ -165,12 +157,12 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
 
 
 def plan(config: dict[str, Any]) -> list[Task]:
-    """The tasks that a configuration, resolved to plain values, asks for.
+    """Return the tasks of a configuration, which is resolved to plain values.
 
     Raises
     ------
     ValueError
-        For a configuration that cannot be run.
+        If the configuration cannot be run.
     """
     if config["limit"] is not None and config["limit"] < 1:
         raise ValueError(f"limit must be null or at least 1; got {config['limit']}")
@@ -184,7 +176,7 @@ def plan(config: dict[str, Any]) -> list[Task]:
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
     clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
-    scope = config["experiment"] if config.get("timed") else ""  # came later than stored ones
+    scope = config["experiment"] if config["timed"] else ""
     return [
         Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
         for clip in clips
@@ -192,7 +184,7 @@ def plan(config: dict[str, Any]) -> list[Task]:
 
 
 def run(config: DictConfig) -> list[str]:
-    """Run a configuration; finished tasks are taken from the store.
+    """Run a configuration; skip the tasks that are stored.
 
     Parameters
     ----------
@@ -202,12 +194,12 @@ def run(config: DictConfig) -> list[str]:
     Returns
     -------
     failures : list of str
-        One line for each clip that has no result, with its reason.
+        One line for each clip without a result, with the reason.
 
     Raises
     ------
     ValueError
-        For a configuration that cannot be run; nothing is computed then.
+        If the configuration cannot be run; no task is computed then.
     """
     began = time.perf_counter()
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -224,15 +216,13 @@ def run(config: DictConfig) -> list[str]:
 
     store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
-    # Where and with how many workers it ran does not belong to what was asked.
+    # The identity of a job excludes the output folder and the number of workers.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
-    if not asked.get("timed"):  # came later: the note of a job of before is replaced, not joined
-        asked.pop("timed", None)
     reasons = [""] * len(tasks)
     check_writable(store.root)
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
-    finally:  # also where a signal ends it: then the table has what is done
+    finally:  # also after a signal, so that the table gets the finished tasks
         entries = [
             {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
             | {"category": task.clip.category}
@@ -270,10 +260,10 @@ def finish_all(
     label: str,
     reasons: list[str],
 ) -> None:
-    """`finish` for every task; puts into `reasons` why one has no result."""
+    """Run `finish` for every task; put the reasons of failures into `reasons`."""
     todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
-    # What another sweep computes is left to it, and looked at again when the rest is done.
+    # First skip the tasks that another sweep computes, then wait for them.
     for wait in (False, True):
         busy = []
         chosen = {n: tasks[n] for n in todo}
@@ -292,20 +282,20 @@ def finish_all(
 def _over_processes(
     tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
 ) -> Iterator[tuple[int, Outcome]]:
-    """`finish` in processes with one thread each for their arithmetic, in any order.
+    """Run `finish` in processes with one arithmetic thread each; yield in any order.
 
-    A process that dies takes the pool with it. Its tasks are then tried again in a new one, those
-    that it may have died of last, for as long as that finishes any.
+    A process that dies breaks the pool. The remaining tasks are then tried in a new pool, with the
+    suspects last, until a pool finishes none of them.
     """
     left = dict(tasks)
     while left:
         before = len(left)
         n_jobs = min(workers, before)
         try:
-            # One worker is this process: BLAS rounds by its threads, so it gets one as well.
+            # A single worker is this process. BLAS rounds differently with more threads.
             one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
             with one_each, threadpool_limits(1):
-                with deaf_children() if n_jobs > 1 else nullcontext():
+                with sigint_blocked_in_children() if n_jobs > 1 else nullcontext():
                     outcomes = Parallel(return_as="generator_unordered")(
                         delayed(_numbered)(n, task, wanted, store, wait)
                         for n, task in list(left.items())

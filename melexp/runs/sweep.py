@@ -1,4 +1,4 @@
-"""One call of ``melexp run``, a configuration or a sweep, from its start to its summary."""
+"""One call of ``melexp run`` (a configuration or a sweep) from its start to its summary."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from melexp.files.atomic import check_writable
+from melexp.results.statistics import named_setting, parameters_of
 from melexp.results.store import Store, read_note
 from melexp.results.tables import write_table
 from melexp.runs.display import shown
 
 
 class Sweep:
-    """The jobs that write into one folder of results between `begin` and `end`.
+    """The jobs that write into one results folder between `begin` and `end`.
 
-    They may run in any process on any machine, so they are known by what they leave in the
-    folder: their notes, compared with those that were there at the beginning.
+    Launchers run jobs in other processes and on other machines. The jobs of a sweep are therefore
+    found by their notes in the folder: those that are new or changed since `begin`.
 
     Parameters
     ----------
     quiet : bool
-        Say nothing but what failed.
+        Print failures only.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -36,12 +37,12 @@ class Sweep:
         self._open = ExitStack()
 
     def begin(self, config: DictConfig) -> None:
-        """Note what is there, and show what comes.
+        """Record the job notes in the folder and start the progress display.
 
         Raises
         ------
         Unwritable
-            If the folder of results cannot be written.
+            If the results folder cannot be written.
         """
         store = Store(config.results)
         check_writable(store.root)
@@ -52,18 +53,18 @@ class Sweep:
         self.tally = self._open.enter_context(shown(self.store.root, jobs=jobs, quiet=self.quiet))
 
     def end(self, *, stopped: bool = False) -> int:
-        """Write the tables of the experiments that ran and say what has no value.
+        """Write the tables of the experiments that ran and report the missing values.
 
         Parameters
         ----------
         stopped : bool
-            Whether a signal has ended the jobs; then much has no value, and is not listed.
+            Whether a signal has ended the jobs. Missing values are not listed then.
 
         Returns
         -------
         status : int
-            0, or 1 where a task failed or a damaged file has left a gap in a table; the results of
-            the others are kept either way.
+            0, or 1 if a task failed or a corrupt file left a gap in a table. The results of the
+            other tasks are kept.
 
         Raises
         ------
@@ -88,46 +89,46 @@ class Sweep:
         if changed and not (self.quiet or stopped):
             print(self._summary(failed), file=sys.stderr)
         if self.store.damaged:
-            said = "the tables lack what was damaged: run again what it belongs to"
-            print(f"melexp: {self.store.root}: {said}", file=sys.stderr)
+            fault = "the tables lack the corrupt tasks; re-run their experiments"
+            print(f"melexp: {self.store.root}: {fault}", file=sys.stderr)
         return int(failed > 0 or bool(self.store.damaged))
 
     def _summary(self, failed: int) -> str:
         tally, seconds = self.tally, time.monotonic() - self.began
         return (
-            f"{tally.tasks} tasks in {tally.ended} jobs: {tally.stored} were there, "
+            f"{tally.tasks} tasks in {tally.ended} jobs: {tally.stored} stored before, "
             f"{tally.done.total() - tally.stored - failed} done, {failed} failed; {seconds:.0f} s"
         )
 
 
 def without_value(table: pd.DataFrame) -> list[str]:
-    """A line for each task that has no value of some metric, with the reason.
+    """Return a line for each task that lacks a value of a metric, with the reason.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Tidy rows, as of `melexp.results.store.Store.rows`.
+        Tidy rows, as yielded by `melexp.results.store.Store.rows`.
     """
     if table.empty:
         return []
-    parameters = table.columns[table.columns.get_loc("label") + 1 : table.columns.get_loc("seed")]
+    parameters = parameters_of(table)
     lost = table[table["value"].isna()]
     lines = []
     task = ["dataset", "clip", "label", *parameters, "seed", "reason"]
     for _, rows in lost.groupby(task, sort=False, dropna=False):
         one = rows.iloc[0]
-        values = ", ".join(f"{p}={one[p]}" for p in parameters if not pd.isna(one[p]))
+        name = named_setting(one["label"], {p: one[p] for p in parameters})
         what = ", ".join(rows["metric"].drop_duplicates())
         at = ", ".join(str(n) for n in rows["iteration"].drop_duplicates())
         lines.append(
-            f"no value: {one['dataset']}/{one['clip']}, {one['label']} ({values}), seed "
-            f"{one['seed']}: {what} after {at} iterations: {one['reason']}"
+            f"no value: {one['dataset']}/{one['clip']}, {name}, seed {one['seed']}: "
+            f"{what} after {at} iterations: {one['reason']}"
         )
     return lines
 
 
 def count_jobs(config: DictConfig) -> int | None:
-    """How many jobs Hydra will make of this; None where only its sweeper knows."""
+    """Return the number of jobs that Hydra will run; None if only its sweeper knows."""
     overrides = config.hydra.overrides.task
     if str(config.hydra.mode) != "RunMode.MULTIRUN":
         return 1

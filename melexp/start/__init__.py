@@ -1,4 +1,4 @@
-"""Initialisation of the iterations: a full-band magnitude and a phase, each selected by name."""
+"""Where the iterations start: a full-band magnitude and a phase, each by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from melexp.problem import Problem
-from melexp.start.magnitude import MAGNITUDES, kl, magnitude_of, nnls, pinv
+from melexp.start.magnitude import kl, nnls, pinv
 from melexp.start.mel_to_magnitude import mel_to_magnitude
 from melexp.start.pghi import pghi
 from melexp.start.phase import random, spsi, zero
@@ -28,10 +28,9 @@ __all__ = [
     "zero",
 ]
 
-#: Versions of the estimators, part of a task's hash. Increase a number if a change of the code
-#: changes the values; tasks that use the estimator are then recomputed.
+MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
+#: Raised where a change of the code changes a start: what began from it is then computed again.
 VERSIONS = {"kl": 2, "pghi": 2}
-#: Phases by name.
 PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarray]] = {
     "random": random,
     "zero": zero,
@@ -43,42 +42,23 @@ PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarra
 def start(
     problem: Problem, rng: np.random.Generator, *, magnitude: str, phase: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the initial magnitude and spectrogram of a problem.
-
-    Parameters
-    ----------
-    problem : Problem
-    rng : np.random.Generator
-        Source of random phases.
-    magnitude, phase : str
-        Keys of `MAGNITUDES` and `PHASES`.
-
-    Returns
-    -------
-    Y : np.ndarray [shape=(n_bins, n_frames)], non-negative
-        Magnitude, multiplied by the problem's frame weights.
-    X : np.ndarray [shape=(n_bins, n_frames), complex]
-        Y exp(i phase).
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown.
-    """
+    """Return the magnitude Y [shape=(n_bins, n_frames)] and X = Y exp(i phase)."""
     check_start(magnitude, phase)
     plain = problem.plain
-    Y = magnitude_of(plain, magnitude)
+    Y = MAGNITUDES[magnitude](plain)
+    if problem.transform.power == 2:
+        Y = np.sqrt(Y)
     angle = PHASES[phase](Y, plain, rng).astype(problem.dtype, copy=False)
-    if problem.weights is not None:
-        Y = Y * problem.weights
+    if problem.frame_gains is not None:
+        Y = Y * problem.frame_gains
     if phase in ("random", "zero"):
-        # `_polar` rounds differently. The committed results were computed with this expression.
+        # Its last bits differ from those of `_polar`, and results were published with it.
         return Y, Y * np.exp(1j * angle)
     return Y, _polar(Y, angle)
 
 
 def _polar(magnitude: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Return magnitude * exp(i angle), many times faster than with the complex exponential."""
+    """Return magnitude times exp(i angle), many times faster than the complex exponential."""
     X = np.empty(angle.shape, np.result_type(angle.dtype, np.complex64))
     np.multiply(magnitude, np.cos(angle), out=X.real)
     np.multiply(magnitude, np.sin(angle), out=X.imag)
@@ -86,7 +66,7 @@ def _polar(magnitude: np.ndarray, angle: np.ndarray) -> np.ndarray:
 
 
 def check_start(magnitude: str, phase: str) -> None:
-    """Raise ValueError if the name of the magnitude or of the phase is unknown."""
+    """Raise ValueError unless there are a magnitude and a phase of these names."""
     for kind, name, known in (("magnitude", magnitude, MAGNITUDES), ("phase", phase, PHASES)):
         if name not in known:
             raise ValueError(f"{kind} must be one of {', '.join(known)}; got {name!r}")

@@ -1,4 +1,4 @@
-"""Compiled loops of `kl` and `pghi`. Import this module late: it loads the compiler."""
+"""The compiled loops of `kl` and `pghi`. Import this only where they run: it loads the compiler."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
-#: Number of frames updated together. Each inner loop first checks that its rows do not overlap, so
-#: a large number spreads this cost.
+#: Frames that are updated together: many, as each inner loop first checks that rows do not overlap.
 LANES = 64
-#: Levels of the priority queue of `integrate`: 64 words of 64 bits.
+#: Levels of the priority queue of `integrate`, 64 words of 64 bits.
 LEVELS = 4096
 
 
 def _lowest_bit(typing: Any, word: Any) -> Any:
-    """Return the index of the lowest set bit of a non-zero unsigned integer (a numba intrinsic)."""
+    """Return number of the lowest bit that is set in an unsigned integer above zero."""
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -39,26 +38,16 @@ def kl_updates(
     lobe: np.ndarray,
     n_iter: int,
 ) -> None:
-    """Apply the multiplicative updates of `kl` and replace `a` by H a.
+    """Run multiplicative updates of `a` (n_bins, n_frames) with `_Bands`; leave H a in it.
 
     All updates but the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays
     in the cache for all of its updates.
-
-    Parameters
-    ----------
-    M : np.ndarray [shape=(n_mels, n_frames)]
-    a : np.ndarray [shape=(n_bins, n_frames)]
-        Start values; receives H a.
-    first_bin, rows, first_mel, columns : np.ndarray
-        Fields of `melexp.start.magnitude._Bands`.
-    lobe : np.ndarray [shape=(2 n + 1,)], symmetric
-    n_iter : int >= 0
     """
     n_mels, n_frames = M.shape
     n_bins = len(a)
     length, width, side = rows.shape[1], columns.shape[1], len(lobe) // 2
     target = np.empty((n_mels, LANES), M.dtype)
-    # The padded strips and the lobe reach beyond the ends of the arrays.
+    # Strips may be longer than what is left of the arrays, and the lobe reaches past both ends.
     block = np.zeros((side + n_bins + max(length, side), LANES), M.dtype)
     ratio = np.zeros((n_mels + width, LANES), M.dtype)
     tiny = np.finfo(M.dtype).tiny
@@ -125,43 +114,42 @@ def integrate(
     mirrored: bool,
     angle: np.ndarray,
 ) -> None:
-    """Integrate the phase gradient in the order of a heap, for `melexp.start.pghi.pghi`.
+    """Integrate the phase gradient with a heap, for `melexp.start.pghi.pghi`.
 
     Parameters
     ----------
     log : np.ndarray [shape=(n_bins, n_frames)]
         Natural logarithm of the magnitude, floored.
     least : float
-        Bins at or below this value are skipped.
+        Bins at or below it are left out.
     along_t, along_f : float
         Phase increment to the next frame per d log / d bin, and to the next bin per
         d log / d frame.
     advance : np.ndarray [shape=(n_bins,)]
-        Phase increment to the next frame at the centre frequency of a bin, modulo 2 pi.
+        Phase increment to the next frame at a bin's own frequency, within a turn.
     delay : float
-        Phase lag from a bin to the next higher one.
+        What a bin lags behind the one below.
     mirrored : bool
-        Whether the last bin is the Nyquist frequency, about which the logarithm is symmetric.
+        The last bin is the Nyquist frequency, about which the logarithm is symmetric.
     angle : np.ndarray [shape=(n_bins, n_frames)]
-        Receives the phase. The values of skipped bins do not change.
+        Receives the phase; what it holds stays in the bins that are left out.
     """
     n_bins, n_frames = log.shape
     real = log.dtype.type
-    stride = n_frames + 1  # one column of padding separates the rows
+    stride = n_frames + 1  # a column of borders between the rows
     size = (n_bins + 2) * stride + 1
-    # Per bin: the phase increments to the next frame and to the next bin, and the phase.
+    # For each bin the phase increments there, to the next frame and to the next bin, and the phase.
     field = np.empty((size, 3), log.dtype)
-    # Queue level of each bin not yet visited (0: the largest magnitude); -1 for all other bins.
+    # Queue level of a bin that waits to be reached, the largest magnitude in level 0; else -1.
     level = np.full(size, -1, np.int16)
     peak = log.max() if log.size else least
     per_level = (LEVELS - 1) / (peak - least) if peak > least else 0.0
-    # Linked lists of bins, one per level: `head` the first bin, `after` the next; -1 ends a list.
+    # Lists of bins by level: `head` the first, `after` the next one, -1 at the end.
     head, after = np.full(LEVELS, -1, np.int32), np.empty(size, np.int32)
-    # The same for the local maxima, where regions may begin, numbered in the order of discovery.
+    # The same for the local maxima, where islands may begin, numbered as they are found.
     seeds, after_seed = np.full(LEVELS, -1, np.int32), np.empty(size, np.int32)
     seed_bin, n_seeds = np.empty(size, np.int32), 0
-    # Bit i of words[w] is set if the list of level 64 w + i is not empty; bit w of `summary` is set
-    # if words[w] is not zero.
+    # Bit i of words[w] is set where level 64 w + i has a list, bit w of `summary` where words[w].
     words, summary = np.zeros(64, np.uint64), np.uint64(0)
     one = np.uint64(1)
 
@@ -201,8 +189,7 @@ def integrate(
             if level[n] >= 0:
                 level[n] = -1
                 while True:
-                    # The four neighbours: the next and the previous frame, the next and the
-                    # previous bin.
+                    # The four neighbours: in frames and in bins, before and behind.
                     for side in range(4):
                         axis, sign = side >> 1, 1 - ((side & 1) << 1)
                         m = n + sign * (stride if axis else 1)

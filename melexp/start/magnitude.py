@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,42 +12,19 @@ from melexp.transforms.filters import MelFilters
 
 
 def pinv(problem: Problem) -> np.ndarray:
-    """Return max(0, E^+ M), the least-squares solution of least norm, clipped at zero.
-
-    Parameters
-    ----------
-    problem : Problem
-
-    Returns
-    -------
-    A : np.ndarray [shape=(n_bins, n_frames)], non-negative
-        Magnitude, or power for a power mel: the quantity that the filter bank was applied to.
-    """
-    # E is singular if two filters coincide. NumPy's default threshold then depends on rounding,
-    # and a singular value that should be zero but is inverted makes the solution huge.
+    """Return max(0, E^+ M): the least-squares solution of least norm, clipped."""
+    # Filters that coincide make E singular. Left to NumPy, rounding decides which of its singular
+    # values are zero, and what is not taken for zero makes the solution huge.
     inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12).astype(problem.dtype)
     return np.maximum(inverse @ problem.mel, 0)
 
 
 def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarray:
-    r"""Solve :math:`\min_{A \ge 0} \|M - E A\|`, starting from the clipped `pinv`.
+    r"""Solve :math:`\min_{A \ge 0} \|M - E A\|` from the clipped `pinv`.
 
-    The solution is not unique, because there are more bins than mel bands. Starting from `pinv`
-    keeps it near the solution of least norm. The algorithm is the accelerated projected gradient
-    (FISTA), restarted whenever the momentum points uphill.
-
-    Parameters
-    ----------
-    problem : Problem
-    n_iter : int >= 0
-        Largest number of iterations.
-    tol : float >= 0
-        Stop when an iteration changes A by less than this fraction of its norm.
-
-    Returns
-    -------
-    A : np.ndarray [shape=(n_bins, n_frames)], non-negative
-        Magnitude, or power for a power mel: the quantity that the filter bank was applied to.
+    The solution is not unique (there are more bins than mels), so the start matters: this one
+    keeps it near the solution of least norm. Accelerated projected gradient (FISTA), restarted
+    where the momentum points uphill, until an iteration changes A by less than `tol` of its norm.
 
     References
     ----------
@@ -74,17 +50,18 @@ def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarra
 
 
 def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
-    r"""Fit spectral lines of the window's width to the mel-spectrogram (main-lobe KL-NNLS).
+    r"""Explain the mel-spectrogram by spectral lines of the window's width (main-lobe KL-NNLS).
 
-    The result is A = H a with :math:`a \ge 0`, where H convolves along frequency with the main lobe
-    of the window (:func:`main_lobe`), the narrowest spectrum that this window shows. The updates
-    decrease the Kullback-Leibler divergence D(M | E H a), which weights faint and loud bands alike:
+    The magnitude is A = H a with :math:`a \ge 0`, where H convolves along frequency with the main
+    lobe of the window, :func:`main_lobe`: no magnitude that this window sees is narrower. a
+    decreases the Kullback-Leibler divergence D(M | E H a), which weighs faint bands as it does
+    strong ones, by the multiplicative updates
 
     .. math:: a \leftarrow a \circ \Big( (E H)^\top \frac{M}{E H a} \Big/ (E H)^\top 1 \Big)^\omega
 
-    They start from the clipped least-norm solution, floored at 1e-6 of the largest mel value. All
-    updates but the last are over-relaxed with :math:`\omega = 2`: n of them reach the divergence
-    of 2 n updates with :math:`\omega = 1`. The result is zero in the bins that no filter covers.
+    from the clipped least-norm solution, floored at 1e-6 of the largest mel value. Over-relaxed
+    with omega = 2, n updates come as far as 2 n with omega = 1, which only the last has. The
+    result is zero in the bins that no filter covers.
 
     Parameters
     ----------
@@ -95,21 +72,19 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     Returns
     -------
     A : np.ndarray [shape=(n_bins, n_frames)], non-negative
-        Magnitude, or power for a power mel: the quantity that the filter bank was applied to.
 
     References
     ----------
     D. D. Lee and H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2000 (the
     updates, with one factor fixed).
     """
-    from melexp.start._kernels import kl_updates  # imported late: it loads the compiler
+    from melexp.start._kernels import kl_updates  # here, because it imports the compiler
 
     E, M = problem.filters, problem.mel
     lobe = main_lobe(problem.stft.window)
-    bands = _bands_of(problem, lobe)
-    covered = problem.transform.basis.any(axis=0)
-    # Entries of a above this bin do not influence the result.
-    used = np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1
+    bands = _bands_of(E, lobe)
+    covered = E.weights.any(axis=0)
+    used = np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1  # a beyond it changes nothing
     A = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
     a = A[:used]
     np.maximum(a, problem.dtype.type(_FLOOR) * M.max(initial=0), out=a)
@@ -121,39 +96,15 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     return A
 
 
-#: Magnitudes by name.
-MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
-
-#: Smallest start value of `kl`, relative to the largest mel value.
 _FLOOR = 1e-6
-#: Ridge relative to ||E||^2. It keeps E E^T regular if filters coincide, and is too small to change
-#: the least-norm solution otherwise.
+#: Far below what moves the solution of least norm; keeps E E^T regular where filters coincide.
 _RIDGE = 1e-9
 
 
-def magnitude_of(problem: Problem, name: str) -> np.ndarray:
-    """Return the magnitude |STFT| by the estimator `name`, also for power mels.
-
-    Parameters
-    ----------
-    problem : Problem
-    name : str
-        Key of `MAGNITUDES`.
-
-    Returns
-    -------
-    Y : np.ndarray [shape=(n_bins, n_frames)], non-negative
-        At the level of `problem.mel`, whose maximum is 1.
-    """
-    A = MAGNITUDES[name](problem)
-    return np.sqrt(A) if problem.transform.power == 2 else A
-
-
 def main_lobe(window: np.ndarray) -> np.ndarray:
-    """Sample the main lobe of the window's power spectrum at integer bins, scaled to a peak of 1.
+    """Return the window's power spectrum at whole bins down to its first zero, 1 in the middle.
 
-    The lobe is cut at its first minimum or at -30 dB. It is (1/4, 1, 1/4) for a Hann window of
-    n_fft samples, and wider for a shorter window.
+    It is (1/4, 1, 1/4) for a Hann window of n_fft samples, and wider for a shorter window.
 
     Parameters
     ----------
@@ -168,12 +119,12 @@ def main_lobe(window: np.ndarray) -> np.ndarray:
     rising = np.flatnonzero(np.diff(power) >= 0)
     end = rising[0] + 1 if rising.size else len(power)
     side = power[1:end]
-    side = side[side > 1e-3]  # smaller entries have no effect
+    side = side[side > 1e-3]  # 30 dB down it explains nothing
     return np.concatenate([side[::-1], [1.0], side])
 
 
 def _convolved(a: np.ndarray, lobe: np.ndarray) -> np.ndarray:
-    """Return H a: each column convolved with the lobe, with zeros beyond the ends."""
+    """Return H a: every column convolved with the lobe, zero beyond the ends."""
     n = len(lobe) // 2
     out = lobe[n] * a
     for k in range(1, min(n, len(a) - 1) + 1):
@@ -183,11 +134,11 @@ def _convolved(a: np.ndarray, lobe: np.ndarray) -> np.ndarray:
 
 
 class _Bands(NamedTuple):
-    """Non-zero parts of G = E H, by rows and by columns.
+    """G = E H by rows and by columns, each a dense strip from its first entry on.
 
-    Row k of `rows` [shape=(n_mels, longest)] starts at bin `first_bin[k]`. Row f of `columns`
-    [shape=(n_bins, widest)] starts at mel band `first_mel[f]` and is divided by the sum of column f
-    of G. The lengths are padded with zeros to a multiple of four.
+    `rows` [shape=(n_mels, longest)] starts at bin `first_bin[k]`; `columns`
+    [shape=(n_bins, widest)] starts at mel `first_mel[f]` and is divided by the column's sum.
+    Strips are as long as a multiple of four, padded with zeros.
     """
 
     first_bin: np.ndarray
@@ -199,12 +150,14 @@ class _Bands(NamedTuple):
 _BANDS: WeakKeyDictionary[MelFilters, dict[bytes, _Bands]] = WeakKeyDictionary()
 
 
-def _bands_of(problem: Problem, lobe: np.ndarray) -> _Bands:
-    """Return G = E H of a problem's filter bank, cached per filter bank and lobe."""
-    E = problem.filters
+def _bands_of(E: MelFilters, lobe: np.ndarray) -> _Bands:
     table = _BANDS.setdefault(E, {})
     if lobe.tobytes() not in table:
-        G = _convolved(problem.transform.basis.T, lobe).T
+        basis = np.zeros((E.n_mels, E.n_bins))
+        bins = np.arange(E.n_bins)
+        basis[E.band, bins] += E.weights[0]
+        basis[np.minimum(E.band + 1, E.n_mels - 1), bins] += E.weights[1]
+        G = _convolved(basis.T, lobe).T
         total = G.sum(axis=0)
         scaled = np.divide(G, total, out=np.zeros_like(G), where=total > 0)
         first_bin, rows = _strips(G)
@@ -216,7 +169,7 @@ def _bands_of(problem: Problem, lobe: np.ndarray) -> _Bands:
 
 
 def _strips(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first non-zero column of each row (0 in empty rows) and the rows from there."""
+    """Return the first non-zero column of each row (0 if empty), and the rows from there on."""
     used = G != 0
     first = np.argmax(used, axis=1)
     last = np.where(used.any(axis=1), G.shape[1] - np.argmax(used[:, ::-1], axis=1), first)

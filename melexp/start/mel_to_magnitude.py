@@ -1,4 +1,4 @@
-"""Full-band magnitude from a mel-spectrogram, at its level."""
+"""The magnitude of a mel-spectrogram, for those who bring their own phase."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from melexp.problem import Problem
-from melexp.start.magnitude import MAGNITUDES, magnitude_of
+from melexp.start.magnitude import kl, nnls, pinv
 from melexp.transforms.mel import MelTransform
+
+_METHODS = {"pinv": pinv, "nnls": nnls, "kl": kl}
 
 
 def mel_to_magnitude(
@@ -19,57 +21,55 @@ def mel_to_magnitude(
     length: int | None = None,
     dtype: Any = np.float32,
 ) -> np.ndarray:
-    """Estimate the magnitude spectrogram of a mel-spectrogram.
-
-    Use it to combine the magnitude with a phase from another source. The magnitude has the level of
-    the given mel-spectrogram. For power mels it is the square root of the estimated power.
+    """Estimate the full-band magnitude of a mel-spectrogram.
 
     Parameters
     ----------
     mel : np.ndarray [shape=(..., n_mels, n_frames)]
-        Mel-spectrogram as `transform` computes it, compressed if the transform has a compression.
-        Each mel-spectrogram of a stack is processed separately.
+        The mel-spectrogram as `transform` makes it, of magnitudes or powers, also compressed.
     transform : MelTransform
-        How `mel` was computed.
+        The front end that computed it.
     method : "kl", "nnls" or "pinv"
-        Estimator: :func:`melexp.start.kl`, :func:`melexp.start.nnls` or :func:`melexp.start.pinv`.
+        See :func:`melexp.start.kl`, :func:`melexp.start.nnls` and :func:`melexp.start.pinv`.
     length : int or None
-        Length of the waveform in samples, checked against the number of frames if given.
+        Length of the waveform in samples, if it is known.
     dtype : np.float32 or np.float64
         Precision of the computation and of the result.
 
     Returns
     -------
-    magnitude : np.ndarray [shape=(..., n_fft // 2 + 1, n_frames), dtype], non-negative
+    magnitude : np.ndarray [shape=(..., n_fft // 2 + 1, n_frames)], non-negative
+        An estimate of the magnitude |STFT(x)|, also for power mels.
 
     Raises
     ------
     ValueError
-        If `method` is unknown, or if the mel-spectrogram does not fit the transform or the length.
+        For an unknown method, or a mel that does not fit the transform.
 
     See Also
     --------
-    melexp.invert : Estimate the waveform.
+    melexp.invert : Magnitude and phase together, which is more accurate.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from melexp import MelTransform
-    >>> transform = MelTransform(power=2.0)
-    >>> y = np.sin(2 * np.pi * 440 / 22050 * np.arange(22050)).astype(np.float32)
-    >>> magnitude = mel_to_magnitude(transform(y), transform)
-    >>> magnitude.shape
+    >>> from melexp import MelTransform, mel_to_magnitude
+    >>> transform = MelTransform(power=2)
+    >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
+    >>> mel_to_magnitude(mel, transform).shape
     (513, 87)
-    >>> int(magnitude[:, 40].argmax()), round(440 * transform.n_fft / transform.sr)
-    (20, 20)
     """
-    if method not in MAGNITUDES:
-        raise ValueError(f"method must be one of {', '.join(MAGNITUDES)}; got {method!r}")
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
     mel = np.asarray(mel)
-    shape = (*mel.shape[:-2], transform.n_fft // 2 + 1, mel.shape[-1] if mel.ndim else 0)
-    magnitude = np.empty(shape, dtype)
-    for index in np.ndindex(mel.shape[:-2]):
-        problem = Problem(mel[index], transform, length=length, dtype=dtype, engine="portable")
-        scale = problem.dtype.type(problem.scale)
-        np.multiply(magnitude_of(problem, method), scale, out=magnitude[index])
-    return magnitude
+    if mel.ndim < 2:
+        raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {mel.shape}")
+
+    def one(m: np.ndarray) -> np.ndarray:
+        problem = Problem(m, transform, length=length, dtype=dtype, engine="portable")
+        estimate = _METHODS[method](problem)
+        magnitude = estimate if transform.power == 1 else estimate ** (1 / transform.power)
+        return magnitude * problem.dtype.type(problem.scale)
+
+    members = [one(m) for m in mel.reshape(-1, *mel.shape[-2:])]
+    return np.stack(members).reshape(*mel.shape[:-2], *members[0].shape)

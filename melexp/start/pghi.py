@@ -18,62 +18,61 @@ def pghi(
     tol: float = 3e-3,
     floor: float = 1e-9,
 ) -> np.ndarray:
-    r"""Integrate the phase gradient that the magnitude implies.
+    r"""Integrate the phase gradient that the magnitude implies (PGHI).
 
-    For the Gaussian window :math:`e^{-\pi n^2 / \gamma}`, the logarithm L of the magnitude
-    determines the gradient of the phase. For other windows the relation holds approximately, with
-    the nearest Gaussian (:func:`gaussian_width`). From bin f and frame t, the phase increments to
-    the next frame and to the next bin are
+    With the Gaussian window :math:`e^{-\pi n^2 / \gamma}` the gradient of the phase is known from
+    the logarithm L of the magnitude; for other windows it holds nearly, with the Gaussian nearest
+    to them (:func:`gaussian_width`). From bin f, frame t to the next frame and to the next bin the
+    phase grows by
 
     .. math::
         \Delta_t = 2 \pi \frac{h f}{N} + \frac{h N}{\gamma} \frac{\partial L}{\partial f},
         \qquad
         \Delta_f = -2 \pi \frac{c}{N} - \frac{\gamma}{h N} \frac{\partial L}{\partial t},
 
-    where h is the hop, N = n_fft and c the centre of the window, because the phase of `STFT` refers
-    to the first sample of a frame. The integration (trapezoidal rule) begins at the largest
-    magnitude and always proceeds from the largest magnitude reached so far to its neighbours. Each
-    connected set of bins above `tol` begins with phase zero. Bins below `tol` get random phases.
+    h being the hop, N = n_fft, and c the centre of the window, as the phase of `STFT` is that of
+    a frame's first sample. These are integrated (trapezoidal rule) from the largest magnitude on,
+    always from the largest magnitude reached so far to its neighbours. Each island of bins above
+    `tol` starts with phase zero; the bins below get a random phase.
 
-    Bins whose magnitudes differ by less than 0.004 nepers may be visited in any order.
+    Magnitudes within 0.004 nepers of each other may be taken in any order.
 
     Parameters
     ----------
     magnitude : np.ndarray [shape=(n_bins, n_frames)], non-negative
     problem : Problem
     rng : np.random.Generator
-        Source of the random phases.
+        Of the random phases.
     tol : float in (0, 1)
-        Threshold relative to the largest magnitude. Below it, the phase is random.
+        Relative to the largest magnitude; below it the phase is random.
     floor : float in (0, tol]
-        Lower limit of the magnitude in the logarithm, relative to the largest magnitude.
+        Relative to the largest magnitude; below it the logarithm is cut off.
 
     Returns
     -------
     angle : np.ndarray [shape=(n_bins, n_frames)]
-        Phase in radians.
 
     References
     ----------
     Z. Průša, P. Balazs and P. L. Søndergaard, "A noniterative method for reconstruction of phase
     from STFT magnitude", IEEE/ACM TASLP 25(5), 2017.
     """
-    from melexp.start._kernels import integrate  # imported late: it loads the compiler
+    from melexp.start._kernels import integrate  # here, because it imports the compiler
 
     stft = problem.stft
     n_bins = len(magnitude)
     peak = float(magnitude.max(initial=0))
     if peak == 0:
         return rng.uniform(-np.pi, np.pi, magnitude.shape)
-    # Bins above the highest non-zero one need no phase.
+    # Above the highest bin that is not zero there is no phase.
     top = min(int(np.flatnonzero(magnitude.any(axis=1))[-1]) + 2, n_bins)
     log = np.maximum(magnitude[:top], magnitude.dtype.type(floor * peak))
     np.log(log, out=log)
     least = log.dtype.type(np.log(tol * peak))
-    # Random phases for all bins; only the faint bins keep them. 256 levels suffice.
-    level = rng.integers(256, size=log.shape, dtype=np.uint8)
+    # A phase of chance everywhere, of which the faint bins keep theirs; 256 of them will do.
+    chance = rng.integers(256, size=log.shape, dtype=np.uint8)
     angle = np.zeros_like(magnitude)
-    np.multiply(level, log.dtype.type(2 * np.pi / 256), out=angle[:top])
+    np.multiply(chance, log.dtype.type(2 * np.pi / 256), out=angle[:top])
     step = stft.hop_length / stft.n_fft
     gamma = gaussian_width(stft.window)
     turns = stft.hop_length * np.arange(top) % stft.n_fft / stft.n_fft
@@ -91,11 +90,11 @@ def pghi(
 
 
 def gaussian_width(window: np.ndarray) -> float:
-    r"""Fit the Gaussian :math:`e^{-\pi n^2 / \gamma}` to a window by least squares.
+    r"""Find gamma of the Gaussian :math:`e^{-\pi n^2 / \gamma}` nearest a window in least squares.
 
-    The window is scaled to a peak of 1. The Gaussian is centred on the window's centre of gravity.
-    The squared distance is summed over three window lengths. For a Hann window of L samples, gamma
-    is 0.2562 L^2; the grid search of the reference of :func:`pghi` gives 0.25645 L^2.
+    The window is scaled to a peak of 1, the Gaussian centred on its centre of gravity, and the
+    distance taken over three window lengths. For a Hann window of L samples it is 0.2562 L^2
+    (the tables of the reference of :func:`pghi`, made on a grid, have 0.25645).
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def gaussian_width(window: np.ndarray) -> float:
     Returns
     -------
     gamma : float
-        Width in samples squared.
+        In samples squared.
     """
     return _gaussian_width(np.ascontiguousarray(window, dtype=np.float64).tobytes())
 
@@ -120,7 +119,7 @@ def _gaussian_width(data: bytes) -> float:
     def misfit(log_gamma: float) -> float:
         return float(np.sum((target - np.exp(-square * np.exp(-log_gamma))) ** 2))
 
-    # Golden-section search: the misfit has one minimum between an impulse and a constant.
+    # Golden section; the misfit has one minimum between a spike and a constant.
     low, high = np.log(len(w) ** 2 * 1e-5), np.log(len(w) ** 2 * 4.0)
     ratio = (np.sqrt(5) - 1) / 2
     for _ in range(60):

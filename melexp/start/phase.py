@@ -1,4 +1,4 @@
-"""Phase estimates for a given magnitude, in radians."""
+"""Phases for a given magnitude, as angles in radians."""
 
 from __future__ import annotations
 
@@ -8,34 +8,32 @@ from melexp.problem import Problem
 
 
 def random(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    """Draw phases uniformly from the circle; a seed gives the same phases in either precision."""
+    """Draw phases uniform on the circle; the same for one seed in any precision."""
     return rng.uniform(-np.pi, np.pi, magnitude.shape)
 
 
 def zero(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    """Return zero phase for all bins."""
+    """Return phase zero everywhere."""
     return np.zeros(magnitude.shape)
 
 
 def spsi(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    r"""Treat every spectral peak as a sinusoid (single-pass spectrogram inversion).
+    r"""Continue every spectral peak as a sinusoid (single-pass spectrogram inversion).
 
-    A parabola through the logarithms of three bins locates each peak of a frame between the bins.
-    The phase of a peak is the phase of its bin in the previous frame plus :math:`2 \pi h f / N`,
-    where h is the hop and f the position of the peak. All bins down to the valleys on either side
-    get this phase, plus the linear phase of the window's delay.
+    A frame's peaks are located between the bins by a parabola through three logarithms. A peak's
+    phase goes on from the phase that its bin had in the frame before by :math:`2 \pi h f / N`, h
+    the hop and f the located peak, and all bins down to the valleys on either side take it (up to
+    the linear phase of the window's delay). Deterministic: `rng` is not used.
 
     Parameters
     ----------
     magnitude : np.ndarray [shape=(n_bins, n_frames)], non-negative
     problem : Problem
     rng : np.random.Generator
-        Not used: the method is deterministic.
 
     Returns
     -------
     angle : np.ndarray [shape=(n_bins, n_frames)]
-        Phase in radians.
 
     References
     ----------
@@ -53,22 +51,22 @@ def spsi(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> n
 
 
 def window_delay(window: np.ndarray) -> float:
-    """Return the phase lag per bin due to the window's centre of gravity, in radians."""
+    """Return the phase lag between bins due to the window's centre of gravity, in radians."""
     power = window**2
     centre = np.dot(np.arange(len(window)), power) / power.sum()
     return float(2 * np.pi * centre / len(window))
 
 
 def _peak_of_each_bin(magnitude: np.ndarray) -> np.ndarray:
-    """Return the bin of the peak that each bin belongs to [shape=(n_bins, n_frames), int64]."""
+    """Return bin of the peak that each bin descends from [shape=(n_bins, n_frames), int64]."""
     n_bins = len(magnitude)
     is_peak = _peaks(magnitude)
     owner = np.where(is_peak, np.arange(n_bins)[:, None], -1)
     above = owner.copy()
-    for f in range(1, n_bins):  # descend towards higher frequencies
+    for f in range(1, n_bins):  # downhill with rising frequency
         falls = (owner[f] < 0) & (magnitude[f] <= magnitude[f - 1])
         owner[f] = np.where(falls, owner[f - 1], owner[f])
-    for f in reversed(range(n_bins - 1)):  # descend towards lower frequencies
+    for f in reversed(range(n_bins - 1)):  # downhill with falling frequency
         falls = (above[f] < 0) & (magnitude[f] <= magnitude[f + 1])
         above[f] = np.where(falls, above[f + 1], above[f])
     owner = np.where(owner < 0, above, owner)
@@ -76,13 +74,12 @@ def _peak_of_each_bin(magnitude: np.ndarray) -> np.ndarray:
 
 
 def _peaks(magnitude: np.ndarray) -> np.ndarray:
-    """Return True for each bin that is a local maximum of its frame."""
     inside = (magnitude[1:-1] > magnitude[:-2]) & (magnitude[1:-1] >= magnitude[2:])
     return np.pad(inside, ((1, 1), (0, 0)))
 
 
 def _located(magnitude: np.ndarray) -> np.ndarray:
-    """Return the interpolated position of each peak in bins; for other bins, their own index."""
+    """Return peak positions in bins; every other bin's own number."""
     tiny = np.finfo(magnitude.dtype).tiny
     log = np.log(np.maximum(magnitude, tiny), dtype=np.float64)
     below, middle, above = log[:-2], log[1:-1], log[2:]

@@ -1,1 +1,1 @@
-"""Front ends: STFT, mel filter bank and compression, with the conventions of common libraries."""
+"""From waveform to mel-spectrogram: STFT, filter bank, compression, and their conventions."""

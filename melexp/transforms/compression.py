@@ -1,4 +1,4 @@
-"""Logarithmic compression of mel-spectrograms, and its inverse."""
+"""Compressed mel-spectrograms (dB, logarithms) and back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Base of the logarithm and its factor, by unit.
+#: Base of the logarithm and the factor in front of it.
 UNITS = {
     "ln": (np.e, 1.0),
     "log10": (10.0, 1.0),
@@ -17,14 +17,14 @@ UNITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Compression:
-    r"""Logarithm with a floor, a gain and an offset, and its inverse.
+    r"""A logarithm with a floor, scaled and shifted; with its inverse.
 
     .. math::
         \ell = \log\frac{\max(M + \epsilon,\, \mathrm{floor})}{\mathrm{ref}}, \qquad
         L = \mathrm{gain} \cdot \max(\ell,\; \max \ell - \mathrm{range}) + \mathrm{offset}
 
-    The inverse is exact except at the floor, where only an upper bound of the value is known.
-    `expand` returns a mask of these bins, and `melexp.Problem` treats them as upper bounds.
+    The inverse is exact except in the bins on the floor, of which only an upper bound is known.
+    `expand` returns them as a mask, and `melexp.Problem` weighs them as bounds.
 
     Parameters
     ----------
@@ -32,21 +32,15 @@ class Compression:
         "ln", "log10", "power_db" (10 log10, as :func:`librosa.power_to_db`) or "amplitude_db"
         (20 log10, as :func:`librosa.amplitude_to_db`).
     floor : float >= 0
-        Lower limit of the values (``amin``, ``clip_val``). Zero is allowed only with `epsilon`.
+        Smaller values are raised to it (``amin``, ``clip_val``). Zero only with `epsilon`.
     epsilon : float >= 0
-        Constant added before the logarithm.
+        Added before the logarithm.
     ref : float > 0 or "max"
-        Value that is mapped to 0. "max" is the largest value; the level is then lost.
+        What is 0. With "max" it is the largest value, and the level is lost.
     range : float > 0 or None
-        Largest distance below the maximum (``top_db``), in the logarithm's unit. Smaller values are
-        raised to this limit.
+        Values this far below the largest are raised to that (``top_db``), in the logarithm's unit.
     gain, offset : float
-        Factor and constant applied last. Whisper's ``(L + 4) / 4`` has gain 0.25 and offset 1.
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of its range.
+        Whisper's ``(L + 4) / 4`` is a gain of 0.25 and an offset of 1.
 
     Examples
     --------
@@ -70,18 +64,18 @@ class Compression:
             raise ValueError(f"unit must be one of {', '.join(UNITS)}; got {self.unit!r}")
         if not (self.floor >= 0 and self.epsilon >= 0 and max(self.floor, self.epsilon) > 0):
             raise ValueError(
-                "floor and epsilon must be non-negative and one of them above zero, so that the "
-                f"logarithm of silence is finite; got {self.floor} and {self.epsilon}"
+                "floor and epsilon must not be negative and one must be above zero, or the "
+                f"logarithm of silence is not finite; got {self.floor} and {self.epsilon}"
             )
         if self.ref != "max" and (isinstance(self.ref, str) or not self.ref > 0):
             raise ValueError(f"ref must be a number above zero or 'max'; got {self.ref!r}")
         if self.range is not None and not self.range > 0:
             raise ValueError(f"range must be above zero or None; got {self.range}")
         if self.gain == 0:
-            raise ValueError(f"gain must not be zero; got {self.gain}")
+            raise ValueError("gain must not be zero")
 
     def compress(self, mel: np.ndarray) -> np.ndarray:
-        """Compress a linear mel-spectrogram [shape=(n_mels, n_frames), non-negative]."""
+        """Compress a linear mel [shape=(n_mels, n_frames), non-negative]."""
         base, factor = UNITS[self.unit]
         raised = np.maximum(mel + mel.dtype.type(self.epsilon), mel.dtype.type(self.floor))
         ref = float(raised.max()) if isinstance(self.ref, str) else self.ref
@@ -94,21 +88,20 @@ class Compression:
     def expand(
         self, compressed: np.ndarray, *, largest: float | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Undo the compression of a mel-spectrogram.
+        """Expand a compressed mel to a linear one.
 
         Parameters
         ----------
         compressed : np.ndarray [shape=(n_mels, n_frames)]
         largest : float or None
-            Largest value of the whole mel-spectrogram if `compressed` is a segment of it; `range`
-            refers to this value. None means the largest value of `compressed`.
+            The largest value of the whole of which `compressed` is a part, for `range`.
 
         Returns
         -------
         mel : np.ndarray [shape=(n_mels, n_frames), float64, non-negative]
         floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
-            True where `mel` is an upper bound; None if there is no such bin. Values below the
-            floor, which neural models may produce, are treated as the floor.
+            Where `mel` is an upper bound; None if there is no such bin. Values below the floor,
+            as models emit them, count as on it.
 
         Raises
         ------
@@ -117,7 +110,7 @@ class Compression:
         """
         base, factor = UNITS[self.unit]
         log = (compressed.astype(np.float64) - self.offset) / self.gain
-        # Tolerance for the rounding of the input, so that the floor is recognised in any precision.
+        # The rounding of the given numbers, so that the floor is recognised in any precision.
         rounding = 4 * float(np.finfo(compressed.dtype).eps) * float(np.abs(log).max(initial=1))
         least = -np.inf
         if self.floor > 0 and not isinstance(self.ref, str):
@@ -129,13 +122,13 @@ class Compression:
         exponent = np.maximum(log, least) * (np.log(base) / factor)
         if exponent.max() > _LARGEST:
             raise ValueError(
-                f"mel has values of up to {compressed.max():.4g}, far too large for the unit "
-                f"{self.unit}; check whether it is linear or compressed in another way"
+                f"mel has values of up to {compressed.max():.4g}, far too large for {self.unit}; "
+                "give another compression, or none for a linear mel"
             )
         ref = 1.0 if isinstance(self.ref, str) else self.ref
         mel = np.maximum(ref * np.exp(exponent) - self.epsilon, 0)
         return mel, floored if floored.any() else None
 
 
-#: ln 1e15. Mel-spectrograms of waveforms stay far below this value.
+#: ln 1e15: no mel-spectrogram of a waveform has such values.
 _LARGEST = 34.5

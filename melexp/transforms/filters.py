@@ -1,4 +1,4 @@
-"""The mel filter bank as a sparse operator, and solvers of its tridiagonal systems."""
+"""The mel filter bank as an operator, and the tridiagonal systems that it leads to."""
 
 from __future__ import annotations
 
@@ -10,29 +10,22 @@ import scipy.sparse
 
 
 class MelFilters:
-    r"""Sparse operator of a triangular mel filter bank E.
+    r"""The mel filter bank E as an operator, in the two diagonals that it consists of.
 
-    Each bin lies in at most two adjacent filters. Applying E or its transpose therefore costs two
-    multiplications per bin, and :math:`E E^\top + c I` is tridiagonal.
+    Every bin lies in at most two adjacent filters of a triangular bank. So E and its transpose
+    cost two multiplications a bin, and :math:`E E^\top + c I` is tridiagonal.
 
     Parameters
     ----------
     basis : np.ndarray [shape=(n_mels, n_bins)], non-negative
-        Dense filter bank.
+        The filter bank, dense.
     dtype : np.float32 or np.float64
         Precision.
 
     Raises
     ------
     ValueError
-        If a bin lies in more than two filters, or in two that are not adjacent.
-
-    Attributes
-    ----------
-    band : np.ndarray [shape=(n_bins,), int]
-        Lower of the two filters of each bin.
-    weights : np.ndarray [shape=(2, n_bins), float64]
-        Weights of each bin in the filters `band` and ``band + 1``.
+        If a bin lies in filters that are not neighbours or in more than two.
     """
 
     def __init__(self, basis: np.ndarray, *, dtype: Any = np.float32) -> None:
@@ -46,16 +39,16 @@ class MelFilters:
             weights[1] = 0
         if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
             raise ValueError(
-                "the filter bank has a bin in filters that are not two neighbours; "
-                "use a triangular filter bank"
+                "the filter bank has a bin in more than two adjacent filters; use "
+                "triangular filters"
             )
         self.weights = weights
         gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
         self._gram_diagonal = np.diag(gram).copy()
         self._gram_beside = np.diag(gram, 1).copy()
-        #: Indices of the filters without a bin.
+        #: Filters that no bin lies in.
         self.empty = np.flatnonzero(basis.max(axis=1) == 0)
-        #: Largest eigenvalue of E E^T, equal to ||E||_2^2.
+        #: ||E||_2^2, the largest eigenvalue of E E^T.
         self.norm_squared = float(np.linalg.eigvalsh(gram)[-1])
         self._E = scipy.sparse.csr_array(basis.astype(self.dtype))
         self._Et = scipy.sparse.csr_array(self._E.T)
@@ -70,7 +63,7 @@ class MelFilters:
         return self._Et @ M
 
     def solver(self, ridge: float) -> TridiagonalSolver:
-        """Return a cached solver of (E E^T + ridge I) x = b."""
+        """Return a solver of (E E^T + ridge I) x = b."""
         if ridge not in self._solvers:
             self._solvers[ridge] = TridiagonalSolver(
                 self._gram_diagonal + ridge, self._gram_beside, dtype=self.dtype
@@ -79,45 +72,32 @@ class MelFilters:
 
     @cached_property
     def _squares(self) -> tuple[Any, Any]:
-        """Return E * E and the products of adjacent filters; E S E^T is linear in both."""
+        """E * E, and the products of each filter with the next one: what E S E^T is linear in."""
         E = self._E.toarray().astype(np.float64)
         return scipy.sparse.csr_array(E * E), scipy.sparse.csr_array(E[:-1] * E[1:])
 
     def weighted_solver(self, S: np.ndarray, ridge: float) -> TridiagonalSolver:
-        """Return a solver of (E S E^T + ridge diag(E s)) x = b, where S = diag(s) varies by frame.
+        """Return a solver of (E S E^T + ridge diag(E s)) x = b, S = diag(s) for each frame.
 
         Parameters
         ----------
         S : np.ndarray [shape=(n_bins, n_frames)], positive
-            Diagonal s of each frame.
+            The diagonal s of each frame.
         ridge : float > 0
         """
         squares, products = self._squares
         S = S.astype(np.float64)
         diagonal = squares @ S + ridge * (self._E @ S)
-        diagonal[self.empty] = 1  # any value: the solution is not used there
+        diagonal[self.empty] = 1  # there b does not matter, and S says nothing
         return TridiagonalSolver(diagonal, products @ S, dtype=self.dtype)
 
 
 class TridiagonalSolver:
-    """Solver of A x = b for a symmetric positive definite tridiagonal A and many columns b.
+    """Solves A x = b for one symmetric positive definite tridiagonal A and many columns b.
 
-    A = L D L^T is factorised once, in float64. A solution takes a forward and a backward sweep (the
-    Thomas algorithm); each step is a row operation over all columns.
-
-    Parameters
-    ----------
-    diagonal : np.ndarray [shape=(n,) or (n, n_columns)]
-        Diagonal of A. With a second axis, each column of b has a separate A.
-    beside : np.ndarray [shape=(n - 1,) or (n - 1, n_columns)]
-        Sub-diagonal of A.
-    dtype : np.float32 or np.float64
-        Precision of the solutions.
-
-    Raises
-    ------
-    ValueError
-        If A is not positive definite.
+    A = L D L^T is factorised once, in float64; a solution is one sweep down and one up (the Thomas
+    algorithm), each step a row operation over all columns. With a second axis in `diagonal` and
+    `beside`, each column of b has an A of its own.
     """
 
     def __init__(self, diagonal: np.ndarray, beside: np.ndarray, *, dtype: Any) -> None:
@@ -135,7 +115,7 @@ class TridiagonalSolver:
 
     @property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sub-diagonal of L, followed by a row of zeros, and 1 / D."""
+        """What stands below the ones of L (the last row is 0), and 1 / D."""
         return np.concatenate(
             [self._low, np.zeros((1, *self._low.shape[1:]), self._low.dtype)]
         ), self._inv_d

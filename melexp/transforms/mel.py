@@ -1,4 +1,4 @@
-"""Mel front end: a waveform to a mel-spectrogram, with all its conventions in one object."""
+"""The mel front end: every convention of a mel-spectrogram in one object."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
+from melexp import discovery
 from melexp.transforms.compression import Compression
 from melexp.transforms.filters import MelFilters
 from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
@@ -22,11 +23,10 @@ from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
 def _mel_basis(
     sr: float, n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool, norm: Any
 ) -> np.ndarray:
-    """Return librosa's mel filter bank, read-only and cached."""
-    import librosa.filters  # imported late: it takes longer than all other imports together
+    import librosa.filters  # here, because it takes longer to import than the rest together
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MelTransform checks for empty filters
+        warnings.simplefilter("ignore", UserWarning)  # MelTransform refuses empty filters itself
         basis: np.ndarray = librosa.filters.mel(
             sr=sr,
             n_fft=n_fft,
@@ -43,11 +43,9 @@ def _mel_basis(
 
 @dataclass(frozen=True, kw_only=True)
 class MelTransform:
-    r"""Transform of waveforms to mel-spectrograms, like :func:`librosa.feature.melspectrogram`.
+    r"""Waveform to mel-spectrogram, as :func:`librosa.feature.melspectrogram` computes it.
 
     .. math:: M = E\, |\mathrm{STFT}(x)|^p
-
-    The object describes how a mel-spectrogram was computed. Every inversion needs it.
 
     Parameters
     ----------
@@ -58,38 +56,38 @@ class MelTransform:
     hop_length : int > 0
         Samples between frames; at most `win_length`.
     win_length : int or None
-        Window length in samples, at most `n_fft`; None means `n_fft`.
+        Window length, at most `n_fft`, which is also the default.
     window : str, float, tuple or np.ndarray [shape=(win_length,)]
-        Window as in :func:`scipy.signal.get_window`, or its samples.
+        As in :func:`scipy.signal.get_window`.
     center : bool
-        Whether frame t is centred on sample ``t * hop_length``. The signal is then padded with
-        ``n_fft // 2`` samples at each end.
+        Frame t is centred on sample ``t * hop_length``; the signal is padded with
+        ``n_fft // 2`` samples at either end.
     pad_mode : str
-        Kind of padding: constant (zeros), reflect, edge, symmetric or wrap.
+        Padding of centred frames: constant (zeros), reflect, edge, symmetric or wrap.
     n_mels : int > 0
         Number of mel bands.
     fmin, fmax : float
-        Frequency range of the filters in Hz; `fmax` None means ``sr / 2``.
+        Range of the filters in Hz; `fmax` None means ``sr / 2``.
     htk : bool
-        Whether to use HTK's mel formula instead of Slaney's.
+        HTK's mel formula instead of Slaney's.
     norm : "slaney", None or float
         Normalisation of the filters, as in :func:`librosa.filters.mel`.
     power : 1.0 or 2.0
         Exponent p of the magnitude.
     pad : int >= 0 or None
-        Samples added at each end if `center` is False, by `pad_mode`; None means 0. HiFi-GAN adds
-        ``(n_fft - hop_length) // 2``.
+        Samples added at either end where `center` is False, in the way of `pad_mode`; None means
+        none. HiFi-GAN adds ``(n_fft - hop_length) // 2``.
     compression : Compression, dict of its arguments, or None
-        Compression of the mel-spectrogram; None leaves it linear.
+        How the mel-spectrogram is compressed after that; None leaves it linear.
     empty_filters : bool
-        Whether to accept filters without a bin. Their bands are zero and carry no information. The
-        defaults of torchaudio have such filters.
+        Accept filters that no bin lies in: their bands are zero and say nothing. torchaudio's
+        defaults have such filters.
 
     Raises
     ------
     ValueError
-        If the transform or its inverse is not defined for an argument. The message names the
-        argument and the remedy.
+        For arguments for which the transform or its inverse is not defined. The message names
+        the argument and the remedy.
 
     Examples
     --------
@@ -136,8 +134,8 @@ class MelTransform:
             )
         if self.hop_length > win:
             raise ValueError(
-                f"hop_length = {self.hop_length} is larger than the window ({win} samples) and "
-                f"skips samples; use a hop_length of at most {win // 2}"
+                f"hop_length = {self.hop_length} is larger than the window ({win} samples), so "
+                f"samples are lost; use a hop_length of at most {win // 2}"
             )
         if self.pad_mode not in PAD_MODES:
             raise ValueError(
@@ -162,15 +160,13 @@ class MelTransform:
             raise ValueError(f"pad must be a whole number of samples or None; got {self.pad!r}")
         if self.pad is not None and self.center:
             raise ValueError(
-                f"pad = {self.pad} requires center=False, because centred frames have a fixed "
-                "padding; leave pad out or set center=False"
+                "pad is for center=False only; centred frames are padded by n_fft // 2"
             )
         empty = np.flatnonzero(self.basis.max(axis=1) == 0)
         if empty.size and not self.empty_filters:
             raise ValueError(
                 f"n_mels = {self.n_mels} leaves {empty.size} of the mel filters empty (first: "
-                f"{empty[0]}); use fewer mels, a larger n_fft, a wider range of frequencies or "
-                "empty_filters=True"
+                f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax"
             )
         if not scipy.signal.check_NOLA(self._window, self.n_fft, self.n_fft - self.hop_length):
             raise ValueError(
@@ -180,59 +176,40 @@ class MelTransform:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> MelTransform:
-        """Return a named front end.
-
-        Parameters
-        ----------
-        name : str
-            One of `presets`.
-        **changes
-            Arguments of `MelTransform` that override the preset.
+        """Return the front end of that name, one of `presets`, with changes to its arguments.
 
         Raises
         ------
         ValueError
-            If the name or an argument is unknown.
+            For an unknown name or argument.
 
         Examples
         --------
         >>> MelTransform.preset("hifigan").compression.unit
         'ln'
         """
-        from omegaconf import OmegaConf
-
-        from melexp.discovery import conf_dir
-
         if name not in cls.presets():
-            raise ValueError(f"no preset {name!r}; choose from {', '.join(cls.presets())}")
-        given: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "mel" / f"{name}.yaml"))
+            raise ValueError(
+                f"there is no preset {name!r}; the presets are {', '.join(cls.presets())}"
+            )
+        given = discovery.read_config("mel", name)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(changes) - known):
-            raise ValueError(
-                f"MelTransform has no argument {', '.join(unknown)}; "
-                f"choose from {', '.join(sorted(known))}"
-            )
+            raise ValueError(f"the transform has no argument {', '.join(unknown)}")
         return cls(**given | changes)
 
     @staticmethod
     def presets() -> list[str]:
         """Return the names of the front ends in ``conf/mel``, sorted."""
-        from melexp.discovery import conf_dir
-
-        return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
+        return discovery.config_names("mel")
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments as JSON values, part of the hash of a task.
-
-        The arguments in `_LATER` are omitted at their defaults. The hashes of results stored before
-        these arguments existed therefore remain valid.
-        """
-        values = dataclasses.asdict(self)
-        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
+        """Return the arguments as JSON values."""
+        return dataclasses.asdict(self)
 
     @property
     def padding(self) -> int:
-        """Number of samples added at each end of the waveform."""
+        """Samples added at either end of the waveform."""
         return self.n_fft // 2 if self.center else self.pad or 0
 
     @cached_property
@@ -242,7 +219,7 @@ class MelTransform:
 
     @property
     def basis(self) -> np.ndarray:
-        """Filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
+        """The filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
         return _mel_basis(
             self.sr, self.n_fft, self.n_mels, self.fmin, self.fmax, self.htk, self.norm
         )
@@ -252,7 +229,7 @@ class MelTransform:
         return {}
 
     def filters(self, dtype: Any = np.float32) -> MelFilters:
-        """Return the filter bank as a sparse operator of the given precision."""
+        """Return the filter bank as an operator of the given precision."""
         dtype = np.dtype(dtype)
         if dtype not in self._filters:
             self._filters[dtype] = MelFilters(self.basis, dtype=dtype)
@@ -261,7 +238,7 @@ class MelTransform:
     def stft(
         self, n_samples: int, dtype: Any = np.float32, weights: np.ndarray | None = None
     ) -> STFT:
-        """Return the STFT for signals of `n_samples` samples, with frame weights if given."""
+        """Return the STFT of signals of `n_samples` samples, with gains of its frames if given."""
         return STFT(
             n_samples,
             window=self._window,
@@ -277,22 +254,17 @@ class MelTransform:
         return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.padding)
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
-        """Compute the mel-spectrogram of a waveform, compressed if the transform has a compression.
+        """Compute the mel-spectrogram of a waveform, with the compression of the transform.
 
         Parameters
         ----------
         y : np.ndarray [shape=(..., n_samples)]
-            Real, finite waveform. float64 input is processed in float64, other input in float32.
+            Real, finite waveform; float64 is computed in float64, all else in float32.
 
         Returns
         -------
         mel : np.ndarray [shape=(..., n_mels, n_frames)]
-            Non-negative if there is no compression.
-
-        Raises
-        ------
-        ValueError
-            If `y` is not a finite floating-point waveform or is too short for one frame.
+            Non-negative where there is no compression.
         """
         mel = self.linear(y)
         if self.compression is None:
@@ -301,7 +273,7 @@ class MelTransform:
         return np.stack([self.compression.compress(m) for m in flat]).reshape(mel.shape)
 
     def linear(self, y: np.ndarray) -> np.ndarray:
-        """Compute the mel-spectrogram without compression [shape=(..., n_mels, n_frames)]."""
+        """Compute the mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
         y = np.asarray(y)
         if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
             raise ValueError(
@@ -316,11 +288,33 @@ class MelTransform:
         mels = [self.filters(dtype).apply(self.spectrum(stft.forward(row))) for row in flat]
         return np.stack(mels).reshape(*y.shape[:-1], self.n_mels, stft.n_frames)
 
+    def invert(self, mel: np.ndarray, **options: Any) -> np.ndarray:
+        """Estimate the waveform of a mel-spectrogram of this transform.
+
+        Parameters
+        ----------
+        mel : np.ndarray [shape=(..., n_mels, n_frames)]
+        **options
+            As of :func:`melexp.invert`.
+
+        Returns
+        -------
+        y : np.ndarray [shape=(..., n_samples)]
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> transform = MelTransform()
+        >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
+        >>> transform.invert(mel, n_iter=10, length=22050).shape
+        (22050,)
+        """
+        from melexp.inversion.invert import invert  # here, because it imports this module
+
+        y: np.ndarray = invert(mel, self, **options)
+        return y
+
     def spectrum(self, X: np.ndarray) -> np.ndarray:
-        """Return |X|^power, the input of the filter bank."""
+        """Return |X|^power, the quantity that the filter bank is applied to."""
         magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
-
-
-#: Arguments added after results were stored, with their neutral defaults.
-_LATER = {"pad": None, "compression": None, "empty_filters": False}

@@ -1,4 +1,4 @@
-"""Short-time Fourier transform, its least-squares inverse and the projection P_C."""
+"""The short-time Fourier transform, its least-squares inverse and the projection P_C."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ import numpy as np
 import scipy.fft
 import scipy.signal
 
-#: Padding modes in which each padded sample is zero or a copy of one sample. The least-squares
-#: inverse is then a division: padded samples are added to the samples that they copy.
+#: Paddings in which every padded sample is a copy of one sample (or zero). For these the
+#: least-squares inverse stays a division, because the padded samples fold back onto their sources.
 PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
 
 
 def analysis_window(
     window: str | float | tuple[Any, ...] | np.ndarray, *, win_length: int, n_fft: int
 ) -> np.ndarray:
-    """Return a periodic window of ``win_length`` samples, zero-padded on both sides to ``n_fft``.
-
-    Raises
-    ------
-    ValueError
-        If the window is unknown or its array does not have ``win_length`` samples.
-    """
+    """Return a periodic window of ``win_length`` samples, zero-padded to ``n_fft``."""
     if isinstance(window, np.ndarray | list):
         w = np.asarray(window, dtype=np.float64)
         if w.shape != (win_length,):
@@ -34,27 +28,27 @@ def analysis_window(
             w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"window {window!r} is unknown to scipy.signal.get_window ({error}); "
-                "use one of its names or an array"
+                f"window {window!r} is unknown to scipy.signal.get_window ({error}); use "
+                f"one of its names"
             ) from error
     left = (n_fft - win_length) // 2
     return np.pad(w, (left, n_fft - win_length - left))
 
 
 class STFT:
-    r"""STFT of real signals of a fixed length, with its exact least-squares inverse.
+    r"""The STFT of real signals of one length, with its exact least-squares inverse.
 
     Frames are columns, as in librosa: a spectrogram has shape ``(..., n_fft // 2 + 1, n_frames)``.
-    With the window :math:`w`, the hop :math:`h` and the padded signal :math:`\tilde x`,
+    With :math:`w` the window, :math:`h` the hop and :math:`\tilde x` the padded signal,
 
     .. math:: X[f, t] = \sum_n w[n]\, \tilde x[n + h t]\, e^{-2 \pi i f n / N}.
 
-    :meth:`inverse` is the Moore-Penrose inverse for the inner product of the full (two-sided)
-    spectrum. It overlap-adds the windowed frames and adds each padded sample to the sample that it
-    copies. The result is divided by the window's sum of squares, folded in the same way. Hence
+    :meth:`inverse` is its Moore-Penrose inverse for the inner product of the full (two-sided)
+    spectrum: overlap-add of the windowed frames, each padded sample folded back onto the sample
+    that it copies, divided by the window's sum of squares folded the same way. Hence
     :meth:`project` is the orthogonal projection onto the consistent spectrograms, also at the
-    edges and for any hop that covers the signal. With frame weights :math:`g_t`, frame t of X is
-    multiplied by :math:`g_t`, and the same statements hold for the weighted spectrograms.
+    edges and for any hop that covers the signal. With frame weights :math:`g_t` frame t of X is
+    multiplied by :math:`g_t`, and all of this holds for the weighted spectrograms.
 
     Parameters
     ----------
@@ -65,13 +59,13 @@ class STFT:
     hop_length : int > 0
         Samples between frames; at most the window's support.
     pad : int >= 0
-        Samples added at each end (``n_fft // 2`` for centred frames).
+        Samples added at either end (``n_fft // 2`` for centred frames).
     pad_mode : str
         One of `PAD_MODES`.
     dtype : np.float32 or np.float64
         Precision of the signals.
     weights : np.ndarray [shape=(n_frames,)] or None
-        Positive frame weights g; None means 1.
+        Positive weights g of the frames; None means 1.
 
     Raises
     ------
@@ -108,7 +102,7 @@ class STFT:
         self.n_frames = 1 + (n_samples + 2 * pad - n_fft) // hop_length
         self.n_padded = n_fft + hop_length * (self.n_frames - 1)
         self.pad = pad
-        # Samples covered by a frame. Without centring, a tail shorter than a hop is not covered.
+        # Samples that a frame can see; without centring, a tail shorter than a hop is not covered.
         self.n_covered = min(n_samples, self.n_padded - pad)
         self._edge_at, self._edge_from = _copied_edges(n_samples, pad, pad_mode, self.n_padded)
 
@@ -121,19 +115,18 @@ class STFT:
         for q, row in enumerate(square):
             power[q : q + self.n_frames] += np.outer(energy, row)
         power = self._fold(power.ravel()[: self.n_padded])
-        # Below this threshold, only a vanishing window edge covers the sample and X does not
-        # determine it.
+        # Below this the sum is a window's vanishing edge: the sample leaves no trace in X.
         seen = power > 1e-14 * np.max(window**2) * energy.min()
         inv = np.divide(1.0, power, out=np.zeros_like(power), where=seen)
         self.inv_norm = inv.astype(self.dtype)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Return the spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of ``(..., n_samples)``."""
+        """Compute the spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of ``(..., n_samples)``."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         padded = np.zeros((*x.shape[:-1], self._n_rows * hop), dtype=self.dtype)
         padded[..., self.pad : self.pad + self.n_covered] = x[..., : self.n_covered]
         padded[..., self._edge_at] = x[..., self._edge_from]
-        # One column per hop: sample n = q hop + i of frame t is in row i, column t + q.
+        # One column per hop: sample n = q hop + i of frame t is row i, column t + q.
         hops = np.ascontiguousarray(
             np.swapaxes(padded.reshape(*x.shape[:-1], self._n_rows, hop), -1, -2)
         )
@@ -147,7 +140,7 @@ class STFT:
         return scipy.fft.rfft(frames, axis=-2, overwrite_x=True)
 
     def inverse(self, X: np.ndarray) -> np.ndarray:
-        """Return the least-squares signal ``(..., n_samples)`` of any spectrogram."""
+        """Return the least-squares signal ``(..., n_samples)`` of any spectrograms."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         frames = scipy.fft.irfft(X, n=n_fft, axis=-2)
         frames *= self._w
@@ -163,7 +156,7 @@ class STFT:
         return x
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """Return the consistent spectrogram nearest to `X`: the projection P_C."""
+        """Return P_C(X): the consistent spectrogram nearest to `X`."""
         return self.forward(self.inverse(X))
 
     @property
@@ -172,14 +165,14 @@ class STFT:
 
     @property
     def pad_index(self) -> np.ndarray:
-        """Index of the sample that each padded sample copies, -1 for zero [shape=(n_padded,)]."""
+        """Sample that each padded sample copies, -1 for zero [shape=(n_padded,), int64]."""
         index = np.full(self.n_padded, -1)
         index[self.pad : self.pad + self.n_covered] = np.arange(self.n_covered)
         index[self._edge_at] = self._edge_from
         return index
 
     def _fold(self, padded: np.ndarray) -> np.ndarray:
-        """Add each padded sample to the sample that it copies: the adjoint of the padding."""
+        """Add every padded sample onto the sample that it copies: the adjoint of the padding."""
         x = np.zeros((*padded.shape[:-1], self.n_samples), dtype=padded.dtype)
         x[..., : self.n_covered] = padded[..., self.pad : self.pad + self.n_covered]
         if self._edge_at.size:
@@ -190,7 +183,7 @@ class STFT:
 def _copied_edges(
     n_samples: int, pad: int, pad_mode: str, n_padded: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the padded positions that copy a sample, and the samples that they copy."""
+    """Return positions in the padded signal that copy a sample, and the samples that they copy."""
     if pad_mode not in PAD_MODES:
         raise ValueError(f"pad_mode must be one of {', '.join(PAD_MODES)}; got {pad_mode!r}")
     if pad == 0 or pad_mode == "constant":
