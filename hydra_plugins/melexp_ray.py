@@ -1,11 +1,11 @@
-"""Hydra's jobs as tasks of a Ray cluster.
+"""Hydra launcher that runs jobs as tasks of a Ray cluster.
 
-It stands for hydra-ray-launcher, which cannot be installed beside current versions: up to 1.2.2
-it asks for cloudpickle below 3, and for boto3. Unlike that one, it has Ray run a job again whose
-worker has died; what that job had finished is in the store.
+It replaces hydra-ray-launcher, which up to version 1.2.2 requires boto3 and cloudpickle below 3 and
+therefore conflicts with current versions of other packages. In addition, Ray re-runs a job whose
+worker died. The tasks that the job had finished are in the store.
 """
 
-# No postponed annotations: Hydra imports plugins in a way in which dataclasses cannot resolve them.
+# Without postponed annotations: dataclasses cannot resolve them in modules that Hydra imports.
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="melexp_ray", node=Ray
 
 
 class RayTasks(Launcher):
-    """A Ray task for each job of a sweep."""
+    """Launcher that runs each job of a sweep as a Ray task."""
 
     def __init__(self, init: DictConfig, remote: DictConfig) -> None:
         self.init, self.remote = dict(init), dict(remote)
@@ -50,8 +50,10 @@ class RayTasks(Launcher):
 
         if not ray.is_initialized():
             ray.init(**{"include_dashboard": False, "log_to_driver": False} | self.init)
-        # Workers of a cluster that runs already do not inherit what this process was told.
-        told = {k: v for k, v in os.environ.items() if k.startswith(("MELEXP_", "PYTHONPATH"))}
+        # Workers of a running cluster do not inherit the environment of this process.
+        environment = {
+            k: v for k, v in os.environ.items() if k.startswith(("MELEXP_", "PYTHONPATH"))
+        }
         task = ray.remote(**self.remote)(_run)
         runs = []
         for place, overrides in enumerate(job_overrides):
@@ -64,7 +66,7 @@ class RayTasks(Launcher):
             runs.append(
                 task.remote(
                     self.hydra_context, config, self.task_function, Singleton.get_state(),
-                    os.getcwd(), told,
+                    os.getcwd(), environment,
                 )
             )  # fmt: skip
         try:
@@ -80,11 +82,11 @@ def _run(
     task_function: TaskFunction,
     singletons: dict[Any, Any],
     folder: str,
-    told: dict[str, str],
+    environment: dict[str, str],
 ) -> JobReturn:
     """Run one job in a worker."""
     os.chdir(folder)
-    os.environ.update(told)
+    os.environ.update(environment)
     Singleton.set_state(singletons)
     setup_globals()
     return run_job(

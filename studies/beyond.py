@@ -1,4 +1,4 @@
-"""What limits the quality, and what was tried to get past it: the tables of docs/beyond.md."""
+"""Studies of the limits of the quality and of attempted improvements, for docs/beyond.md."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ Run = tuple[str, np.ndarray]
 
 
 def phasor(angle: np.ndarray) -> np.ndarray:
+    """Return exp(i angle)."""
     return np.exp(1j * angle)
 
 
 def from_start(p: Problem, n: int, Y: np.ndarray, unit: np.ndarray, name: str = "") -> np.ndarray:
-    """Return the waveform of a method after n iterations from a magnitude and a phase factor."""
+    """Return the waveform after n iterations from magnitude Y and phase factor `unit`."""
     method = make_method(name) if name else ADMMRamp(ramp=n)
     X = (Y * unit).astype(np.result_type(p.dtype, np.complex64))
     state = method.begin(p, Y.astype(p.dtype), X)
@@ -38,14 +39,14 @@ def from_start(p: Problem, n: int, Y: np.ndarray, unit: np.ndarray, name: str = 
 
 
 def named(p: Problem, n: int, name: str, **params: object) -> np.ndarray:
-    """Return the waveform of a method after n iterations from its own start."""
+    """Return the waveform after n iterations of a method from its default start."""
     method = make_method(name, **params)
     p = p.weighted(method.frame_weights)
     return method.signal(p, method.advance(p, method.init(p, np.random.default_rng(0)), n))
 
 
 def limits(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Start from the truth, in part: is it the magnitude or the phase that is missing?"""
+    """Start from the true magnitude, the true phase or both, to see which of them is missing."""
     rng = np.random.default_rng(0)
     X = p.stft.forward((x / p.scale).astype(p.dtype))
     A, true_phase, Y = np.abs(X), unit_phase(X), kl(p)
@@ -60,7 +61,7 @@ def limits(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def starts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Compare the start with every method, and each part of it alone."""
+    """Apply the start of `admm_ramp` to every method, and its parts separately."""
     for magnitude, phase in (("pinv", "random"), ("pinv", "pghi"), ("nnls", "pghi")):
         params = {"magnitude": magnitude, "phase": phase}
         yield f"admm_ramp, {magnitude} + {phase}", named(p, n, "admm_ramp", ramp=n, **params)
@@ -101,7 +102,7 @@ def schedules(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Try frame weights, a magnitude smooth in time, a phase held near its start, many starts."""
+    """Try frame weights, a smooth magnitude, a phase held near its start and several starts."""
     rng = np.random.default_rng(0)
     Y, X = start(p, rng, magnitude="kl", phase="pghi")
     yield "admm_ramp", named(p, n, "admm_ramp", ramp=n)
@@ -123,7 +124,7 @@ def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
-    """Run `kl` with (side, 1, side) along time beside the window's main lobe."""
+    """Run `kl` with the kernel (side, 1, side) along time, besides the main lobe of the window."""
     E, M = p.filters, p.mel
     along_f, along_t = main_lobe(p.stft.window).astype(p.dtype), np.array([side, 1, side], p.dtype)
 
@@ -140,7 +141,7 @@ def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
 
 
 def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.ndarray:
-    """Draw the phase of the first quarter towards that of the start, less and less."""
+    """Pull the phase towards the start, with a weight that falls to 0 in the first quarter."""
     schedule, guide = ADMMRamp(ramp=n), unit_phase(X)
     P, R = X, Y
     for k in range(1, n + 1):
@@ -186,7 +187,7 @@ def layouts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     yield f"admm_ramp, {5 * n}", named(p, 5 * n, "admm_ramp", ramp=5 * n)
 
 
-#: Other layouts than the paper's for the study of them.
+#: Layouts of the transform for the study `layouts`.
 LAYOUTS = {
     "paper": MelTransform(),
     "16k": MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=64),
@@ -213,15 +214,17 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--layout", choices=LAYOUTS, default="paper")
     parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--every", type=int, default=2, help="use each so many-th clip")
-    parser.add_argument("--seconds", type=float, default=6.0, help="use the first of a clip")
+    parser.add_argument("--every", type=int, default=2, help="use every N-th clip")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="use the first seconds of each clip"
+    )
     args = parser.parse_args()
     transform, rows = LAYOUTS["power" if args.study == "power" else args.layout], []
     clips = load_dataset("ljspeech")[:: args.every]
     for clip in clips:
         x = clip.load(int(transform.sr))[: int(args.seconds * transform.sr)]
         problem = Problem(transform(x), transform, length=len(x))
-        problem.waveform(problem.stft.forward(x))  # the engine's tables, before the clock runs
+        problem.waveform(problem.stft.forward(x))  # build the engine's tables before the timing
         runs, began = STUDIES[args.study](problem, x, args.iterations), time.perf_counter()
         for name, y in runs:
             seconds = time.perf_counter() - began
@@ -238,7 +241,7 @@ def main() -> None:
 
 
 def print_gains(table: pd.DataFrame) -> None:
-    """Print each run against the first, clip by clip: means with 95 % intervals, and the time."""
+    """Print the paired differences of each run to the first, with 95 % intervals, and the time."""
     runs = list(table["run"].unique())
     wide = table.pivot(index="clip", columns="run")
     for run in runs[1:]:

@@ -1,4 +1,4 @@
-"""What each front end loses: the round trip of speech through every preset, for docs/presets.md."""
+"""Loss of the round trip of speech through each preset, for docs/presets.md."""
 
 import argparse
 from pathlib import Path
@@ -39,6 +39,7 @@ Made by `python studies/presets.py`.
 
 
 def main() -> None:
+    """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="ljspeech")
     parser.add_argument("--clips", type=int, default=4)
@@ -63,6 +64,7 @@ def main() -> None:
 
 
 def row(name: str, clips: list, n_iter: int) -> str:
+    """Return the table row of one preset."""
     transform = MelTransform.preset(name)
     scores, floored = [], []
     for clip in clips:

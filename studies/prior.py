@@ -1,12 +1,11 @@
-"""A small network as a magnitude prior: trains it, and tries it as a start and as a term of ADMM.
+"""Train a small network as a magnitude prior; try it as a start and as a term of ADMM.
 
-    python studies/prior.py train prior.npz      # needs torch; 2 cores, some minutes
-    python studies/prior.py try prior.npz        # NumPy alone: the tables of docs/beyond.md
+    python studies/prior.py train prior.npz      # requires torch; some minutes on 2 cores
+    python studies/prior.py try prior.npz        # requires NumPy only; tables of docs/beyond.md
 
-The network sees the log mel-spectrogram of a frame and of its neighbours, and says by how much the
-`kl` magnitude must be raised or lowered in each bin. It is trained on every second clip of LJ
-Speech (the others are held back), the embedded clips, and versions of both that are resampled,
-shifted and filtered.
+The input of the network is the log mel-spectrogram of a frame and its neighbours. The output is the
+gain of the `kl` magnitude in each bin. The training data are every second clip of LJ Speech (the
+others are held back), the embedded clips, and resampled, shifted and filtered versions of both.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from melexp.start import kl, pghi, start
 from melexp.transforms.mel import MelTransform
 
 TRANSFORM = MelTransform()
-#: Frames on either side that the network sees, and units of its two hidden layers.
+#: Neighbouring frames on each side in the input, and units of the two hidden layers.
 CONTEXT, HIDDEN = 4, 384
-#: Magnitudes and mels below this share of the largest are as good as none.
+#: Lower limit of magnitudes and mels, relative to the largest.
 FLOOR = 1e-5
 SPEEDS = (0.85, 1.0, 1.0, 1.15)
 
@@ -41,7 +40,8 @@ SPEEDS = (0.85, 1.0, 1.0, 1.15)
 def features(mel: np.ndarray) -> np.ndarray:
     """Return the network's input of each frame [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
 
-    The logarithm of the mel (its maximum 1), less its mean over the frames seen, and that mean.
+    It is the logarithm of the mel (maximum 1) minus its mean over the frames of the input, and this
+    mean.
     """
     log = np.log(np.maximum(mel, FLOOR)).T
     padded = np.pad(log, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
@@ -52,7 +52,7 @@ def features(mel: np.ndarray) -> np.ndarray:
 
 
 def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Return the network's answer, in nepers [shape=(n_bins, n_frames)]."""
+    """Return the network's output, a gain in nepers [shape=(n_bins, n_frames)]."""
     for layer in range(3):
         x = x @ weights[f"{2 * layer}.weight"].T + weights[f"{2 * layer}.bias"]
         if layer < 2:
@@ -137,7 +137,7 @@ def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
 
 
 def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
-    """Run admm_ramp with mu/2 ||Y - A||^2 added, which joins the penalty of W = Y."""
+    """Run admm_ramp with the term mu/2 ||Y - A||^2, merged into the penalty of W = Y."""
 
     def pair(
         z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
@@ -149,13 +149,13 @@ def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: fl
     p.pair = pair
     method = ADMMRamp(ramp=n)
     state = method.begin(p, Y, X)
-    for _ in range(n):  # the portable steps: the fast engine has a pair of its own
+    for _ in range(n):  # portable steps: the fast engine would not use this `pair`
         state = method.step(p, state)
     return method.signal(p, state)
 
 
 def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.DataFrame:
-    """Score a clip's first 6 s, with and without the network."""
+    """Score the first 6 s of a clip, with and without the network."""
     x = clip.load(22050)[: 6 * 22050]
     p = Problem(TRANSFORM(x), TRANSFORM, length=len(x))
     Y, X = start(p, np.random.default_rng(0), magnitude="kl", phase="pghi")

@@ -1,4 +1,4 @@
-"""What cutting long input into segments costs: the waveform joined against the whole solution."""
+"""Compare inversion in segments with the inversion of the whole mel-spectrogram."""
 
 import argparse
 import resource
@@ -14,7 +14,7 @@ from melexp.metrics.scm import long_scm
 from melexp.transforms.blocks import long_mel
 from melexp.transforms.mel import MelTransform
 
-#: Seconds of a segment.
+#: Length of a segment in seconds.
 SEGMENT = 20.0
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="ljspeech")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--n-iter", type=int, default=300)
-    parser.add_argument("--no-whole", action="store_true", help="the joined one only")
+    parser.add_argument("--no-whole", action="store_true", help="skip the inversion of the whole")
     arguments = parser.parse_args()
     transform = MelTransform()
     sr = round(transform.sr)
@@ -44,7 +44,7 @@ def main() -> None:
         return
     whole = invert(mel, transform, **options)
     print(f"whole: SCM {long_scm(mel, whole, transform):.2f} dB")
-    # What two segments share: the seam is somewhere in it.
+    # Frames shared by two segments, which contain the seam.
     plan = segment_frames(mel.shape[1], transform, SEGMENT, OVERLAP)
     seams = [np.arange(a, b) for (_, b), (a, _) in pairwise(plan)]
     for name, z in (("joined", joined), ("whole", whole)):

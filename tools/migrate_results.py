@@ -1,9 +1,9 @@
-"""Bring results made before the methods were renamed to the present names and columns.
+"""Migrate results from before the renaming of the methods to the current names and columns.
 
-Renames ``nnls_gla``, ``nnls_fgla`` and ``nnls_admm_gla`` to ``gla``, ``fgla`` and ``admm_gla``.
-Drops the column ``schedule`` (constant: geometric), adds the column ``frame_weights`` (constant: 0)
-and leaves the start of librosa empty. Values stay as they are. Finished tasks get the ids of the
-present code, so that they are recognised and not computed again. Prints the counts; ``--write``
+The script renames ``nnls_gla``, ``nnls_fgla`` and ``nnls_admm_gla`` to ``gla``, ``fgla`` and
+``admm_gla``. It drops the column ``schedule`` (always geometric), adds the column ``frame_weights``
+(always 0) and clears the start of librosa. The values do not change. Finished tasks get the ids of
+the current code, so that they are not recomputed. The script prints the counts; with ``--write`` it
 changes the files.
 """
 
@@ -30,23 +30,25 @@ from melexp.transforms.mel import MelTransform
 
 NAMES = {"nnls_gla": "gla", "nnls_fgla": "fgla", "nnls_admm_gla": "admm_gla"}
 OLD_NAMES = {new: old for old, new in NAMES.items()}
-#: Arguments of the transform that the old ids left out at these values.
+#: Arguments of the transform that old ids omit at these values.
 LATER = {"pad": None, "compression": None, "empty_filters": False}
 
 
 def new_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a job as the present code resolves it.
+    """Return the configuration of a job as the current code resolves it.
 
     Raises
     ------
     ValueError
-        If the present code has no such method or parameter.
+        If the current code has no such method or parameter.
     """
     given = dict(config["method"])
     name, label = given.pop("name"), given.pop("label")
     name = NAMES.get(name, name)
     if given.pop("schedule", "geometric") != "geometric":
-        raise ValueError(f"{label}: a constant schedule has no present form but ramp=1")
+        raise ValueError(
+            f"{label}: a constant schedule cannot be migrated; re-run the job with ramp=1"
+        )
     if name == "librosa":
         given = {k: v for k, v in given.items() if k == "momentum"}
     method = {"name": name, "label": label, **make_method(name, **given).parameters()}
@@ -57,7 +59,7 @@ def new_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def new_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the present names and columns; its values are unchanged."""
+    """Return a table with the current names and columns and the same values."""
     table = table.drop(columns="schedule", errors="ignore")
     table["method"] = table["method"].replace(NAMES)
     peer = table["method"] == "librosa"
@@ -109,18 +111,18 @@ def task_ids(config: dict[str, Any], sha256: str) -> tuple[str, str]:
 
 
 def migrate(results: Path, *, write: bool = False) -> dict[str, int]:
-    """Return migrate a folder of results.
+    """Migrate a folder of results.
 
     Returns
     -------
     counts : dict
-        Numbers of ``tables``, ``notes`` and ``tasks`` that were migrated, and of tasks that another
-        version of the code computed, which stay as they are (``other``).
+        Numbers of migrated ``tables``, ``notes`` and ``tasks``, and of tasks that another version
+        of the code computed (``other``). These do not change.
 
     Raises
     ------
     ValueError
-        If something cannot be understood; nothing is written then.
+        If a file cannot be migrated. Nothing is written in this case.
     """
     store, counts = Store(results), dict.fromkeys(("tables", "notes", "tasks", "other"), 0)
     bodies: dict[Path, dict[str, Any]] = {}
@@ -170,7 +172,7 @@ def migrate(results: Path, *, write: bool = False) -> dict[str, int]:
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, nargs="+", help="folders of results")
     parser.add_argument("--write", action="store_true", help="change the files")
@@ -178,7 +180,7 @@ def main() -> None:
     for folder in arguments.results:
         counts = migrate(folder, write=arguments.write)
         text = ", ".join(f"{count} {name}" for name, count in counts.items())
-        print(f"{folder}: {text}{'' if arguments.write else ' (nothing written: give --write)'}")
+        print(f"{folder}: {text}{'' if arguments.write else ' (nothing written; use --write)'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The embedded foley: physically inspired synthesis from a seed; `make_demo.py` stores it."""
+"""Physically inspired synthesis of the embedded foley; `make_demo.py` stores it."""
 
 from collections.abc import Callable
 
@@ -78,7 +78,7 @@ def curve(duration: float, *points: tuple[float, float]) -> np.ndarray:
 
 
 def add(out: np.ndarray, at: float, x: np.ndarray, gain: float = 1.0) -> None:
-    """Mix a sound into another in place, from a time in seconds; what sticks out is cut."""
+    """Mix x into `out` in place, from a time in seconds on; samples beyond the end are dropped."""
     start = int(at * SR)
     x = x[: max(out.size - start, 0)]
     out[start : start + x.size] += gain * x
@@ -112,7 +112,7 @@ def bark(rng: np.random.Generator, duration: float, f0: float, size: float) -> n
     """Synthesise one bark: a rough voice with rising and falling pitch, then breath."""
     pitch = curve(duration, (0, 0.75 * f0), (0.25, 1.25 * f0), (0.5, 1.1 * f0), (1, 0.55 * f0))
     voice = glottis(rng, pitch, tilt=0.7, jitter=0.008)
-    # Vocal folds at high pressure: every second period differs, and air rushes through.
+    # Vocal folds at high pressure: every second period differs, with turbulent air.
     rough = 1 + 0.5 * np.cos(np.pi * np.cumsum(pitch) / SR)
     air = noise(rng, duration, 600, 9000) * curve(duration, (0, 1.6), (0.15, 0.5), (1, 0.7))
     source = np.tanh(rough * voice) + 0.15 * air
@@ -218,18 +218,19 @@ def keyboard(rng: np.random.Generator, clicky: bool) -> np.ndarray:
 
 def engine(rng: np.random.Generator, rpm: np.ndarray, cylinders: int, pipe: float) -> np.ndarray:
     """Synthesise a four-stroke engine: a pulse of gas per firing, through a pipe."""
-    cycle = np.cumsum(rpm / 120) / SR  # of two turns, in which every cylinder fires once
+    cycle = np.cumsum(rpm / 120) / SR  # one cycle: two turns, in which every cylinder fires once
     firing = np.floor(cycle * cylinders).astype(int)
     fraction = cycle * cylinders - firing
     strength = rng.uniform(0.8, 1.0, cylinders)[firing % cylinders]
     strength = strength * (1 + 0.05 * rng.standard_normal(firing.max() + 1))[firing]
     pulse = strength * (1 - np.exp(-30 * fraction)) * np.exp(-7 * fraction)
     gas = strength * np.exp(-4 * fraction) * noise(rng, rpm.size / SR, 400, 9500)
-    lag = round(2 * pipe / 340 * SR)  # closed at the engine, open at the end: odd resonances
+    # A pipe closed at the engine and open at the end has odd resonances.
+    lag = round(2 * pipe / 340 * SR)
     a = np.zeros(lag + 2)
     a[0], a[lag], a[lag + 1] = 1.0, 0.3, 0.2
     x = lfilter([1.0], a, pulse + 0.02 * gas)
-    # An open end radiates the change of the flow: 6 dB per octave up to about 1 kHz.
+    # An open end radiates the derivative of the flow: +6 dB per octave up to about 1 kHz.
     x = band(x, 60, SR) + 1.5 * band(x, 900, SR)
     return np.tanh(1.2 * x / np.std(x) / 2)
 
@@ -254,13 +255,14 @@ def moving_motor_vehicle(rng: np.random.Generator, motorcycle: bool) -> np.ndarr
     else:
         speed, nearest, sound = 19.0, 4.0, 343.0  # m/s, m, m/s
         distance = np.sqrt(nearest**2 + (speed * (t - 1.9)) ** 2)
-        emitted = t + (distance.max() - distance) / sound  # what is heard now: the Doppler effect
+        # Time of emission, up to a constant, of the sound heard at t: the Doppler effect.
+        emitted = t + (distance.max() - distance) / sound
         length = emitted.max() + 0.01
         x = engine(rng, np.full(seconds(length).size, 2600.0), 4, 1.6)
         tyres = noise(rng, length, 500, 1600) + 0.5 * noise(rng, length, 1500, SR)
         tyres *= 1 + 0.15 * np.sin(2 * np.pi * 11 * seconds(length))
         car = np.interp(emitted * SR, np.arange(x.size), 0.6 * x + 0.35 * tyres)
-        # The air takes the treble of what is far: a near and a far version, mixed by distance.
+        # Air absorbs the treble of distant sound: mix a near and a far version by distance.
         far = sosfilt(butter(1, 1500, fs=SR, output="sos"), car)
         near = nearest / distance
         out = room(rng, (near * car + (1 - near) * far) * near, 0.4, 0.15)
@@ -282,8 +284,8 @@ def rain(rng: np.random.Generator, roof: bool) -> np.ndarray:
             struck = panel[rng.random(panel.size) < 0.4] * rng.uniform(0.97, 1.03)
             add(out, at, modal(rng, 0.08, struck, 45 / struck, 0.2), 0.25 * gain)
         else:
-            # A bubble caught under the surface rings at its Minnaert frequency, which rises
-            # a little as it nears the surface; large drops make large, low bubbles.
+            # A bubble under the surface rings at its Minnaert frequency, which rises slightly
+            # near the surface. Larger drops make larger bubbles with lower frequencies.
             freq = 1200 * (1 + 6 * rng.random()) / (1 + gain)
             late = seconds(0.06)
             ring = np.sin(2 * np.pi * freq * late * (1 + 1.5 * late)) * decay(0.06, 90 / freq)
@@ -347,19 +349,19 @@ FOLEY: dict[str, Callable[[np.random.Generator, bool], np.ndarray]] = {
 
 
 def make_foley(category: str, variant: int) -> np.ndarray:
-    """Make one foley clip as it is stored.
+    """Make one foley clip in its stored form.
 
     Parameters
     ----------
     category : str
-        A key of ``FOLEY``.
+        Key of ``FOLEY``.
     variant : {0, 1}
-        Which of the two of its category.
+        Number of the clip in its category.
 
     Returns
     -------
     np.ndarray [shape=(n_samples,), int16]
-        At ``SR``; the same on every run, whichever clips are made before.
+        Samples at ``SR``. They do not depend on the clips made before.
     """
     rng = np.random.default_rng([SEED, sorted(FOLEY).index(category), variant])
     return to_int16(rng, FOLEY[category](rng, bool(variant)))
@@ -370,6 +372,6 @@ def to_int16(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     ramp = np.minimum(np.arange(x.size) / (0.01 * SR), 1.0)
     x = x * ramp * ramp[::-1]
     x = 10 ** (-3 / 20) * x / np.abs(x).max()
-    # The dither keeps every band above exact silence, as in any recording.
+    # The dither keeps all bands above digital silence, as in a recording.
     dither = rng.random(x.size) - rng.random(x.size)
     return np.rint(32767 * x + dither).astype(np.int16)

@@ -1,8 +1,8 @@
 """Make the sounds embedded in the package: ``melexp/datasets/demo``.
 
-Speech: Harvard sentences spoken by flite and espeak-ng. It depends on their versions, which
-are recorded in the registry. Foley: what `foley.py` synthesises; its samples are the same on every
-run (the FLAC bytes, hence the hashes, also depend on the encoder).
+Speech: Harvard sentences spoken by flite and espeak-ng. It depends on their versions, which the
+registry records. Foley: the output of `foley.py`. Its samples are the same on every run; the FLAC
+bytes, and hence the hashes, also depend on the encoder.
 
     python tools/demo/make_demo.py
 """
