@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from melexp.datasets import load_dataset
-from melexp.methods import make_method, unit_phase
-from melexp.methods._prox import magnitude_pair
-from melexp.methods._splitting import douglas_rachford_step
+from melexp.methods import Bins, make_method, unit_phase
+from melexp.methods._prox import magnitude_step
+from melexp.methods._splitting import MAGNITUDE
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
@@ -140,26 +143,44 @@ def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
     return np.where(E.weights.sum(axis=0)[:, None] > 0, spread(a), 0).astype(p.dtype)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Guided(ADMMRamp):
+    """`ADMMRamp` with the phase pulled towards `guide`, less and less in the first quarter."""
+
+    guide: Any
+    pull: float
+
+    def bins(self, problem: Problem) -> Bins:
+        return dataclasses.replace(MAGNITUDE, update=self.update)
+
+    def coefficients(self, problem: Problem, k: int) -> tuple[float, ...]:
+        weight = self.pull * max(0.0, 1 - (k - 1) / (self.ramp // 4))
+        return (*super().coefficients(problem, k), weight)
+
+    def update(self, ops: Any) -> Any:
+        """Build the update of :func:`melexp.methods._splitting.admm_update` with this phase."""
+        pair = magnitude_step(ops)
+
+        def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Any) -> Any:
+            (p,), (r,), (*step, weight) = C, R, c
+            zeta = z + z - p
+            size = ops.magnitude(zeta)
+            x, y = pair(size, r + d + d, step)
+            unit = ops.phase(zeta, size)
+            if weight:
+                unit = ops.phase(unit + weight * self.guide)
+            return (p + unit * x - z,), (y - d,)
+
+        return update
+
+
 def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.ndarray:
-    """Pull the phase towards the start, with a weight that falls to 0 in the first quarter."""
-    schedule, guide = ADMMRamp(ramp=n), unit_phase(X)
-    P, R = X, Y
-    for k in range(1, n + 1):
-        rho_x, rho_y = schedule.penalties(k)
-        weight = pull * max(0.0, 1 - (k - 1) / (n // 4))
-        if weight == 0:
-            P, R = douglas_rachford_step(
-                p, P, R, rho_x=rho_x, rho_y=rho_y, ridge=1 / schedule.ratio
-            )
-            continue
-        E = p.filters
-        Z = p.stft.project(P)
-        d = E.adjoint(E.solver(1 / schedule.ratio).solve(p.mel - E.apply(R)))
-        zeta = 2 * Z - P
-        size, y = magnitude_pair(np.abs(zeta), R + 2 * d, rho_x=rho_x, rho_y=rho_y)
-        unit = unit_phase(unit_phase(zeta) + p.dtype.type(weight) * guide)
-        P, R = P + size * unit - Z, y - d
-    return p.waveform(P)
+    """Return the waveform after n iterations of `Guided` with the phase of X as guide."""
+    method = Guided(ramp=n, guide=unit_phase(X), pull=pull)
+    state = method.begin(p, Y, X)
+    for _ in range(n):  # portable steps: the fast engine cannot compile this update
+        state = method.step(p, state)
+    return method.signal(p, state)
 
 
 def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:

@@ -11,8 +11,10 @@ others are held back), the embedded clips, and resampled, shifted and filtered v
 from __future__ import annotations
 
 import argparse
-import copy
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +23,9 @@ import soxr
 from joblib import Parallel, delayed
 
 from melexp.datasets import Clip, load_dataset
-from melexp.methods import unit_phase
-from melexp.methods._prox import magnitude_pair
+from melexp.methods import Bins, unit_phase
+from melexp.methods._prox import magnitude_coefficients, magnitude_step
+from melexp.methods._splitting import MAGNITUDE
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
@@ -136,20 +139,40 @@ def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
     np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held(ADMMRamp):
+    """`ADMMRamp` with the term mu/2 ||Y - A||^2, merged into the penalty of W = Y."""
+
+    A: Any
+    mu: float
+
+    def bins(self, problem: Problem) -> Bins:
+        return dataclasses.replace(MAGNITUDE, update=self.update)
+
+    def coefficients(self, problem: Problem, k: int) -> tuple[float, ...]:
+        rho_x, rho_y = self.penalties(k)
+        return (*magnitude_coefficients(rho_x, rho_y + self.mu), rho_y)
+
+    def update(self, ops: Any) -> Any:
+        """Build the update of :func:`melexp.methods._splitting.admm_update` with this term."""
+        pair = magnitude_step(ops)
+
+        def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Any) -> Any:
+            (p,), (r,), (*step, rho_y) = C, R, c
+            w = (rho_y * (r + d + d) + self.mu * self.A) / (rho_y + self.mu)
+            zeta = z + z - p
+            size = ops.magnitude(zeta)
+            x, y = pair(size, w, step)
+            return (p + ops.phase(zeta, size) * x - z,), (y - d,)
+
+        return update
+
+
 def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
-    """Run admm_ramp with the term mu/2 ||Y - A||^2, merged into the penalty of W = Y."""
-
-    def pair(
-        z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        w = (rho_y * w + mu * A) / (rho_y + mu)
-        return magnitude_pair(z, w, rho_x=rho_x, rho_y=rho_y + mu)
-
-    p = copy.copy(p)
-    p.pair = pair
-    method = ADMMRamp(ramp=n)
+    """Return the waveform after n iterations of `Held`."""
+    method = Held(ramp=n, A=A, mu=mu)
     state = method.begin(p, Y, X)
-    for _ in range(n):  # portable steps: the fast engine would not use this `pair`
+    for _ in range(n):  # portable steps: the fast engine cannot compile this update
         state = method.step(p, state)
     return method.signal(p, state)
 
@@ -199,8 +222,11 @@ def attempt(path: Path, n: int) -> None:
         print(means.round(4).to_string(), flush=True)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=["train", "try"])
     parser.add_argument("weights", type=Path)
     arguments = parser.parse_args()
@@ -208,3 +234,7 @@ if __name__ == "__main__":
         train(arguments.weights)
     else:
         attempt(arguments.weights, 100)
+
+
+if __name__ == "__main__":
+    main()
