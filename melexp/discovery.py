@@ -1,51 +1,120 @@
-"""A user's own methods, metrics and data sets: a folder beside this package, not in it.
+"""Find methods, metrics, data sets and configurations, in the package and in ``MELEXP_PATH``.
 
-``MELEXP_PATH`` names such folders (several with the system's path separator between them), laid out
-as the source tree is: ``methods/<name>.py`` with ``conf/method/<name>.yaml``, and likewise for
-metrics and data sets. What is there is found as if it came with the package.
+``MELEXP_PATH`` lists folders of the user, separated as in ``PATH``. Each is laid out like the
+source tree: ``methods/<name>.py`` with ``conf/method/<name>.yaml``, and likewise ``metrics`` and
+``datasets``. Modules and configurations in these folders are used like those of the package. If
+two have the same name, the package's is used.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 VARIABLE = "MELEXP_PATH"
 
+_NOUNS = {"datasets": "data set", "methods": "method", "metrics": "metric"}
 
-def own_folders() -> list[Path]:
-    """The folders that the environment names.
+
+def user_folders() -> list[Path]:
+    """Return the folders listed in ``MELEXP_PATH``, as absolute paths.
 
     Raises
     ------
     ValueError
-        If one of them is not there.
+        If an entry is not an existing folder.
     """
     folders = [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     for folder in folders:
         if not folder.is_dir():
-            raise ValueError(f"{VARIABLE} names {folder}, which is not a folder; mend or unset it")
+            raise ValueError(f"{VARIABLE}: {folder} is not a folder; fix or unset the variable")
     return [folder.resolve() for folder in folders]
 
 
-def with_own(path: Iterable[str], kind: str) -> list[str]:
-    """The search path of a package of the suite, ours first, with the user's folders of a kind."""
-    return [*path, *(str(folder / kind) for folder in own_folders())]
+def search_path(path: Iterable[str], kind: str) -> list[str]:
+    """Return the `path` of a package, extended by the subfolders `kind` of the user's folders."""
+    return [*path, *(str(folder / kind) for folder in user_folders())]
+
+
+def names(package: str) -> list[str]:
+    """Return the names of the public modules of a package, sorted, without importing them.
+
+    Parameters
+    ----------
+    package : str
+        Full name of the package, such as ``"melexp.metrics"``.
+
+    Examples
+    --------
+    >>> names("melexp.metrics")
+    ['estoi', 'pesq', 'sc', 'scm']
+    """
+    path = importlib.import_module(package).__path__
+    return sorted({m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")})
+
+
+def load(package: str, name: str) -> ModuleType:
+    """Import a public module of a package.
+
+    Parameters
+    ----------
+    package : str
+        Full name of the package, such as ``"melexp.metrics"``.
+    name : str
+        One of `names`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module; the message lists the names.
+    """
+    known = names(package)
+    if name not in known:
+        kind = package.rpartition(".")[2]
+        raise ValueError(_unknown(_NOUNS.get(kind, kind), name, known))
+    return importlib.import_module(f"{package}.{name}")
 
 
 def conf_dir() -> Path:
-    """The folder of configurations: of the source tree, or of the installed package."""
+    """Return the folder of configurations, of the source tree or of the installed package."""
     here = Path(__file__).parent
     installed = here / "conf"
     return installed if installed.is_dir() else here.parent / "conf"
 
 
+def config_names(group: str) -> list[str]:
+    """Return the names of the configurations of a group, sorted.
+
+    Parameters
+    ----------
+    group : str
+        Name of a folder in ``conf``, such as ``"metric"``.
+    """
+    return sorted({path.stem for folder in _groups(group) for path in folder.glob("*.yaml")})
+
+
 def conf_file(group: str, name: str) -> Path:
-    """A configuration of a group, of ours or of the user's own."""
-    folders = [conf_dir(), *(folder / "conf" for folder in own_folders())]
-    paths = [folder / group / f"{name}.yaml" for folder in folders]
-    for path in paths:
+    """Return the path of a configuration, ``conf/<group>/<name>.yaml``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file; the message lists the names.
+    """
+    for folder in _groups(group):
+        path = folder / f"{name}.yaml"
         if path.exists():
             return path
-    raise ValueError(f"there is no {group} {name!r}: {paths[0]} is missing")
+    raise ValueError(_unknown(group, name, config_names(group)))
+
+
+def _groups(group: str) -> list[Path]:
+    return [conf_dir() / group, *(folder / "conf" / group for folder in user_folders())]
+
+
+def _unknown(noun: str, name: str, known: list[str]) -> str:
+    return f"there is no {noun} {name!r}; the {noun}s are {', '.join(known) or 'none'}"

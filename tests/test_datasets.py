@@ -78,7 +78,9 @@ def test_yaml_gives_every_parameter_and_its_default(name: str) -> None:
 
 
 def test_unknown_names_and_parameters_say_what_exists() -> None:
-    with pytest.raises(ValueError, match=r"no data set 'esc50'.*demo_foley.*ljspeech"):
+    with pytest.raises(
+        ValueError, match=r"there is no data set 'esc50'; the data sets are demo_foley, .*ljspeech"
+    ):
         load_dataset("esc50")
     with pytest.raises(ValueError, match="no data set '_clip'"):
         load_dataset("_clip")
@@ -204,7 +206,7 @@ def test_embedded_files_are_the_registered_ones_and_small() -> None:
 
 @pytest.fixture
 def make_demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "experiments")  # as where it is run
+    monkeypatch.syspath_prepend(ROOT / "tools" / "demo")
     return importlib.import_module("make_demo")
 
 

@@ -415,7 +415,7 @@ def test_a_folder_of_ones_own_that_is_missing_is_named() -> None:
     )
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "melexp: MELEXP_PATH names /no/such/folder, which is not a folder; mend or unset it"
+        "melexp: MELEXP_PATH: /no/such/folder is not a folder; fix or unset the variable"
     )
 
 

@@ -5,13 +5,11 @@ lists :class:`Clip` objects without downloading or decoding anything. Its parame
 those of ``conf/dataset/<name>.yaml``.
 """
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from melexp.discovery import with_own
+from melexp.discovery import load, names, search_path
 
 from ._clip import Clip, ClipError
 
@@ -20,14 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "load_dataset"]
 
-__path__ = with_own(__path__, "datasets")
+__path__ = search_path(__path__, "datasets")
 
 
 def available_datasets() -> list[str]:
     """Names of the data sets, sorted; none of their modules is imported."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
-    )
+    return names(__name__)
 
 
 def load_dataset(name: str, **params: Any) -> list[Clip]:
@@ -88,9 +84,7 @@ def catalogue() -> "pd.DataFrame":
 
 
 def _clips_function(name: str) -> Callable[..., list[Clip]]:
-    if name not in available_datasets():
-        raise ValueError(f"no data set {name!r}; there are: {', '.join(available_datasets())}")
-    function: Callable[..., list[Clip]] = importlib.import_module(f"{__name__}.{name}").clips
+    function: Callable[..., list[Clip]] = load(__name__, name).clips
     return function
 
 

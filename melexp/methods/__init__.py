@@ -12,13 +12,13 @@ import math
 import pkgutil
 from typing import Any
 
-from melexp.discovery import with_own
+from melexp.discovery import search_path
 from melexp.methods._base import Method, State, Stop
 from melexp.start import check_start
 
 __all__ = ["Method", "State", "Stop", "available_methods", "make_method"]
 
-__path__ = with_own(__path__, "methods")
+__path__ = search_path(__path__, "methods")
 
 
 def available_methods() -> list[str]:

@@ -6,13 +6,11 @@ function ``<name>(reference, estimate, *, transform) -> Score`` and ``conf/metri
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 
 import numpy as np
 
-from melexp.discovery import with_own
+from melexp.discovery import load, names, search_path
 from melexp.metrics._score import Score
 from melexp.transforms.mel import MelTransform
 
@@ -20,12 +18,12 @@ Metric = Callable[..., Score]
 
 __all__ = ["Metric", "Score", "available_metrics", "score"]
 
-__path__ = with_own(__path__, "metrics")
+__path__ = search_path(__path__, "metrics")
 
 
 def available_metrics() -> list[str]:
-    """Names of the metrics, sorted."""
-    return sorted({m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")})
+    """Return the names of the metrics, sorted."""
+    return names(__name__)
 
 
 def score(
@@ -40,10 +38,7 @@ def score(
     ValueError
         For an unknown metric or waveforms of different lengths.
     """
-    if metric not in available_metrics():
-        raise ValueError(
-            f"there is no metric {metric!r}; the metrics are {', '.join(available_metrics())}"
-        )
+    function: Metric = getattr(load(__name__, metric), metric)
     if reference.shape != estimate.shape or reference.ndim != 1:
         raise ValueError(
             "reference and estimate must be waveforms of one length; got shapes "
@@ -51,7 +46,6 @@ def score(
         )
     if not np.isfinite(estimate).all():
         return Score.without("the estimate has samples that are NaN or infinite")
-    function: Metric = getattr(importlib.import_module(f"{__name__}.{metric}"), metric)
     try:
         return function(reference, estimate, transform=transform)
     except Exception as error:  # a third-party metric must not end a sweep

@@ -17,7 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from melexp.discovery import conf_dir, own_folders
+from melexp.discovery import conf_dir, user_folders
 from melexp.runs.config import register
 from melexp.runs.interrupts import Stopped, ignore_signals, stop_if_wanted
 from melexp.runs.sweep import Sweep
@@ -105,7 +105,7 @@ def check(arguments: list[str]) -> None:
     ValueError
         For a launcher whose package is not installed, or a folder of one's own that is not there.
     """
-    own_folders()
+    user_folders()
     for argument in arguments:
         name, _, launcher = argument.partition("=")
         module, extra = NEEDS.get(launcher, ("", ""))
