@@ -60,7 +60,7 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
         discovery.load("melexp.metrics", "x")
     with pytest.raises(ValueError, match=message):
         discovery.conf_file("metric", "x")
-    with pytest.raises(ValueError, match="^there is no data set '_clip'; the data sets are "):
+    with pytest.raises(ValueError, match=r"^there is no data set '_clip'; the data sets are "):
         discovery.load("melexp.datasets", "_clip")
 
 
