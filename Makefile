@@ -56,7 +56,7 @@ audit: ## look all pinned versions up in the database of known vulnerabilities, 
 
 bench: setup ## time the methods against their floor and their peers, in one run
 	$(BIN)/melexp bench
-	$(BIN)/python -m pytest -q tests/benchmarks --benchmark-autosave --benchmark-storage=file://./results/bench/history
+	$(BIN)/python -m pytest -q tests/benchmarks/bench_speed.py --benchmark-autosave --benchmark-storage=file://./results/bench/history
 
 regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core

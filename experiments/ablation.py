@@ -1,43 +1,38 @@
-"""Ablation: the start and the penalty schedule, each alone and together, and with other methods."""
+"""Ablation: the start and the growing penalties, each alone and together, and other methods."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.report.plots import STYLE, WIDTH, mean_table, metric_config, results_folder, save
-from melexp.results.tables import read_table
+from melexp.report.plots import WIDTH, Drawing, clips_of, draw_figure, legend_above, look, panel
+from melexp.results.statistics import mean_table
 
-#: Colour by iteration; filled markers and solid lines with the new start.
-LOOKS = {
-    "NNLS + FGLA": ("#E69F00", False),
-    "KL + FGLA, new start": ("#E69F00", True),
-    "iPALM (tuned)": ("#0072B2", False),
-    "iPALM (tuned), new start": ("#0072B2", True),
-    "ADMM": ("#D55E00", False),
-    "ADMM, new start": ("#D55E00", True),
-    "ADMM, ramped, old start": ("#000000", False),
-    "ADMM, ramped": ("#000000", True),
-}
+#: Pairs of the same iteration: from its own or the old start, and from the new one.
+PAIRS = [
+    ("NNLS + FGLA", "KL + FGLA, new start"),
+    ("iPALM (tuned)", "iPALM (tuned), new start"),
+    ("ADMM", "ADMM, new start"),
+    ("ADMM, ramped, old start", "ADMM, ramped"),
+]
+#: The label whose colour a pair has: that of the plain method.
+COLOURS = ["NNLS + FGLA", "iPALM", "ADMM", "ADMM, ramped"]
 METRICS = ["scm", "sc", "pesq", "estoi"]
 
 
-def main() -> None:
-    results = results_folder(__doc__)
-    table = read_table(results, "ablation")
+def draw(table: pd.DataFrame) -> Drawing:
     # A clip's value is the mean over its seeds; the interval is over clips.
     by = ["label", "iteration", "metric", "clip"]
     clips = table.groupby(by, sort=False)["value"].mean().reset_index()
     means = mean_table(clips, ["metric", "label", "iteration"])
     counts = sorted(means["iteration"].unique())
+    labels = [label for pair in PAIRS for label in pair]
 
-    plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 4, figsize=(WIDTH, 2.7), layout="constrained")
     for ax, letter, metric in zip(axes, "abcd", METRICS, strict=True):
-        for label, (colour, new) in LOOKS.items():
+        for place, label in enumerate(labels):
+            colour, new = look(COLOURS[place // 2])["color"], place % 2 == 1
             rows = means[(means["metric"] == metric) & (means["label"] == label)]
-            # Not quite above each other, so that the intervals can be told apart.
-            x = [
-                counts.index(n) + 0.06 * (list(LOOKS).index(label) - 3.5) for n in rows["iteration"]
-            ]
+            # Beside each other, so that the intervals can be told apart.
+            x = [counts.index(n) + 0.06 * (place - 3.5) for n in rows["iteration"]]
             ax.errorbar(
                 x,
                 rows["mean"],
@@ -52,25 +47,16 @@ def main() -> None:
             )
         ax.set_xticks(range(len(counts)), counts)
         ax.set_xlabel("iterations")
-        ax.set_ylabel(metric_config(metric).label)
-        ax.set_title(f"({letter})", loc="left")
+        panel(ax, letter, metric)
         ax.grid(axis="x", visible=False)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4)
-
-    save(
-        figure,
-        results,
-        "ablation",
-        drawn=pd.DataFrame(means),
-        caption=(
-            f"Start and schedule: means over {clips['clip'].nunique()} clips of speech "
-            f"({', '.join(table['dataset'].unique())}), each the mean over "
-            f"{table['seed'].nunique()} seeds, with 95 % intervals. Filled: from the new start "
-            "(main-lobe KL magnitude, PGHI phase); open: from the method's own."
-        ),
+    legend_above(figure, axes[0])
+    caption = (
+        f"Start and penalties: means over {clips_of(table, 'speech')}, each the mean over "
+        f"{table['seed'].nunique()} seeds, with 95 % intervals. Filled: from the new start "
+        "(main-lobe KL magnitude, PGHI phase); open: from the method's own."
     )
+    return Drawing(figure, means, caption)
 
 
 if __name__ == "__main__":
-    main()
+    draw_figure(__file__)

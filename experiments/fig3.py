@@ -1,45 +1,26 @@
 """Fig. 3: box plots of PESQ and ESTOI after the last iteration (speech)."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
 
-from melexp.report.plots import (
-    STYLE,
-    WIDTH,
-    at_last,
-    boxes,
-    methods_in_order,
-    metric_config,
-    results_folder,
-    save,
-)
-from melexp.results.tables import read_table
+from melexp.report.plots import WIDTH, Drawing, boxes, clips_of, draw_figure, panel
+from melexp.results.statistics import at_last, methods_in_order
 
 
-def main() -> None:
-    results = results_folder(__doc__)
-    table, iterations = at_last(read_table(results, "fig3"))
+def draw(table: pd.DataFrame) -> Drawing:
+    table, iterations = at_last(table)
     table = table[table["metric"].isin(["pesq", "estoi"])]
     labels = methods_in_order(table)
-
-    plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 2, figsize=(WIDTH, 2.7), layout="constrained")
     for ax, letter, metric in zip(axes, "ab", ["pesq", "estoi"], strict=True):
         boxes(ax, table[table["metric"] == metric], labels)
-        ax.set_ylabel(metric_config(metric).label)
-        ax.set_title(f"({letter})", loc="left")
-
-    save(
-        figure,
-        results,
-        "fig3",
-        drawn=table[["metric", "label", "clip", "value"]],
-        caption=(
-            f"(a) PESQ and (b) ESTOI of {table['clip'].nunique()} clips of speech "
-            f"({', '.join(table['dataset'].unique())}) after {iterations} iterations; box: "
-            "quartiles and median, white dot: mean."
-        ),
+        panel(ax, letter, metric)
+    caption = (
+        f"(a) PESQ and (b) ESTOI of {clips_of(table, 'speech')} after {iterations} iterations; "
+        "box: quartiles and median, white dot: mean."
     )
+    return Drawing(figure, table[["metric", "label", "clip", "value"]], caption)
 
 
 if __name__ == "__main__":
-    main()
+    draw_figure(__file__)

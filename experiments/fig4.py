@@ -1,30 +1,20 @@
 """Fig. 4: SC of iPALM and ADMM on foley sounds, per category and overall."""
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.patches import Patch
 
-from melexp.report.plots import (
-    STYLE,
-    WIDTH,
-    at_last,
-    boxes,
-    look,
-    metric_config,
-    results_folder,
-    save,
-)
-from melexp.results.tables import read_table
+from melexp.report.plots import WIDTH, Drawing, boxes, clips_of, draw_figure, look
+from melexp.results.statistics import at_last, metric_facts
 
 METHODS = ["iPALM", "iPALM (tuned)", "ADMM"]
 
 
-def main() -> None:
-    results = results_folder(__doc__)
-    table, iterations = at_last(read_table(results, "fig4"))
+def draw(table: pd.DataFrame) -> Drawing:
+    table, iterations = at_last(table)
     table = table[(table["metric"] == "sc") & table["label"].isin(METHODS)]
     categories = [*sorted(table["category"].unique()), "all"]
 
-    plt.rcParams.update(STYLE)
     figure, ax = plt.subplots(figsize=(WIDTH, 2.7), layout="constrained")
     for place, category in enumerate(categories):
         rows = table if category == "all" else table[table["category"] == category]
@@ -32,7 +22,7 @@ def main() -> None:
     ax.axvline(len(categories) - 1.5, color="0.6", linewidth=0.8)
     names = [category.replace("_", " ") for category in categories]
     ax.set_xticks(range(len(categories)), names, rotation=30, ha="right")
-    ax.set_ylabel(metric_config("sc").label)
+    ax.set_ylabel(metric_facts("sc").label)
     ax.legend(
         handles=[Patch(fc=look(m)["color"], ec="black", lw=0.6, alpha=0.75) for m in METHODS],
         labels=METHODS,
@@ -40,19 +30,12 @@ def main() -> None:
         bbox_to_anchor=(0.5, 1.0),
         ncols=len(METHODS),
     )
-
-    save(
-        figure,
-        results,
-        "fig4",
-        drawn=table[["category", "label", "clip", "value"]],
-        caption=(
-            f"SC of {table['clip'].nunique()} foley clips "
-            f"({', '.join(table['dataset'].unique())}) after {iterations} iterations, per "
-            "category and overall; box: quartiles and median, white dot: mean."
-        ),
+    caption = (
+        f"SC of {clips_of(table, 'foley')} after {iterations} iterations, per category and "
+        "overall; box: quartiles and median, white dot: mean."
     )
+    return Drawing(figure, table[["category", "label", "clip", "value"]], caption)
 
 
 if __name__ == "__main__":
-    main()
+    draw_figure(__file__)

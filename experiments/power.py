@@ -3,18 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.files.atomic import write_text
-from melexp.report.plots import (
-    STYLE,
-    WIDTH,
-    at_last,
-    boxes,
-    methods_in_order,
-    metric_config,
-    results_folder,
-    save,
-)
-from melexp.results.tables import read_table
+from melexp.report.plots import WIDTH, Drawing, boxes, clips_of, draw_figure, panel
+from melexp.results.statistics import at_last, methods_in_order, metric_facts
 
 PANELS = [
     ("speech", "pesq"),
@@ -25,9 +15,7 @@ PANELS = [
 ]
 
 
-def main() -> None:
-    results = results_folder(__doc__)
-    every = read_table(results, "power")
+def draw(every: pd.DataFrame) -> Drawing:
     table, iterations = at_last(every)
     labels = methods_in_order(table)
     # PESQ is computed on speech only, so it tells the two data sets apart.
@@ -36,58 +24,45 @@ def main() -> None:
         "speech": table[table["dataset"].isin(speech)],
         "foley": table[~table["dataset"].isin(speech)],
     }
-
-    write_text(results / "power.md", markdown(every, list(speech)))
-
-    plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 5, figsize=(WIDTH, 2.6), layout="constrained")
     drawn = []
     for ax, letter, (kind, metric) in zip(axes, "abcde", PANELS, strict=True):
         rows = kinds[kind][kinds[kind]["metric"] == metric]
         boxes(ax, rows, labels)
         ax.tick_params(axis="x", labelrotation=60)
-        ax.set_ylabel(metric_config(metric).label)
-        ax.set_title(f"({letter}) {kind}", loc="left")
+        panel(ax, letter, metric, title=kind)
         drawn.append(rows[["dataset", "metric", "label", "clip", "value"]])
-
-    clips = {kind: rows["clip"].nunique() for kind, rows in kinds.items()}
-    save(
-        figure,
-        results,
-        "power",
-        drawn=pd.concat(drawn),
-        caption=(
-            f"Power mel-spectrograms after {iterations} iterations: PESQ, ESTOI and SCM of "
-            f"{clips['speech']} clips of speech ({', '.join(speech)}), SC and SCM of "
-            f"{clips['foley']} of foley ({', '.join(kinds['foley']['dataset'].unique())}); box: "
-            "quartiles and median, white dot: mean."
-        ),
+    caption = (
+        f"Power mel-spectrograms after {iterations} iterations: PESQ, ESTOI and SCM of "
+        f"{clips_of(kinds['speech'], 'speech')}, SC and SCM of "
+        f"{clips_of(kinds['foley'], 'foley')}; box: quartiles and median, white dot: mean."
     )
+    texts = {"power.md": markdown(every, list(speech))}
+    return Drawing(figure, pd.concat(drawn), caption, texts)
 
 
 def markdown(table: pd.DataFrame, speech: list[str]) -> str:
-    """Means by iterations: of speech, of the clips that were not used for tuning."""
+    """Return the means by iterations; of speech, over the clips that were not used for tuning."""
     lines = [
         "Means of power mel-spectrograms by iterations, and seconds of a run. Of speech, every",
-        "second clip: with the others the parameters were chosen (`python studies/beyond.py",
-        "power`).",
+        "second clip: the parameters were chosen on the others (`python studies/beyond.py power`).",
     ]
     for dataset, rows in table.groupby("dataset", sort=False):
         clips = rows["clip"].drop_duplicates()
         clips = clips[1::2] if dataset in speech else clips
         rows = rows[rows["clip"].isin(clips)]
-        metrics = ["scm", "sc", "pesq", "estoi"] if dataset in speech else ["scm", "sc"]
-        heads = " | ".join(metric_config(m).label for m in metrics)
+        facts = {m: metric_facts(m) for m in ("scm", "sc", "pesq", "estoi")}
+        metrics = [m for m, fact in facts.items() if dataset in speech or not fact.speech_only]
+        heads = " | ".join(facts[m].label for m in metrics)
         lines += ["", f"**{dataset}** ({len(clips)} clips)", ""]
         lines += [f"| method | iterations | {heads} | seconds |"]
         lines += ["| --- | ---: |" + " ---: |" * (len(metrics) + 1)]
         for (label, n), group in rows.groupby(["label", "iteration"], sort=False):
             means = group.groupby("metric")["value"].mean()
-            digits = {"estoi": 3, "pesq": 2}
-            values = " | ".join(f"{means[m]:.{digits.get(m, 1)}f}" for m in metrics)
+            values = " | ".join(facts[m].text(means[m]) for m in metrics)
             lines.append(f"| {label} | {n} | {values} | {group['seconds'].mean():.3f} |")
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    main()
+    draw_figure(__file__)

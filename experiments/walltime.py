@@ -1,27 +1,22 @@
-"""Quality against wall time: every method on speech, the start's time included."""
+"""Quality against wall time: every method on speech, including the time of the start."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
 from melexp.report.plots import (
-    STYLE,
     WIDTH,
+    Drawing,
+    clips_of,
+    draw_figure,
+    legend_above,
     look,
-    mean_table,
-    methods_in_order,
-    metric_config,
-    results_folder,
-    save,
+    panel,
 )
-from melexp.results.tables import read_table
+from melexp.results.statistics import mean_table, methods_in_order
 
 
-def main() -> None:
-    results = results_folder(__doc__)
-    table = read_table(results, "walltime")
+def draw(table: pd.DataFrame) -> Drawing:
     labels = methods_in_order(table)
-
-    plt.rcParams.update(STYLE)
     figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.6), layout="constrained")
     drawn = []
     for ax, letter, metric in zip(axes, "abc", ["scm", "pesq", "estoi"], strict=True):
@@ -36,25 +31,16 @@ def main() -> None:
             )
         ax.set_xscale("log")
         ax.set_xlabel("seconds per clip")
-        ax.set_ylabel(metric_config(metric).label)
-        ax.set_title(f"({letter})", loc="left")
+        panel(ax, letter, metric)
         drawn.append(means.assign(metric=metric))
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4)
-
-    save(
-        figure,
-        results,
-        "walltime",
-        drawn=pd.concat(drawn),
-        caption=(
-            f"Mean quality of {table['clip'].nunique()} clips of speech "
-            f"({', '.join(table['dataset'].unique())}) against the mean time that a method takes "
-            "on one core, its start included; each mark is a run of its own. New start: main-lobe "
-            "KL magnitude and PGHI phase."
-        ),
+    legend_above(figure, axes[0])
+    caption = (
+        f"Mean quality of {clips_of(table, 'speech')} against the mean time of a run on one core, "
+        "including its start; each mark is a run by itself. New start: main-lobe KL magnitude and "
+        "PGHI phase."
     )
+    return Drawing(figure, pd.concat(drawn), caption)
 
 
 if __name__ == "__main__":
-    main()
+    draw_figure(__file__)

@@ -82,7 +82,7 @@ def _run(
     folder: str,
     told: dict[str, str],
 ) -> JobReturn:
-    """One job, in a worker."""
+    """Run one job in a worker."""
     os.chdir(folder)
     os.environ.update(told)
     Singleton.set_state(singletons)

@@ -1,34 +1,38 @@
-"""melexp: mel-spectrogram inversion without a trained vocoder, and experiments on it."""
+"""Mel-spectrogram inversion without a trained vocoder, and reproducible experiments on it."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import importlib as _importlib
+from typing import Any as _Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "MelTransform": "melexp.transforms.mel",
+#: Public names and their modules. `__init__.pyi` tells them to editors and type checkers.
+_MODULES = {
+    "Checkpoint": "melexp.inversion.solve",
     "Compression": "melexp.transforms.compression",
-    "invert": "melexp.inversion.solve",
-    "invert_batch": "melexp.batch",
-    "invert_long": "melexp.inversion.segments",
-    "mel_to_audio": "melexp.inversion.librosa_compat",
-    "Stop": "melexp.methods",
+    "MelTransform": "melexp.transforms.mel",
     "Problem": "melexp.problem",
+    "Stop": "melexp.methods",
     "available_methods": "melexp.methods",
+    "invert": "melexp.inversion.invert",
+    "invert_batch": "melexp.batch",
     "make_method": "melexp.methods",
+    "mel_to_audio": "melexp.inversion.librosa_compat",
+    "mel_to_magnitude": "melexp.start",
+    "score": "melexp.metrics",
+    "solve": "melexp.inversion.solve",
 }
 
-__all__ = sorted(_PUBLIC)
+__all__ = sorted(_MODULES)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     # Imported when first used, so that `import melexp` costs next to nothing.
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return getattr(_importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'melexp' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_PUBLIC]
+    return [*__all__, "__version__"]

@@ -14,6 +14,7 @@ import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 VARIABLE = "MELEXP_PATH"
 
@@ -110,6 +111,20 @@ def conf_file(group: str, name: str) -> Path:
         if path.exists():
             return path
     raise ValueError(_unknown(group, name, config_names(group)))
+
+
+def read_config(group: str, name: str) -> dict[str, Any]:
+    """Return a configuration as plain values.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file; the message lists the names.
+    """
+    from omegaconf import OmegaConf  # only here: it takes long to import
+
+    values: Any = OmegaConf.to_container(OmegaConf.load(conf_file(group, name)))
+    return values
 
 
 def _groups(group: str) -> list[Path]:

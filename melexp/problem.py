@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from melexp.prox import magnitude_pair, namespace, power_pair
-from melexp.transforms.filters import TridiagonalSolver
+from melexp.transforms.arrays import relative_error
 from melexp.transforms.mel import MelTransform
 
 if TYPE_CHECKING:
@@ -35,13 +34,12 @@ class Problem:
     dtype : np.float32 or np.float64
         Precision of all computation.
     engine : "auto", "fast" or "portable"
-        The fast engine, where it can be used and else the portable one (with the reason in the
-        log); or one of them in any case.
+        "auto" uses the fast engine if it supports the shapes and otherwise the portable one,
+        logging the reason; "fast" and "portable" force one.
     floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
         Where a linear `mel` is only an upper bound. A compressed one says so itself.
     threads : int > 0
-        Cores that the fast engine shares this mel-spectrogram among. Another number of them rounds
-        in another way.
+        Number of threads of the fast engine. Results differ by rounding between thread counts.
 
     Raises
     ------
@@ -60,7 +58,7 @@ class Problem:
     filters : MelFilters
     frame_weights : float
         The exponent that :meth:`weighted` was given; 0 without weights.
-    weights : np.ndarray [shape=(n_frames,)] or None
+    frame_gains : np.ndarray [shape=(n_frames,)] or None
         Of the frames, if made by :meth:`weighted`; `mel` and `stft` then include them.
     """
 
@@ -92,8 +90,8 @@ class Problem:
             mel, self.floored = transform.compression.expand(mel)
         if mel.min() < 0:
             raise ValueError(
-                f"mel has negative values (least: {mel.min():.3g}), so it is not linear; name its "
-                "compression (MelTransform's argument, or a preset that has it)"
+                f"mel has negative values (least: {mel.min():.3g}), so it is not linear; give its "
+                "compression (argument of MelTransform, or a preset)"
             )
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -115,12 +113,11 @@ class Problem:
         self.mel = (mel.astype(np.float64) / (peak or 1.0)).astype(self.dtype)
         self.mel[self.filters.empty] = 0  # a compression's floor stands there, and means nothing
         self.frame_weights = 0.0
-        self.weights: np.ndarray | None = None
+        self.frame_gains: np.ndarray | None = None
         self._plain: Problem | None = None
-        self._solvers: dict[float, TridiagonalSolver] = {}
 
     def weighted(self, exponent: float) -> Problem:
-        r"""The same problem with quiet frames weighted more, lest loud ones decide alone.
+        r"""Return a copy that gives quiet frames more weight, so that loud ones do not dominate.
 
         .. math::
             g_t = (e_t / \max e)^{-a}, \qquad
@@ -153,12 +150,12 @@ class Problem:
         peak = energy.max()
         weights = (energy / peak) ** -exponent if peak > 0 else np.ones_like(energy)
         problem = copy.copy(self)
-        problem.frame_weights, problem._plain, problem._solvers = exponent, self, {}
+        problem.frame_weights, problem._plain = exponent, self
         for cached in ("lanes", "envelope"):
             problem.__dict__.pop(cached, None)
-        problem.weights = weights.astype(self.dtype)
-        problem.stft = self.transform.stft(self.n_samples, self.dtype, problem.weights)
-        problem.mel = self.mel * self.transform.spectrum(problem.weights)
+        problem.frame_gains = weights.astype(self.dtype)
+        problem.stft = self.transform.stft(self.n_samples, self.dtype, problem.frame_gains)
+        problem.mel = self.mel * self.transform.spectrum(problem.frame_gains)
         return problem
 
     @property
@@ -191,7 +188,7 @@ class Problem:
             weights=self.filters.weights,
             n_mels=self.filters.n_mels,
             power=int(self.transform.power),
-            frame_weights=self.weights,
+            frame_gains=self.frame_gains,
             threads=self._threads,
         )
 
@@ -201,13 +198,6 @@ class Problem:
         if self.dtype != np.float32:
             return f"the fast engine has float32 only, not {self.dtype}"
         return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
-
-    def residual(self, W: np.ndarray) -> np.ndarray:
-        """M - E W, but zero where M is only an upper bound and E W lies below it."""
-        error = self.mel - self.filters.apply(W)
-        if self.floored is None:
-            return error
-        return namespace(error).where(self.floored & (error > 0), 0, error)
 
     @cached_property
     def envelope(self) -> np.ndarray:
@@ -224,43 +214,14 @@ class Problem:
         peak = spread.max()
         return np.maximum(spread, 1e-8 * peak if peak > 0 else 1.0).astype(self.dtype)
 
-    def correction(self, R: np.ndarray, *, ridge: float) -> np.ndarray:
-        r"""W - R of the W step: what brings R nearer to the mel-spectrogram.
-
-        For magnitude mels W minimises :math:`\frac{\lambda}{2} \|M - E W\|^2 +
-        \frac{\rho}{2} \|W - R\|^2`, with `ridge` = rho / lambda. Powers differ by so much that
-        one penalty cannot suit loud and faint bins, so for power mels both terms are relative to
-        the `envelope` S: :math:`\|W - R\|^2` is divided by S and :math:`\|M - E W\|^2` by E S,
-        which makes them squares of magnitudes, as J is.
-        """
-        E, error = self.filters, self.residual(R)
-        if self.transform.power == 1:
-            return E.adjoint(E.solver(ridge).solve(error))
-        return self.envelope * E.adjoint(self.power_solver(ridge).solve(error))
-
-    def power_solver(self, ridge: float) -> TridiagonalSolver:
-        """Solver of the W step for power mels: (E S E^T + ridge diag(E s)) x = b."""
-        if ridge not in self._solvers:
-            self._solvers[ridge] = self.filters.weighted_solver(self.envelope, ridge)
-        return self._solvers[ridge]
-
-    def pair(
-        self, z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The (X, Y) step for this power; `rho_y` is relative to the `envelope` for power mels."""
-        if self.transform.power == 1:
-            return magnitude_pair(z, w, rho_x=rho_x, rho_y=rho_y)
-        return power_pair(z, w, rho_x=rho_x, rho_y=self.dtype.type(rho_y) / self.envelope)
-
     def misfit(self, y: np.ndarray) -> float:
-        """||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
+        """Return ||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
         p = self.plain
         X = p.stft.forward(y / self.dtype.type(self.scale))
-        error = p.mel - self.filters.apply(self.transform.spectrum(X))
-        return float(np.linalg.norm(error) / np.linalg.norm(p.mel))
+        return float(relative_error(p.mel, self.filters.apply(self.transform.spectrum(X))))
 
     def waveform(self, X: np.ndarray) -> np.ndarray:
-        """Waveform [shape=(n_samples,)] at the level of the given mel of a spectrogram X."""
+        """Return the waveform of a spectrogram [shape=(n_samples,)] at the level of the mel."""
         y = self.stft.inverse(X) if self.lanes is None else self.lanes.signal(X)
         y *= self.dtype.type(self.scale)
         return y

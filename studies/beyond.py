@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from melexp.datasets import load_dataset
-from melexp.methods import make_method
+from melexp.methods import make_method, unit_phase
+from melexp.methods._prox import magnitude_pair
 from melexp.methods._splitting import douglas_rachford_step
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.prox import magnitude_pair, unit_phase
-from melexp.results.tables import mean_interval
+from melexp.results.statistics import mean_interval
 from melexp.start import kl, pghi, start
 from melexp.start.magnitude import _convolved, main_lobe
 from melexp.transforms.mel import MelTransform
@@ -30,7 +30,7 @@ def phasor(angle: np.ndarray) -> np.ndarray:
 
 
 def from_start(p: Problem, n: int, Y: np.ndarray, unit: np.ndarray, name: str = "") -> np.ndarray:
-    """The waveform of a method after n iterations from a magnitude and a phase factor."""
+    """Return the waveform of a method after n iterations from a magnitude and a phase factor."""
     method = make_method(name) if name else ADMMRamp(ramp=n)
     X = (Y * unit).astype(np.result_type(p.dtype, np.complex64))
     state = method.begin(p, Y.astype(p.dtype), X)
@@ -38,7 +38,7 @@ def from_start(p: Problem, n: int, Y: np.ndarray, unit: np.ndarray, name: str = 
 
 
 def named(p: Problem, n: int, name: str, **params: object) -> np.ndarray:
-    """The waveform of a method after n iterations from its own start."""
+    """Return the waveform of a method after n iterations from its own start."""
     method = make_method(name, **params)
     p = p.weighted(method.frame_weights)
     return method.signal(p, method.advance(p, method.init(p, np.random.default_rng(0)), n))
@@ -60,7 +60,7 @@ def limits(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def starts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """The start with every method, and each part of it alone."""
+    """Compare the start with every method, and each part of it alone."""
     for magnitude, phase in (("pinv", "random"), ("pinv", "pghi"), ("nnls", "pghi")):
         params = {"magnitude": magnitude, "phase": phase}
         yield f"admm_ramp, {magnitude} + {phase}", named(p, n, "admm_ramp", ramp=n, **params)
@@ -79,7 +79,7 @@ def starts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def faint(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """How far below the largest bin PGHI may leave the phase to chance."""
+    """Vary the level below the largest bin at which PGHI leaves the phase random."""
     Y = kl(p)
     for tol in (1e-6, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2):
         unit = phasor(pghi(Y, p, np.random.default_rng(0), tol=tol))
@@ -87,7 +87,7 @@ def faint(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def schedules(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Other first and last penalties, and none."""
+    """Vary the first and last penalties, and keep them constant."""
     yield "0.001, 0.01 to 0.3, 0.3", named(p, n, "admm_ramp", ramp=n)
     for last in ((0.1, 0.3), (1.0, 0.3), (0.3, 0.1), (0.3, 1.0)):
         params = {"rho_x_last": last[0], "rho_y_last": last[1]}
@@ -101,7 +101,7 @@ def schedules(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Frame weights, a magnitude smooth in time, a phase held near its start, many starts."""
+    """Try frame weights, a magnitude smooth in time, a phase held near its start, many starts."""
     rng = np.random.default_rng(0)
     Y, X = start(p, rng, magnitude="kl", phase="pghi")
     yield "admm_ramp", named(p, n, "admm_ramp", ramp=n)
@@ -123,7 +123,7 @@ def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
-    """`kl` with (side, 1, side) along time beside the window's main lobe along frequency."""
+    """Run `kl` with (side, 1, side) along time beside the window's main lobe."""
     E, M = p.filters, p.mel
     along_f, along_t = main_lobe(p.stft.window).astype(p.dtype), np.array([side, 1, side], p.dtype)
 
@@ -140,7 +140,7 @@ def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
 
 
 def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.ndarray:
-    """The phase of the first quarter drawn towards that of the start, less and less."""
+    """Draw the phase of the first quarter towards that of the start, less and less."""
     schedule, guide = ADMMRamp(ramp=n), unit_phase(X)
     P, R = X, Y
     for k in range(1, n + 1):
@@ -162,7 +162,7 @@ def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.
 
 
 def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Power mels: the weight and the penalties of `admm`, and those of `admm_ramp`."""
+    """Vary the weight and the penalties of `admm` and `admm_ramp` on power mels."""
     both = {"magnitude": "kl", "phase": "pghi"}
     yield "admm, its own start", named(p, n, "admm")
     yield "admm, kl + pghi", named(p, n, "admm", **both)
@@ -180,7 +180,7 @@ def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def layouts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """The paper's method at five times the iterations, and `admm_ramp` at n and at that."""
+    """Compare the paper's method at 5 n iterations with `admm_ramp` at n and 5 n."""
     yield f"admm, {5 * n}", named(p, 5 * n, "admm")
     yield f"admm_ramp, {n}", named(p, n, "admm_ramp", ramp=n)
     yield f"admm_ramp, {5 * n}", named(p, 5 * n, "admm_ramp", ramp=5 * n)
@@ -238,7 +238,7 @@ def main() -> None:
 
 
 def print_gains(table: pd.DataFrame) -> None:
-    """Each run against the first, clip by clip: means with 95 % intervals, and the time."""
+    """Print each run against the first, clip by clip: means with 95 % intervals, and the time."""
     runs = list(table["run"].unique())
     wide = table.pivot(index="clip", columns="run")
     for run in runs[1:]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from melexp import invert
 from melexp.datasets import load_dataset
 from melexp.files.atomic import write_text
-from melexp.inversion.solve import invert
 from melexp.metrics import score
 from melexp.transforms.mel import MelTransform
 
@@ -17,7 +17,7 @@ HEAD = """# Front ends
 `conf/mel/`, and `tests/test_presets.py` compares it with the code that it stands for, or where that
 is not to be had from a package, with a transcription of its formula.
 
-The table is the way there and back: the mel-spectrogram of {names}, inverted
+The table is the round trip: the mel-spectrogram of {names}, inverted
 by `{method}` with {n_iter} iterations, and its own mel-spectrogram compared with the first
 (linear, also where the front end compresses it). Means over the clips; "worst" is the largest SCM.
 *Floored* is the share of bins on the floor of the compression, of which only a bound is known.

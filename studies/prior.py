@@ -4,7 +4,7 @@
     python studies/prior.py try prior.npz        # NumPy alone: the tables of docs/beyond.md
 
 The network sees the log mel-spectrogram of a frame and of its neighbours, and says by how much the
-`kl` magnitude is to be raised or lowered in each bin. It is trained on every second clip of LJ
+`kl` magnitude must be raised or lowered in each bin. It is trained on every second clip of LJ
 Speech (the others are held back), the embedded clips, and versions of both that are resampled,
 shifted and filtered.
 """
@@ -22,10 +22,11 @@ import soxr
 from joblib import Parallel, delayed
 
 from melexp.datasets import Clip, load_dataset
+from melexp.methods import unit_phase
+from melexp.methods._prox import magnitude_pair
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.prox import magnitude_pair, unit_phase
 from melexp.start import kl, pghi, start
 from melexp.transforms.mel import MelTransform
 
@@ -38,7 +39,7 @@ SPEEDS = (0.85, 1.0, 1.0, 1.15)
 
 
 def features(mel: np.ndarray) -> np.ndarray:
-    """What the network sees of each frame [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
+    """Return the network's input of each frame [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
 
     The logarithm of the mel (its maximum 1), less its mean over the frames seen, and that mean.
     """
@@ -51,7 +52,7 @@ def features(mel: np.ndarray) -> np.ndarray:
 
 
 def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """The network's answer, in nepers [shape=(n_bins, n_frames)]."""
+    """Return the network's answer, in nepers [shape=(n_bins, n_frames)]."""
     for layer in range(3):
         x = x @ weights[f"{2 * layer}.weight"].T + weights[f"{2 * layer}.bias"]
         if layer < 2:
@@ -60,7 +61,7 @@ def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 def pairs(clip: Clip, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, `kl` and true magnitudes of a clip and its changed versions, frames first."""
+    """Return features, `kl` and true magnitudes of a clip and its variants, frames first."""
     rng = np.random.default_rng([seed, int(clip.sha256[:8], 16)])
     out = []
     for speed in SPEEDS:
@@ -136,7 +137,7 @@ def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
 
 
 def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
-    """admm_ramp with mu/2 ||Y - A||^2 added: in the (X, Y) step it joins the penalty of W = Y."""
+    """Run admm_ramp with mu/2 ||Y - A||^2 added, which joins the penalty of W = Y."""
 
     def pair(
         z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
@@ -154,7 +155,7 @@ def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: fl
 
 
 def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.DataFrame:
-    """Scores of a clip's first 6 s, with and without the network."""
+    """Score a clip's first 6 s, with and without the network."""
     x = clip.load(22050)[: 6 * 22050]
     p = Problem(TRANSFORM(x), TRANSFORM, length=len(x))
     Y, X = start(p, np.random.default_rng(0), magnitude="kl", phase="pghi")

@@ -8,9 +8,14 @@ from itertools import pairwise
 import numpy as np
 
 from melexp.datasets import load_dataset
-from melexp.inversion.segments import OVERLAP, SEGMENT, _segments, invert_long, long_mel, long_scm
-from melexp.inversion.solve import invert
+from melexp.inversion.invert import invert
+from melexp.inversion.segments import OVERLAP, segment_frames
+from melexp.metrics.scm import long_scm
+from melexp.transforms.blocks import long_mel
 from melexp.transforms.mel import MelTransform
+
+#: Seconds of a segment.
+SEGMENT = 20.0
 
 
 def main() -> None:
@@ -26,9 +31,10 @@ def main() -> None:
     y = np.resize(speech, round(60 * arguments.minutes * sr))
     mel = long_mel(y, transform)
 
+    options = {"method": "admm_ramp", "n_iter": arguments.n_iter, "length": len(y)}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    joined = invert_long(mel, transform, method="admm_ramp", n_iter=arguments.n_iter, length=len(y))
+    joined = invert(mel, transform, segment=SEGMENT, **options)
     seconds = time.perf_counter() - began
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"{arguments.minutes:g} minutes of {arguments.dataset}, {arguments.n_iter} iterations")
@@ -36,11 +42,10 @@ def main() -> None:
     print(f"memory beyond input: {more / 1024:.0f} MiB, of it output {joined.nbytes / 2**20:.0f}")
     if arguments.no_whole:
         return
-    options = {"method": "admm_ramp", "n_iter": arguments.n_iter, "length": len(y)}
     whole = invert(mel, transform, **options)
     print(f"whole: SCM {long_scm(mel, whole, transform):.2f} dB")
     # What two segments share: the seam is somewhere in it.
-    plan = _segments(mel.shape[1], transform, SEGMENT, OVERLAP)
+    plan = segment_frames(mel.shape[1], transform, SEGMENT, OVERLAP)
     seams = [np.arange(a, b) for (_, b), (a, _) in pairwise(plan)]
     for name, z in (("joined", joined), ("whole", whole)):
         error = long_mel(z, transform) - mel

@@ -12,8 +12,9 @@ from scipy import stats
 from melexp.results.compare import compare, compare_all, tables_of
 from melexp.results.export import export, latex
 from melexp.results.merge import merge
+from melexp.results.statistics import variants
 from melexp.results.store import Store, write_json
-from melexp.results.tables import read_table, variants
+from melexp.results.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "results" / "core"

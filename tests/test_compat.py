@@ -16,7 +16,7 @@ def test_the_arguments_are_librosas() -> None:
     theirs = inspect.signature(librosa.feature.inverse.mel_to_audio).parameters
     for name, parameter in theirs.items():
         assert ours[name].kind == parameter.kind
-        if name != "dtype":
+        if name not in ("dtype", "n_iter"):
             assert ours[name].default == parameter.default
 
 

@@ -7,12 +7,12 @@ import sys
 import librosa
 import numpy as np
 import pytest
+from melexp.fast.methods import cubic_root
 
 from melexp.fast import LaneEngine
 from melexp.fast.compiling import kernel
 from melexp.fast.engine import _aligned
 from melexp.fast.lanes import load, store
-from melexp.fast.methods import cubic_root
 
 
 class Slow:

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 from melexp import __main__ as cli
+from melexp.commands.invert import leveled
 from melexp.files.mels import Audio, oriented, read_input
 from melexp.files.torch_files import read_tensors
-from melexp.files.write_sound import leveled
 from melexp.metrics import score
 from melexp.transforms.mel import MelTransform
 
@@ -30,8 +30,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 
     def invert(*arguments: object) -> tuple[int, str, str]:
         given = ["melexp", "invert", *map(str, arguments)]
-        if "--iterations" not in given:
-            given += ["--iterations", "5"]
+        if "--n-iter" not in given:
+            given += ["--n-iter", "5"]
         monkeypatch.setattr(sys, "argv", given)
         with pytest.raises(SystemExit) as end:
             cli.main()
@@ -188,7 +188,7 @@ def test_bad_mels_of_other_presets(run: Run, mel: np.ndarray) -> None:
         (["mel.npy", "out.wav", "--preset", "hifigan", "--set", "rh0=1"], "rh0"),
         (["mel.npy", "out.wav", "--preset", "hifigan", "--set", "rho=-1"], "rho"),
         (["mel.npy", "out.wav", "--preset", "hifigan", "--peak", "loud"], "--peak"),
-        (["mel.npy", "out.wav", "--preset", "hifigan", "--iterations", "-1"], "--iterations"),
+        (["mel.npy", "out.wav", "--preset", "hifigan", "--n-iter", "-1"], "--n-iter"),
         (["mel.npy", "out.wav", "--preset", "hifigan", "--length", "9"], "9 samples"),
         (["mel.npy", "out.wav", "--preset", "paper", "--floor", "1"], "--compression"),
         (["mel.npy", "-", "--preset", "hifigan", "--compare", "librosa"], "--compare"),
@@ -242,7 +242,7 @@ def test_every_kind_of_mel_gives_the_same_sound(run: Run, mel: np.ndarray) -> No
 
 
 def test_the_sound_is_that_of_the_mel(run: Run, mel: np.ndarray, hifigan: MelTransform) -> None:
-    code, out, err = run("mel.npy", "out.wav", "--preset", "hifigan", "--iterations", 60)
+    code, out, err = run("mel.npy", "out.wav", "--preset", "hifigan", "--n-iter", 60)
     assert (code, err) == (0, "")
     y, sr = soundfile.read("out.wav", dtype="float32")
     assert sr == 22050
@@ -254,7 +254,7 @@ def test_the_sound_is_that_of_the_mel(run: Run, mel: np.ndarray, hifigan: MelTra
 
 def test_sound_on_a_round_trip(run: Run, speech: np.ndarray) -> None:
     soundfile.write("speech.wav", speech, 22050)
-    arguments = ["--preset", "librosa_power", "--iterations", 32, "--speech"]
+    arguments = ["--preset", "librosa_power", "--n-iter", 32, "--speech"]
     code, out, _ = run("speech.wav", "out.wav", *arguments, "--compare", "librosa")
     assert code == 0
     ours, theirs = out.splitlines()[1:3]
@@ -302,7 +302,7 @@ def test_every_argument_of_the_transform(run: Run, speech: np.ndarray) -> None:
     given = (
         "--sr 16000 --n-fft 512 --hop-length 128 --win-length 400 --window hamming --no-center "
         "--pad-mode reflect --pad 192 --n-mels 40 --fmin 50 --fmax 7000 --htk --norm none "
-        "--power 2 --compression power_db --floor 1e-8 --range 70 --ref 2 --iterations 60"
+        "--power 2 --compression power_db --floor 1e-8 --range 70 --ref 2 --n-iter 60"
     )
     code, out, _ = run("mel.npy", "out.wav", *given.split())
     assert code == 0
@@ -311,7 +311,7 @@ def test_every_argument_of_the_transform(run: Run, speech: np.ndarray) -> None:
 
 def test_from_and_to_standard_streams(mel: np.ndarray, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "melexp", "invert", "-", "-"]
-    command += ["--preset", "hifigan", "--iterations", "5"]
+    command += ["--preset", "hifigan", "--n-iter", "5"]
     data = (tmp_path / "mel.npy").read_bytes()
     done = subprocess.run(command, input=data, capture_output=True, check=True)
     y, sr = soundfile.read(io.BytesIO(done.stdout))
@@ -358,9 +358,9 @@ def test_level() -> None:
     assert "1 samples clip" in note
     y, _ = leveled(soft, "0.9", "PCM_16")
     assert np.abs(y).max() == pytest.approx(0.9, abs=1e-3)
-    y, _ = leveled(soft, "auto", "PCM_16", lost=True)
+    y, _ = leveled(soft, "auto", "PCM_16", level_unknown=True)
     assert np.abs(y).max() == pytest.approx(0.9, abs=1e-3)
-    assert not leveled(np.zeros(3, np.float32), "auto", "PCM_16", lost=True)[0].any()
+    assert not leveled(np.zeros(3, np.float32), "auto", "PCM_16", level_unknown=True)[0].any()
 
 
 def test_a_loud_mel_does_not_clip(run: Run, mel: np.ndarray) -> None:

@@ -7,12 +7,26 @@ import numpy as np
 import pytest
 
 from melexp.datasets import load_dataset
-from melexp.inversion.segments import _segments, invert_long, join, long_mel
-from melexp.inversion.solve import invert
+from melexp.inversion.invert import invert
+from melexp.inversion.segments import invert_segments, join, segment_frames
+from melexp.methods import Stop, make_method
+from melexp.transforms.blocks import long_mel
 from melexp.transforms.compression import Compression
 from melexp.transforms.mel import MelTransform
 
-START = {"magnitude": "kl", "phase": "pghi"}
+START = {"method": "admm", "magnitude": "kl", "phase": "pghi"}
+
+
+def in_segments(
+    mel: np.ndarray, transform: MelTransform, *, n_iter: int, length: int | None = None,
+    segment: float = 4.0, overlap: float = 0.8,
+) -> np.ndarray:  # fmt: skip
+    """Invert with an overlap shorter than the default."""
+    method = make_method("admm", magnitude="kl", phase="pghi")
+    return invert_segments(
+        method, mel, transform, n_iter=n_iter, length=length, seed=0, segment=segment,
+        overlap=overlap,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +50,7 @@ def test_the_seams_cost_nothing(talk: np.ndarray, narrow: MelTransform, power: f
     transform = MelTransform(**{**narrow.settings(), "power": power})
     mel = transform(talk)
     whole = invert(mel, transform, n_iter=60, length=len(talk), **START)  # type: ignore[arg-type]
-    joined = invert_long(
-        mel, transform, n_iter=60, length=len(talk), segment=4, overlap=0.8, **START
-    )
+    joined = in_segments(mel, transform, n_iter=60, length=len(talk))
     assert joined.shape == talk.shape
     assert joined.dtype == np.float32
     assert scm(joined, mel, transform) < scm(whole, mel, transform) + 0.3
@@ -53,9 +65,10 @@ def test_one_segment_is_the_whole(talk: np.ndarray, narrow: MelTransform) -> Non
     mel = narrow(talk[:20000])
     one = invert(mel, narrow, n_iter=5, length=20000, **START)  # type: ignore[arg-type]
     seen: list[tuple[int, int]] = []
-    same = invert_long(
-        mel, narrow, n_iter=5, length=20000, progress=lambda *done: seen.append(done)
-    )
+    same = invert(
+        mel, narrow, n_iter=5, length=20000, segment=20, progress=lambda *done: seen.append(done),
+        **START,
+    )  # type: ignore[arg-type] # fmt: skip
     np.testing.assert_array_equal(one, same)
     assert seen == [(1, 1)]
 
@@ -63,7 +76,7 @@ def test_one_segment_is_the_whole(talk: np.ndarray, narrow: MelTransform) -> Non
 def test_a_segment_starts_from_the_one_before(talk: np.ndarray, narrow: MelTransform) -> None:
     # By itself each segment would have signs of its own, and the cross-fade would cancel.
     mel = narrow(talk)
-    y = invert_long(mel, narrow, n_iter=40, length=len(talk), segment=4, overlap=0.8, **START)
+    y = in_segments(mel, narrow, n_iter=40, length=len(talk))
     energy = np.add.reduceat(np.square(y, dtype=np.float64), np.arange(0, len(y), 800))
     expected = np.add.reduceat(np.square(talk, dtype=np.float64), np.arange(0, len(y), 800))
     loud = expected > 0.05 * expected.max()
@@ -77,7 +90,7 @@ def test_a_floor_is_that_of_the_whole(talk: np.ndarray, narrow: MelTransform) ->
     compression = Compression(unit="ln", floor=1e-9, range=6.0)
     transform = MelTransform(**{**narrow.settings(), "compression": compression})
     mel = transform(y)
-    z = invert_long(mel, transform, n_iter=20, length=len(y), segment=4, overlap=0.8, **START)
+    z = in_segments(mel, transform, n_iter=20, length=len(y))
     assert scm(z, narrow(y), narrow) < -20
     # By itself the last segment would take its own largest value, and be loud.
     assert np.abs(z[-20000:]).max() < 0.05 * np.abs(z).max()
@@ -88,7 +101,7 @@ def test_memory_does_not_grow_with_the_length(talk: np.ndarray, narrow: MelTrans
 
     def peak(n_frames: int) -> int:
         tracemalloc.start()
-        invert_long(mel[:, :n_frames], narrow, n_iter=1, segment=4, overlap=0.8)
+        in_segments(mel[:, :n_frames], narrow, n_iter=1)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most - 4 * n_frames * narrow.hop_length  # without the output
@@ -98,7 +111,7 @@ def test_memory_does_not_grow_with_the_length(talk: np.ndarray, narrow: MelTrans
 
 def test_the_plan_covers_every_frame(narrow: MelTransform) -> None:
     for n_frames in (1, 499, 500, 501, 950, 951, 3000, 3001):
-        plan = _segments(n_frames, narrow, 4.0, 0.4)
+        plan = segment_frames(n_frames, narrow, 4.0, 0.4)
         assert plan[0][0] == 0
         assert plan[-1][1] == n_frames
         for (_, end), (begin, _) in pairwise(plan):
@@ -135,8 +148,10 @@ def test_a_mel_in_blocks_is_the_mel(
 def test_what_is_refused(narrow: MelTransform) -> None:
     mel = np.ones((40, 3000), np.float32)
     with pytest.raises(ValueError, match="overlap"):
-        invert_long(mel, narrow, overlap=0.01)
+        in_segments(mel, narrow, n_iter=1, overlap=0.01)
     with pytest.raises(ValueError, match="overlap"):
-        invert_long(mel, narrow, segment=3, overlap=2)
-    with pytest.raises(ValueError, match="librosa"):
-        invert_long(mel, narrow, method="librosa", segment=5, overlap=1)
+        in_segments(mel, narrow, n_iter=1, segment=3, overlap=2)
+    with pytest.raises(ValueError, match="Librosa is a closed loop of another library"):
+        invert(mel, narrow, method="librosa", segment=5)
+    with pytest.raises(ValueError, match="stop is not supported with segment"):
+        invert(mel, narrow, segment=5, stop=Stop())

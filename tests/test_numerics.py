@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from melexp.bench import denormals
-from melexp.inversion.solve import invert
+from melexp.inversion.invert import invert
 from melexp.methods import available_methods
 from melexp.start import MAGNITUDES, PHASES
 from melexp.transforms.mel import MelTransform
@@ -70,7 +70,7 @@ def inverted(mel: np.ndarray, method: str, *, power: int = 1, n_iter: int, **mor
 
 
 def is_finite(name: str, method: str, engine: str, power: int, n_iter: int) -> None:
-    if method == "ipalm" and power == 2:
+    if method.startswith("ipalm") and power == 2:
         with pytest.raises(ValueError, match="magnitude mels"):
             inverted(MELS[name], method, power=2, n_iter=1)
         return
@@ -117,7 +117,7 @@ def is_equivariant(
     (`admm_gla`, which settles nowhere) find another sound for that.
     """
     mel = MELS[name].astype(np.float64)
-    if name == "silence" or (method == "ipalm" and power == 2):
+    if name == "silence" or (method.startswith("ipalm") and power == 2):
         return
     if not 1e-37 < mel.max() * scale < 1e37:  # of such a level float32 has no sound
         return
@@ -160,7 +160,7 @@ def test_every_start_is_finite(magnitude: str, phase: str, power: int) -> None:
 @pytest.mark.parametrize("power", [1, 2])
 def test_denormals_do_not_slow_the_engine(method: str, power: int) -> None:
     """Twice the time at most; half as much again is allowed to a machine that does other work."""
-    if method == "ipalm" and power == 2:
+    if method.startswith("ipalm") and power == 2:
         return
     with threadpool_limits(1):
         rows = list(denormals.rows(11, methods=[method], power=power))

@@ -186,7 +186,7 @@ def test_what_invert_makes_of_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(EVERY[name])
-    given = ["invert", name, "out.wav", "--preset", "paper", "--iterations", "2"]
+    given = ["invert", name, "out.wav", "--preset", "paper", "--n-iter", "2"]
     monkeypatch.setattr(sys, "argv", ["melexp", *given])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -255,7 +255,7 @@ def test_two_hours(
         for _ in range(7200):
             file.write(NOISE)
             file.write(np.zeros(2000))
-    given = ["invert", "long.wav", "out.wav", "--preset", "paper", "--iterations", "1"]
+    given = ["invert", "long.wav", "out.wav", "--preset", "paper", "--n-iter", "1"]
     monkeypatch.setattr(sys, "argv", ["melexp", *given])
     with pytest.raises(SystemExit) as end:
         cli.main()

@@ -6,11 +6,12 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melexp.inversion.solve import invert, solve
+from melexp.inversion.invert import invert
+from melexp.inversion.solve import solve
 from melexp.methods import make_method
+from melexp.methods._prox import power_pair
 from melexp.metrics import score
 from melexp.problem import Problem
-from melexp.prox import power_pair
 from melexp.transforms.mel import MelTransform
 
 

@@ -6,7 +6,8 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from melexp.prox import magnitude_pair, unit_phase
+from melexp.methods import unit_phase
+from melexp.methods._prox import magnitude_pair
 from melexp.transforms.mel import MelTransform
 
 positive = st.floats(1e-3, 1e3)

@@ -21,8 +21,9 @@ from melexp.datasets import load_dataset
 from melexp.discovery import conf_dir
 from melexp.methods import make_method
 from melexp.results.compare import compare
+from melexp.results.statistics import mean_interval, summarise, variants
 from melexp.results.store import DamagedFile, Store, read_json, write_json
-from melexp.results.tables import mean_interval, read_table, summarise, variants, write_table
+from melexp.results.tables import read_table, write_table
 from melexp.runs.config import register
 from melexp.runs.runner import Task, run
 from melexp.start import VERSIONS

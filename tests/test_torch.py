@@ -123,7 +123,8 @@ def test_spectrograms_lie_frame_by_frame_in_memory(small: MelTransform, device: 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("name", "power"), [p for p in product(ITERATIVE, (1, 2)) if p != ("ipalm", 2)]
+    ("name", "power"),
+    [p for p in product(ITERATIVE, (1, 2)) if not (p[0].startswith("ipalm") and p[1] == 2)],
 )
 def test_twenty_iterations_are_those_of_numpy(
     small: MelTransform, device: str, name: str, power: int, dtype: str
@@ -131,8 +132,8 @@ def test_twenty_iterations_are_those_of_numpy(
     """Within what float32 leaves: a last bit of P alone changes what NumPy has after 20 iterations
     of `admm_gla` by 4e-3, of `admm_ramp` by 6e-4 (4e-2 for power mels), so these have six.
 
-    For power mels it is 4e-4 in `admm` and 1e-4 in `fgla`, more or less than 1e-4 as the
-    machine rounds; both float32 results are then to be equally near the float64 one.
+    For power mels it is 4e-4 in `admm` and 1e-4 in `fgla`: both float32 results must lie within
+    4e-4 of the float64 one.
     """
     transform = dataclasses.replace(small, power=power)
     chaotic = name in ("admm_gla", "admm_ramp") and dtype == "float32"
@@ -148,7 +149,7 @@ def test_twenty_iterations_are_those_of_numpy(
         if (name, power, dtype) in (("admm", 2, "float32"), ("fgla", 2, "float32")):
             double = given | {"dtype": "float64"}
             exact = invert(mel, transform, length=n, engine="portable", **double)
-            assert error(y, exact) < max(bound, 2 * error(expected, exact))
+            assert max(error(y, exact), error(expected, exact)) < 4e-4
         else:
             assert error(y, expected) < bound
 
@@ -186,7 +187,7 @@ def test_after_500_iterations_it_is_as_good(
 ) -> None:
     """SCM within 0.02 dB."""
     x = speech[11025:]
-    given = {"n_iter": 500, "length": len(x)}
+    given = {"method": "admm", "n_iter": 500, "length": len(x)}
     ours = invert(paper(x), paper, device=device, **given)
     theirs = invert(paper(x), paper, engine=engine, **given)
     scm = [score("scm", x, y, transform=paper).value for y in (ours, theirs)]
@@ -276,7 +277,7 @@ def test_the_bench_has_its_rows(device: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("name", ITERATIVE)
 def test_the_loop_copies_nothing_to_the_host(small: MelTransform, name: str, power: int) -> None:
     """On torch's device without data, which whatever looks at a value fails on."""
-    if (name, power) == ("ipalm", 2):
+    if name.startswith("ipalm") and power == 2:
         pytest.skip("ipalm is for magnitude mels")
     compression = Compression(unit="ln", floor=0.1**power)
     transform = dataclasses.replace(small, power=power, compression=compression)
@@ -296,7 +297,7 @@ def test_the_loop_copies_nothing_to_the_host(small: MelTransform, name: str, pow
 def test_the_loop_does_not_wait_for_the_device(
     small: MelTransform, name: str, power: int, synchronising_fails: None
 ) -> None:
-    if (name, power) == ("ipalm", 2):
+    if name.startswith("ipalm") and power == 2:
         pytest.skip("ipalm is for magnitude mels")
     compression = Compression(unit="ln", floor=0.1**power)
     transform = dataclasses.replace(small, power=power, compression=compression)
@@ -324,9 +325,10 @@ def test_tensors_come_back_as_tensors(small: MelTransform, device: str) -> None:
     np.testing.assert_array_equal(arrays, y.cpu().numpy())
     listed = invert_batch(list(tensors[0]), small, n_iter=3, lengths=[700] * 4)
     assert torch.equal(torch.stack(listed), y[0])
-    exact = invert(tensors.double(), small, n_iter=3, length=700, dtype=torch.float64)
+    given = {"method": "admm", "n_iter": 3, "length": 700}
+    exact = invert(tensors.double(), small, dtype=torch.float64, **given)
     assert exact.dtype == torch.float64
-    assert error(y, exact) < 1e-4
+    assert error(invert(tensors, small, **given), exact) < 1e-4
     assert invert(tensors[0, 0], small, n_iter=0).shape == (small.n_samples(mels.shape[-1]),)
 
 
@@ -338,7 +340,7 @@ def test_gradients_are_not_followed(small: MelTransform, device: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "librosa"}, "a library's own loop"),
+        ({"method": "librosa"}, "librosa is a closed loop of another library"),
         ({"lengths": [1500]}, "lengths must be as many as the clips, 4; got 1"),
         ({"seeds": [1, 2]}, "seeds must be as many as the clips, 4; got 2"),
         ({"n_iter": -1}, "n_iter must not be negative"),
@@ -363,9 +365,11 @@ def test_bad_batches_are_refused(small: MelTransform) -> None:
         BatchProblem(problems)
 
 
-@pytest.mark.parametrize("options", [{"engine": "fast"}, {"stop": Stop(tol=1e-3)}])
+@pytest.mark.parametrize(
+    "options", [{"engine": "fast"}, {"stop": Stop(tol=1e-3)}, {"segment": 20.0}]
+)
 def test_what_torch_does_not_have(small: MelTransform, options: dict) -> None:
-    with pytest.raises(ValueError, match="neither the fast engine nor a stop"):
+    with pytest.raises(ValueError, match="stop and segment are not supported with torch"):
         invert(small(sounds()[0]), small, device="cpu", **options)
 
 

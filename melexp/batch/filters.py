@@ -32,15 +32,15 @@ class BatchFilters:
         self._solvers: dict[float, Inverse] = {}
 
     def apply(self, Y: torch.Tensor) -> torch.Tensor:
-        """E Y: magnitudes ``(..., n_bins, n_frames)`` to mels ``(..., n_mels, n_frames)``."""
+        """Return E Y: ``(..., n_bins, n_frames)`` to ``(..., n_mels, n_frames)``."""
         return (Y.mT @ self._E.T).mT
 
     def adjoint(self, M: torch.Tensor) -> torch.Tensor:
-        """E^T M: mels ``(..., n_mels, n_frames)`` to ``(..., n_bins, n_frames)``."""
+        """Return E^T M: mels ``(..., n_mels, n_frames)`` to ``(..., n_bins, n_frames)``."""
         return (M.mT @ self._E).mT
 
     def solver(self, ridge: float) -> Inverse:
-        """Solver of (E E^T + ridge I) x = b."""
+        """Return a solver of (E E^T + ridge I) x = b."""
         if ridge not in self._solvers:
             E = self._basis
             A = E @ E.T + ridge * torch.eye(len(E), dtype=E.dtype, device=E.device)
@@ -48,14 +48,14 @@ class BatchFilters:
         return self._solvers[ridge]
 
     def weighted_solver(self, S: torch.Tensor, ridge: float) -> Inverses:
-        """Solver of (E S E^T + ridge diag(E s)) x = b, where S = diag(s) differs by frame.
+        """Return a solver of (E S E^T + ridge diag(E s)) x = b, S = diag(s) for each frame.
 
         Its inverses take n_mels^2 numbers a frame, several times what a spectrogram takes.
         """
         return Inverses(torch.stack([self._weighted_inverse(s, ridge) for s in S]))
 
     def _weighted_inverse(self, s: torch.Tensor, ridge: float) -> torch.Tensor:
-        """The inverses of one clip [shape=(n_frames, n_mels, n_mels)]."""
+        """Return the inverses of one clip [shape=(n_frames, n_mels, n_mels)]."""
         E, s = self._basis, s.to(self._basis.dtype)
         diagonal = (E * E) @ s + ridge * (E @ s)
         diagonal[self._empty] = 1  # there b does not matter, and s says nothing
@@ -72,7 +72,7 @@ class Inverse:
         self._inverse = inverse
 
     def solve(self, b: torch.Tensor) -> torch.Tensor:
-        """Solutions x for b of shape ``(n_clips, n_mels, n_frames)``."""
+        """Return the solutions x for b of shape ``(n_clips, n_mels, n_frames)``."""
         return (b.mT @ self._inverse).mT  # symmetric
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from melexp.batch.problem import BatchProblem
-from melexp.methods import make_method
+from melexp.methods import Peer, make_method
 from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
@@ -18,15 +18,15 @@ def invert_batch(
     mels: Sequence[Any],
     transform: MelTransform,
     *,
-    method: str = "admm",
-    n_iter: int = 500,
+    method: str = "admm_ramp",
+    n_iter: int = 100,
     lengths: Sequence[int] | None = None,
     seeds: int | Sequence[int] = 0,
     device: Any = None,
     dtype: Any = np.float32,
     **params: Any,
 ) -> list[Any]:
-    """Waveforms of mel-spectrograms of different lengths, all iterated together in torch.
+    """Estimate the waveforms of mel-spectrograms of different lengths, together in torch.
 
     The clips are padded to the longest and do not see each other: each result is that of
     :func:`melexp.invert` for the same seed, up to rounding. Starts are computed with NumPy; between
@@ -40,7 +40,7 @@ def invert_batch(
     transform : MelTransform
         How they were computed.
     method : str
-        One of `melexp.available_methods`, but for `librosa`.
+        One of `melexp.available_methods`, except the peer `librosa`.
     n_iter : int >= 0
         Number of iterations.
     lengths : sequence of int or None
@@ -75,7 +75,13 @@ def invert_batch(
     >>> [y.shape for y in invert_batch(mels, transform, n_iter=3, lengths=[22050, 15000])]
     [(22050,), (15000,)]
     """
-    solver = make_method(method, **params).for_budget(n_iter)
+    solver = make_method(method, **params)
+    if isinstance(solver, Peer):
+        raise ValueError(
+            f"{method} is a closed loop of another library and takes NumPy arrays only; use "
+            "melexp.invert without a device"
+        )
+    solver = solver.for_budget(n_iter)
     if n_iter < 0:
         raise ValueError(f"n_iter must not be negative; got {n_iter}")
     n = len(mels)

@@ -14,9 +14,10 @@ from melexp.batch.stacking import stack
 from melexp.batch.stft import BatchSTFT
 from melexp.methods import Method, State
 from melexp.problem import Problem
+from melexp.transforms.arrays import relative_error
 
 
-class BatchProblem(Problem):
+class BatchProblem:
     """Problems side by side: to a method it is one, with tensors in place of arrays.
 
     Arrays have an axis for the clips in front and the number of frames of the longest clip; the
@@ -67,11 +68,11 @@ class BatchProblem(Problem):
         self.stft: Any = BatchSTFT([p.stft for p in problems], device)
         self.filters: Any = BatchFilters(first.filters, first.transform.basis, device)
         self.mel: Any = stack([p.mel for p in problems], device)
-        weights: Any = [p.weights for p in problems]
+        gains: Any = [p.frame_gains for p in problems]
         self.frame_weights = first.frame_weights
-        self.weights: Any = None
-        if first.weights is not None:
-            self.weights = stack([g[None] for g in weights], device, fill=1)
+        self.frame_gains: Any = None
+        if first.frame_gains is not None:
+            self.frame_gains = stack([g[None] for g in gains], device, fill=1)
         self.scale: Any = stack([np.array([p.scale], self.dtype) for p in problems], device)
         self.floored: Any = None
         if any(p.floored is not None for p in problems):
@@ -82,10 +83,9 @@ class BatchProblem(Problem):
         if self.transform.power != 1:
             self.envelope: Any = stack([p.envelope for p in problems], device, fill=1)
         self.lanes = None
-        self._solvers: Any = {}
 
     def weighted(self, exponent: float) -> BatchProblem:
-        """The batch of the clips' weighted problems."""
+        """Return the batch of the clips' weighted problems."""
         if exponent == self.frame_weights:
             return self
         return BatchProblem([p.weighted(exponent) for p in self.problems], device=self.device)
@@ -96,7 +96,7 @@ class BatchProblem(Problem):
         return self.weighted(0.0)
 
     def start(self, method: Method[Any], seeds: Sequence[Any]) -> Any:
-        """The state before the first iteration, computed clip by clip with NumPy.
+        """Return the state before the first iteration, computed clip by clip with NumPy.
 
         So a seed gives a clip the start that it has there, in any batch and on any device.
 
@@ -106,8 +106,6 @@ class BatchProblem(Problem):
         seeds : sequence of int
             One for each clip.
         """
-        if method.restarts:
-            raise ValueError("this method is a library's own loop, which takes NumPy arrays only")
         states = [
             method.init(p, np.random.default_rng(seed))
             for p, seed in zip(self.problems, seeds, strict=True)
@@ -115,7 +113,7 @@ class BatchProblem(Problem):
         return self.stack_states(states)
 
     def stack_states(self, states: Sequence[State]) -> Any:
-        """One state of the states of each clip, on the device."""
+        """Return one state of the states of each clip, on the device."""
         arrays = {
             field.name: stack([getattr(s, field.name) for s in states], self.device)
             for field in dataclasses.fields(states[0])
@@ -124,27 +122,25 @@ class BatchProblem(Problem):
         return dataclasses.replace(states[0], **arrays)
 
     def waveform(self, X: Any) -> Any:
-        """Waveforms [shape=(n_clips, n_samples)] at the level of the given mels."""
+        """Return the waveforms [shape=(n_clips, n_samples)] at the level of the given mels."""
         return self.stft.inverse(X) * self.scale
 
     def cut(self, signals: Any) -> list[Any]:
-        """The waveform of each clip [shape=(its n_samples,)]."""
+        """Return the waveform of each clip [shape=(its n_samples,)]."""
         return [y[: p.n_samples] for y, p in zip(signals, self.problems, strict=True)]
 
     def misfit(self, y: Any) -> Any:
-        """||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
+        """Return ||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
         X = self.stft.forward(y / self.scale)
-        mel, error = self.mel, self.mel - self.filters.apply(self.transform.spectrum(X))
-        if self.weights is not None:
-            plain = self.transform.spectrum(self.weights)
-            mel, error = mel / plain, error / plain
-        return torch.linalg.vector_norm(error, dim=(1, 2)) / torch.linalg.vector_norm(
-            mel, dim=(1, 2)
-        )
+        mel, made = self.mel, self.filters.apply(self.transform.spectrum(X))
+        if self.frame_gains is not None:
+            plain = self.transform.spectrum(self.frame_gains)
+            mel, made = mel / plain, made / plain
+        return relative_error(mel, made)
 
 
 def checked_device(device: Any) -> torch.device:
-    """The torch device of that name; ValueError if there is none."""
+    """Return the torch device of that name; raise ValueError if there is none."""
     try:
         device = torch.device(device)
         torch.empty(0, device=device)

@@ -10,7 +10,7 @@ import torch
 
 
 def stack(arrays: Sequence[np.ndarray], device: Any, *, fill: float = 0) -> torch.Tensor:
-    """One tensor of arrays that differ in their last axis, filled up to the longest.
+    """Stack arrays that differ in their last axis, filled up to the longest.
 
     Spectrograms lie frame by frame in memory, as the FFT wants them: the order of the axes is
     NumPy's, that of the strides is not.

@@ -48,7 +48,7 @@ class BatchSTFT:
         self._edge_from = _flat(source, self.n_samples, device)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Spectrograms of signals that are zero behind their ends."""
+        """Return the spectrograms of signals that are zero after their ends."""
         padded = x.new_zeros(len(x), self._n_rows * self.hop_length)
         padded[:, self.pad : self.pad + self._seen] = x[:, : self._seen]
         if len(self._edge_at):
@@ -59,7 +59,7 @@ class BatchSTFT:
         return torch.fft.rfft(frames).mT
 
     def inverse(self, X: torch.Tensor) -> torch.Tensor:
-        """Least-squares signals of spectrograms, consistent or not, that end in zeros."""
+        """Return the least-squares signals of spectrograms that end in zeros."""
         hop, span = self.hop_length, self._span
         frames = torch.fft.irfft(X.mT, n=self.n_fft) * self._window
         if self._weights is not None:
@@ -79,12 +79,12 @@ class BatchSTFT:
         return x * self._inv_norm
 
     def project(self, X: torch.Tensor) -> torch.Tensor:
-        """P_C: the consistent spectrograms nearest to `X`, zero behind their ends."""
+        """Return P_C(X): the consistent spectrograms nearest to `X`, zero after their ends."""
         return self.forward(self.inverse(X))
 
 
 def _copies(stft: STFT) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the padded signal that copy another sample, and the samples they copy."""
+    """Return positions in the padded signal that copy another sample, and the samples they copy."""
     index = stft.pad_index
     at = np.flatnonzero(index >= 0)
     at = at[index[at] != at - stft.pad]
@@ -92,6 +92,6 @@ def _copies(stft: STFT) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _flat(positions: Sequence[np.ndarray], width: int, device: Any) -> torch.Tensor:
-    """Positions in each row, as positions in all rows of so many elements."""
+    """Convert positions in each row to positions in all rows of `width` elements."""
     flat = np.concatenate([b * width + p for b, p in enumerate(positions)])
     return torch.from_numpy(flat.astype(np.int64)).to(device)

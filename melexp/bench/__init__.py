@@ -33,7 +33,7 @@ from melexp.results.store import write_json
 
 
 def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) -> pd.DataFrame:
-    """Measure everything on one core (but for those of processes); print and store the table.
+    """Measure everything on one core, except rows of processes; print and store the table.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
 
 
 def torch_rows(rounds: int) -> Iterator[Row]:
-    """Batches in torch, on one core and on a GPU, where torch and a GPU are there."""
+    """Time batches in torch, on one core and on a GPU, if torch and a GPU are available."""
     try:
         from melexp.bench.batches import rows  # here, because it needs torch
     except ImportError as error:
@@ -87,7 +87,7 @@ def torch_rows(rounds: int) -> Iterator[Row]:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table for people, a heading per section."""
+    """Return the table in Markdown, with a heading per section."""
     lines = []
     for section, group in table.groupby("section", sort=False):
         lines += ["", f"**{section}**", "", "| | median | quartiles | ratio | to |"]

@@ -32,7 +32,7 @@ def interleaved(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Seconds of each entry in each round; the entries take turns, after one turn to warm up."""
+    """Time the entries in turn; return the seconds of each in each round, after a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in entries}
     for n in range(rounds + 1):
         for name, run in entries.items():
@@ -46,12 +46,12 @@ def interleaved(
 def row(
     section: str, name: str, values: np.ndarray, unit: str, base: np.ndarray, against: str
 ) -> Row:
-    """A row from paired rounds: the ratio is the median of the rounds' ratios."""
+    """Make a row from paired rounds: the ratio is the median of the rounds' ratios."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return Row(section, name, median, low, high, unit, float(np.median(values / base)), against)
 
 
 def clip(seconds: float) -> np.ndarray:
-    """Embedded speech, repeated to a length."""
+    """Return embedded speech, repeated to a length."""
     speech = np.concatenate([c.load(SR) for c in load_dataset("demo_speech")])
     return np.resize(speech, int(seconds * SR)).astype(np.float32)

@@ -21,7 +21,7 @@ COUNTED = 500
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Seconds of audio per second of ADMM and of Griffin-Lim, for growing batches."""
+    """Measure seconds of audio per second of ADMM and of Griffin-Lim, for growing batches."""
     yield from _start(rounds)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -34,7 +34,7 @@ def rows(rounds: int) -> Iterator[Row]:
 
 
 def _start(rounds: int) -> Iterator[Row]:
-    """What NumPy does for each clip before the iterations, whatever their device."""
+    """Compute the start of each clip with NumPy, as for every device."""
     transform, x = MelTransform(), clip(SECONDS)
     mel, method = transform(x), make_method("admm")
 
@@ -84,7 +84,7 @@ def _finish(run: Callable[[], Any], device: str) -> None:
 
 
 def _ffts(batch: BatchProblem, n: int) -> Callable[[], Any]:
-    """One real FFT and one inverse FFT of every frame, n times."""
+    """Run one real FFT and one inverse FFT of every frame, n times."""
     size = (len(batch.problems), batch.stft.n_frames, batch.stft.n_fft)
     frames = torch.randn(*size, device=batch.device)
     spectra = torch.fft.rfft(frames)
@@ -98,7 +98,7 @@ def _ffts(batch: BatchProblem, n: int) -> Callable[[], Any]:
 
 
 def _griffin_lim(batch: BatchProblem, n: int, momentum: float = 0.99) -> Callable[[], Any]:
-    """The loop of torchaudio's `griffinlim` with its default momentum, of centred frames."""
+    """Run the loop of torchaudio's `griffinlim` with its default momentum, for centred frames."""
     t = batch.transform
     window = torch.hann_window(t.n_fft, device=batch.device)
     given = {"n_fft": t.n_fft, "hop_length": t.hop_length, "window": window}

@@ -10,7 +10,8 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 
 from melexp.bench._rows import Row, clip, interleaved, row
-from melexp.inversion.solve import invert, solve
+from melexp.inversion.invert import invert
+from melexp.inversion.solve import solve
 from melexp.methods import make_method
 from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
@@ -25,7 +26,7 @@ def invert_one(n_iter: int) -> None:
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Many clips over processes and over threads, and one long clip over threads."""
+    """Time many clips over processes and over threads, and one long clip over threads."""
     clips, n_iter = 16, 300
     transform = MelTransform()
     many = np.stack([transform(clip(5))] * clips)
@@ -36,7 +37,7 @@ def rows(rounds: int) -> Iterator[Row]:
             Parallel()(delayed(invert_one)(n_iter) for _ in range(clips))
 
     def threads(mel: np.ndarray, n: int) -> None:
-        invert(mel, transform, n_iter=n_iter, threads=n)
+        invert(mel, transform, method="admm", n_iter=n_iter, threads=n)
 
     kinds: dict[str, Callable[[int], Any]] = {
         f"{clips} clips of 5 s, {{}} processes": processes,

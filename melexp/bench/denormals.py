@@ -21,7 +21,7 @@ HARD = slice(40, 120)
 
 
 def rows(rounds: int, *, methods: Sequence[str] = METHODS, power: float = 1.0) -> Iterator[Row]:
-    """An iteration on mels whose numbers become denormal, against ordinary ones in the same run.
+    """Time iterations on mels whose numbers become denormal, against ordinary mels.
 
     The iterations that are timed come after 2,000 others: the changes of converged runs are the
     smallest numbers of all. The time is that of the processor, which other work moves less.

@@ -21,7 +21,7 @@ METHODS = ("admm", "ipalm", "gla", "fgla", "admm_gla")
 def per_iteration(
     name: str, transform: MelTransform, x: np.ndarray, engine: str, n: int
 ) -> Callable[[], Any]:
-    """A function that runs `n` iterations of a method from its start."""
+    """Return a function that runs `n` iterations of a method from its start."""
     problem = Problem(transform(x), transform, length=len(x), engine=engine)
     method = make_method(name)
     state = method.init(problem, np.random.default_rng(0))
@@ -29,7 +29,7 @@ def per_iteration(
 
 
 def floors(transform: MelTransform, n_frames: int) -> dict[str, Callable[[], Any]]:
-    """One real FFT and one inverse FFT of every frame, float32, by the libraries at hand."""
+    """Return functions that run a real FFT and its inverse on every frame, by library."""
     frames = np.random.default_rng(0).standard_normal((n_frames, transform.n_fft))
     frames = frames.astype(np.float32)
     spectra = scipy.fft.rfft(frames)
@@ -54,7 +54,7 @@ ENGINES = {"fast": 50, "portable": 4}
 def rows(
     rounds: int, *, layouts: Sequence[str] = tuple(LAYOUTS), engines: Sequence[str] = tuple(ENGINES)
 ) -> Iterator[Row]:
-    """Milliseconds an iteration, of every method in both engines, against the floor."""
+    """Measure milliseconds per iteration, of every method in both engines, against the floor."""
     import librosa
 
     x = clip(5.14)

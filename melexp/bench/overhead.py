@@ -33,7 +33,7 @@ class Nap(Task):
 
 
 def rows(n: int, *, workers: int = 2, length: float = 0.05) -> Iterator[Row]:
-    """What claims, storing and handing out cost: tasks of a known length, against a bare pool."""
+    """Measure the overhead of the runner: tasks of a known length, against a bare pool."""
     one, method = load_dataset("demo_speech")[0], make_method("admm")
     tasks: list[Task] = [
         Nap(one, method, "admm", MelTransform(), k, "float32", length=length) for k in range(n)

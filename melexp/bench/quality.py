@@ -16,14 +16,14 @@ from melexp.transforms.mel import MelTransform
 
 
 def rows(dataset: str, limit: int | None) -> Iterator[Row]:
-    """Seconds to the quality that librosa and iPALM end with: SCM, PESQ and ESTOI all as good."""
+    """Measure seconds to the final quality of librosa and iPALM, in SCM, PESQ and ESTOI."""
     transform = MelTransform()
     counts = (0, 1, 2, 3, 5, 8, 15, 30, 50, 75, 100, 150, 200, 300, 500)
     goals = {"librosa": (32, 500), "ipalm": (500,)}
     clips = [c.load(SR) for c in load_dataset(dataset)[:limit]]
 
     def run(name: str, x: np.ndarray, checkpoints: Sequence[int]) -> Iterator[Checkpoint]:
-        # A new problem each time, so that its tables are made anew and counted.
+        # A new problem each time, so that the cost of its tables is counted.
         problem = Problem(transform(x), transform, length=len(x))
         return solve(make_method(name), problem, checkpoints=checkpoints)
 

@@ -1,4 +1,4 @@
-"""What the start costs in iterations, and what `admm_ramp` costs as a whole."""
+"""The cost of the start in iterations, and the cost of a complete run of `admm_ramp`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from melexp.transforms.mel import MelTransform
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Starts against ten iterations of `admm`, 100 iterations of `admm_ramp` against 500 of it."""
+    """Time starts against ten iterations of `admm`, and `admm_ramp` at 100 against 500."""
     x, transform = clip(5.14), MelTransform()
     mel = transform(x)
     problem = Problem(mel, transform, length=len(x))
     Y = kl(problem)
 
     def run(name: str, n: int) -> None:
-        # A new problem each time, so that its tables are made anew and counted.
+        # A new problem each time, so that the cost of its tables is counted.
         given = Problem(mel, transform, length=len(x))
         list(solve(make_method(name).for_budget(n), given, checkpoints=[n]))
 

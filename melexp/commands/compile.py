@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from melexp.methods import available_methods, make_method
-from melexp.runs.runner import warm_up
+from melexp.inversion.solve import warm_up
+from melexp.methods import Peer, available_methods, make_method
 from melexp.transforms.mel import MelTransform
 
 
@@ -13,13 +13,13 @@ def precompile() -> None:
     """Run every method once, for magnitude and power mels, so that numba's cache is filled.
 
     The cache lies beside the modules, or where ``NUMBA_CACHE_DIR`` says; it is found again by their
-    content, also after the same version was installed anew.
+    content, also after a new installation of the same version.
     """
     for power in (1.0, 2.0):
         transform = MelTransform(power=power)
         for name in available_methods():
             method = make_method(name)
-            if method.restarts or (name, power) == ("ipalm", 2.0):
+            if isinstance(method, Peer) or (name.startswith("ipalm") and power == 2):
                 continue
             began = time.perf_counter()
             warm_up(method, transform)

@@ -38,7 +38,7 @@ def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
     Returns
     -------
     status : int
-        0, or 1 where something was damaged, foreign or missing.
+        0, or 1 if a file was corrupt, foreign or missing.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
 
 
 class _Check:
-    """What is found in one folder: said as it is found, and counted."""
+    """The findings in one folder, printed and counted."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -60,7 +60,7 @@ class _Check:
         self.advice: dict[str, None] = {}  # in order, each once
 
     def bad(self, message: str, path: Path | None = None, advice: str = "") -> None:
-        """Name what is bad, and move its file aside."""
+        """Report a fault and move its file aside."""
         if path is not None:
             aside = move_aside(path, self.root / "damaged")
             message += f"; moved to {aside}" if aside else ""
@@ -70,12 +70,12 @@ class _Check:
             self.advice[advice] = None
 
     def leftover(self, path: Path) -> None:
-        """Say that a leftover has been removed."""
+        """Report the removal of a leftover."""
         print(f"leftover: {path} removed")
         self.removed += 1
 
     def summary(self) -> int:
-        """Say what it comes to; the exit code."""
+        """Print the counts and return the exit code."""
         print(
             f"{self.root}: {self.whole} files verified, {self.damaged} bad, "
             f"{self.removed} leftovers removed"
@@ -93,8 +93,11 @@ class _Results(_Check):
         self.store = Store(root)
         marks = ("tasks", "jobs", ".hydra", "*.provenance.json", ".*.part", ".*.lock")
         if not any(any(root.glob(mark)) for mark in marks):
-            raise ValueError(f"{root} is no folder of results: it has neither tasks nor tables")
-        self.again = f"run what wrote {root} again: it computes what is missing, and nothing else"
+            raise ValueError(
+                f"{root} is not a results folder: it has neither tasks nor tables; name the "
+                f"folder that melexp run wrote"
+            )
+        self.again = f"re-run the commands that wrote {root}: they compute the missing tasks only"
 
     def run(self) -> int:
         self._clear()
@@ -137,14 +140,14 @@ class _Results(_Check):
         if _fault(path, read, place) is None:
             self.whole += 1
             return
-        # Who computes a task is about to write it anew; a note is written in no time.
+        # A worker that holds the task will replace it; a note is written quickly.
         with held(lock, wait=read is read_note) as ours:
             message = _fault(path, read, place)
             if ours and message is not None:
                 self.bad(message, path, self.again)
 
     def _table_fault(self, experiment: str) -> str:
-        """What is wrong with a table or its provenance, or ""."""
+        """Return the fault of a table or of its provenance, or ""."""
         table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
         if not table.exists() or not provenance.exists():
             return f"{provenance if table.exists() else table} is missing"
@@ -209,12 +212,12 @@ class _Cache(_Check):
 
 
 def _tables(root: Path) -> list[str]:
-    """The experiments with a table."""
+    """Return the experiments with a table."""
     return [path.name.removesuffix(".provenance.json") for path in root.glob("*.provenance.json")]
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:
-    """The files below a folder, without those that were moved aside."""
+    """Return the files below a folder, without those that were moved aside."""
     return [
         path
         for path in sorted(folder.rglob(pattern))
@@ -223,7 +226,7 @@ def _files(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def _fault(path: Path, read: Callable[[Path], dict[str, Any]], place: Path) -> str | None:
-    """What is wrong with a file, if anything."""
+    """Return the fault of a file, or None."""
     if path != place:
         return f"{path} does not belong there"
     try:

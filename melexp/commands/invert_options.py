@@ -2,136 +2,228 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 if TYPE_CHECKING:
     from melexp.transforms.mel import MelTransform
 
-#: The transform's arguments as options: name, type, help.
-_ARGUMENTS: list[tuple[str, Any, str]] = [
-    ("sr", float, "sampling rate in Hz"),
-    ("n-fft", int, "frame length in samples"),
-    ("hop-length", int, "samples between frames"),
-    ("win-length", int, "window length in samples"),
-    ("window", str, "as scipy.signal.get_window knows it"),
-    ("pad-mode", str, "constant, reflect, edge, symmetric or wrap"),
-    ("pad", int, "samples added at either end of frames that are not centred"),
-    ("n-mels", int, "number of mel bands"),
-    ("fmin", float, "lowest frequency in Hz"),
-    ("fmax", float, "highest frequency in Hz"),
-    ("norm", str, "slaney, none or a number"),
-    ("power", float, "1 (magnitude) or 2 (power)"),
-]
-_FLAGS = [("center", "centred frames"), ("htk", "HTK's mel formula"), ("empty-filters", "allow")]
-_COMPRESSION: list[tuple[str, Any, str]] = [
-    ("floor", float, "least value before the logarithm (amin, clip_val)"),
-    ("epsilon", float, "added before the logarithm"),
-    ("ref", str, "what is 0: a number or max"),
-    ("range", float, "below the largest value, in the logarithm's unit (top_db)"),
-    ("gain", float, "factor after the logarithm"),
-    ("offset", float, "added after that"),
-]
+_MADE, _HOW, _WRITTEN = "Front end of the mel", "Inversion", "Output"
 
 
-class _Parameters(argparse.Action):
-    """Collects ``--set name=value``."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        name, equals, text = values.partition("=")
-        if not equals:
-            parser.error(f"argument --set: {values!r} is not name=value")
-        namespace.set = {**namespace.set, name: _value(text)}
+def _made(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_MADE)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments; imports nothing heavy, as every ``--help`` does this."""
-    parser.add_argument(
-        "input", help="a mel (.npy, .npz, .pt), sound, '-', a folder, or a glob in quotes"
-    )
-    parser.add_argument("output", help="a sound file, '-', or a folder for many inputs")
-    group = parser.add_argument_group("what the mel was made with")
-    group.add_argument("--preset", help="a front end: hifigan, whisper, librosa, ...")
-    for name, kind, text in _ARGUMENTS:
-        group.add_argument(f"--{name}", type=kind, help=text)
-    for name, text in _FLAGS:
-        group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=text)
-    group.add_argument("--compression", help="none, ln, log10, power_db or amplitude_db")
-    for name, kind, text in _COMPRESSION:
-        group.add_argument(f"--{name}", type=kind, help=text)
-    group.add_argument("--orientation", choices=["auto", "mels-first", "frames-first"])
-    group.add_argument("--key", help="name of the array in a file that holds several")
-    group.add_argument("--length", type=int, help="length of the sound in samples")
-    group = parser.add_argument_group("how it is inverted")
-    group.add_argument(
-        "--method", default="admm_ramp", help="see: melexp methods (default: admm_ramp)"
-    )
-    group.add_argument("--iterations", type=int, default=300, help="default: 300")
-    group.add_argument("--magnitude", help="where it starts: pinv, nnls or kl (default: its own)")
-    group.add_argument("--phase", help="random, zero, spsi or pghi (default: its own)")
-    group.add_argument("--seed", type=int, default=0)
-    group.add_argument(
-        "--set", action=_Parameters, default={}, metavar="NAME=VALUE", help="a method's parameter"
-    )
-    group.add_argument(
-        "--segment", type=float, default=20.0, help="seconds, of long input (default: 20)"
-    )
-    group.add_argument("--compare", metavar="METHOD", help="also with this one, such as librosa")
-    group = parser.add_argument_group("what is written")
-    group.add_argument(
-        "--peak",
-        default="auto",
-        help="auto: lowered where it would clip; keep; or the peak wanted, such as 0.9",
-    )
-    group.add_argument("--subtype", help="of the samples, such as PCM_16 (default), PCM_24, FLOAT")
-    group.add_argument("--speech", action="store_true", help="of sound: PESQ and ESTOI too")
-    group.add_argument("--format", default="wav", help="of many outputs: wav, flac or ogg")
-    group.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes for many inputs")
-    group.add_argument("--quiet", action="store_true", help="print errors only")
+def _how(*names: str, help: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_HOW, **settings)
 
 
-def transform_of(arguments: argparse.Namespace, *, required: bool = True) -> MelTransform:
-    """The transform that the options describe.
+def _written(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_WRITTEN)
 
-    Raises
-    ------
-    ValueError
-        If they describe none, or, where it is `required`, say nothing.
+
+@dataclass(frozen=True, kw_only=True)
+class InvertOptions:
+    """The options of one call of ``melexp invert``.
+
+    Attributes
+    ----------
+    transform : dict
+        Arguments of the transform that were given, and ``preset``.
+    compression : dict
+        Arguments of the compression that were given, and ``compression``, its unit.
+    params : dict
+        Parameters of the method.
     """
-    from melexp.transforms.mel import MelTransform
 
-    names = [name.replace("-", "_") for name, *_ in [*_ARGUMENTS, *_FLAGS]]
-    changes = {n: getattr(arguments, n) for n in names if getattr(arguments, n) is not None}
-    if "norm" in changes:
-        changes["norm"] = _value(changes["norm"])
-    details = {n: getattr(arguments, n) for n, *_ in _COMPRESSION}
-    details = {n: value for n, value in details.items() if value is not None}
-    if "ref" in details:
-        details["ref"] = _value(details["ref"])
-    if required and not (arguments.preset or changes):
+    transform: dict[str, Any] = field(default_factory=dict)
+    compression: dict[str, Any] = field(default_factory=dict)
+    orientation: str = "auto"
+    key: str | None = None
+    length: int | None = None
+    method: str = "admm_ramp"
+    n_iter: int = 100
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    segment: float = 20.0
+    compare: str | None = None
+    peak: str = "auto"
+    subtype: str | None = None
+    speech: bool = False
+    format: str = "wav"
+    jobs: int = 1
+    quiet: bool = False
+
+    def front_end(self, *, required: bool = True) -> MelTransform:
+        """Return the transform that the options describe.
+
+        Raises
+        ------
+        ValueError
+            If they describe none; if `required`, also if none of them is given.
+        """
+        from melexp.transforms.mel import MelTransform
+
+        changes = dict(self.transform)
+        preset = changes.pop("preset", None)
+        if required and not (preset or changes):
+            raise ValueError(
+                "the front end of the mel is unknown: give --preset "
+                f"({', '.join(MelTransform.presets())}) or the options of the transform"
+            )
+        base = MelTransform.preset(preset or "paper")
+        details = dict(self.compression)
+        unit = details.pop("compression", None)
+        if unit == "none":
+            changes["compression"] = None
+        elif unit:
+            changes["compression"] = {"unit": unit, **details}
+        elif details and base.compression is not None:
+            changes["compression"] = dataclasses.asdict(base.compression) | details
+        elif details:
+            raise ValueError(f"--{next(iter(details))} needs --compression")
+        if changes.get("center"):
+            changes.setdefault("pad", None)
+        return dataclasses.replace(base, **changes)
+
+
+def invert(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A mel (.npy, .npz, .pt), sound, '-', a folder, or a glob in quotes.",
+        ),
+    ],
+    output: Annotated[
+        str, typer.Argument(help="A sound file, '-', or a folder for several inputs.")
+    ],
+    preset: Annotated[str | None, _made(help="A front end: hifigan, whisper, librosa, ...")] = None,
+    sr: Annotated[float | None, _made(help="Sampling rate in Hz.")] = None,
+    n_fft: Annotated[int | None, _made(help="Frame length in samples.")] = None,
+    hop_length: Annotated[int | None, _made(help="Samples between frames.")] = None,
+    win_length: Annotated[int | None, _made(help="Window length in samples.")] = None,
+    window: Annotated[str | None, _made(help="A window of scipy.signal.get_window.")] = None,
+    pad_mode: Annotated[
+        str | None, _made(help="constant, reflect, edge, symmetric or wrap.")
+    ] = None,
+    pad: Annotated[
+        int | None, _made(help="Samples added at either end of frames that are not centred.")
+    ] = None,
+    n_mels: Annotated[int | None, _made(help="Number of mel bands.")] = None,
+    fmin: Annotated[float | None, _made(help="Lowest frequency in Hz.")] = None,
+    fmax: Annotated[float | None, _made(help="Highest frequency in Hz.")] = None,
+    norm: Annotated[str | None, _made(help="slaney, none or a number.")] = None,
+    power: Annotated[float | None, _made(help="1 (magnitude) or 2 (power).")] = None,
+    center: Annotated[bool | None, _made(help="Centred frames.")] = None,
+    htk: Annotated[bool | None, _made(help="HTK's mel formula.")] = None,
+    empty_filters: Annotated[bool | None, _made(help="Allow filters without a bin.")] = None,
+    compression: Annotated[
+        str | None, _made(help="none, ln, log10, power_db or amplitude_db.")
+    ] = None,
+    floor: Annotated[
+        float | None, _made(help="Least value before the logarithm (amin, clip_val).")
+    ] = None,
+    epsilon: Annotated[float | None, _made(help="Added before the logarithm.")] = None,
+    ref: Annotated[str | None, _made(help="Value at 0: a number or max.")] = None,
+    range_: Annotated[
+        float | None,
+        _made("--range", help="Below the largest value, in the logarithm's unit (top_db)."),
+    ] = None,
+    gain: Annotated[float | None, _made(help="Factor after the logarithm.")] = None,
+    offset: Annotated[float | None, _made(help="Added after the gain.")] = None,
+    orientation: Annotated[str, _made(help="auto, mels-first or frames-first.")] = "auto",
+    key: Annotated[str | None, _made(help="Name of the array in a file with several.")] = None,
+    length: Annotated[int | None, _made(help="Length of the sound in samples.")] = None,
+    method: Annotated[str, _how(help="See: melexp methods.")] = "admm_ramp",
+    n_iter: Annotated[int, _how(help="Number of iterations.")] = 100,
+    magnitude: Annotated[
+        str | None, _how(help="Initial magnitude: pinv, nnls or kl [the method's own].")
+    ] = None,
+    phase: Annotated[
+        str | None, _how(help="Initial phase: random, zero, spsi or pghi [the method's own].")
+    ] = None,
+    seed: Annotated[int, _how(help="Seed of the random start.")] = 0,
+    set_: Annotated[
+        list[str] | None,
+        _how("--set", help="A parameter of the method (repeatable).", metavar="NAME=VALUE"),
+    ] = None,
+    segment: Annotated[float, _how(help="Seconds of a segment of long input.")] = 20.0,
+    compare: Annotated[
+        str | None, _how(help="Invert with this method too, such as librosa.", metavar="METHOD")
+    ] = None,
+    peak: Annotated[
+        str, _written(help="auto (lowered if it would clip), keep, or a peak such as 0.9.")
+    ] = "auto",
+    subtype: Annotated[
+        str | None, _written(help="Of the samples: PCM_16 (default), PCM_24, FLOAT.")
+    ] = None,
+    speech: Annotated[bool, _written("--speech", help="Of sound: PESQ and ESTOI too.")] = False,
+    format_: Annotated[
+        str, _written("--format", help="Of several outputs: wav, flac or ogg.")
+    ] = "wav",
+    jobs: Annotated[int | None, _written(help="Processes for several inputs [all cores].")] = None,
+    quiet: Annotated[bool, _written("--quiet", help="Print errors only.")] = False,
+) -> int:
+    """Invert mel-spectrograms to sound, or pass sound through a front end and back."""
+    given = {name: value for name, value in locals().items() if value is not None}
+    transform = {name: given[name] for name in _TRANSFORM if name in given}
+    if norm is not None:
+        transform["norm"] = value_of(norm)
+    details = {name.rstrip("_"): given[name] for name in _COMPRESSION if name in given}
+    if ref is not None:
+        details["ref"] = value_of(ref)
+    starts = {name: given[name] for name in ("magnitude", "phase") if name in given}
+    if orientation not in ("auto", "mels-first", "frames-first"):
         raise ValueError(
-            "say what the mel was made with: --preset "
-            f"({', '.join(MelTransform.presets())}) or the options of the transform"
+            f"--orientation must be auto, mels-first or frames-first; got {orientation!r}"
         )
-    base = MelTransform.preset(arguments.preset or "paper")
-    if arguments.compression == "none":
-        changes["compression"] = None
-    elif arguments.compression:
-        changes["compression"] = {"unit": arguments.compression, **details}
-    elif details and base.compression is not None:
-        changes["compression"] = dataclasses.asdict(base.compression) | details
-    elif details:
-        raise ValueError(f"--{next(iter(details))} needs --compression")
-    if changes.get("center"):
-        changes.setdefault("pad", None)
-    return dataclasses.replace(base, **changes)
+    options = InvertOptions(
+        transform=transform,
+        compression=details,
+        orientation=orientation,
+        key=key,
+        length=length,
+        method=method,
+        n_iter=n_iter,
+        params=starts | dict(_parameter(text) for text in set_ or []),
+        seed=seed,
+        segment=segment,
+        compare=compare,
+        peak=peak,
+        subtype=subtype,
+        speech=speech,
+        format=format_,
+        jobs=jobs or os.cpu_count() or 1,
+        quiet=quiet,
+    )
+    from melexp.commands.invert import run  # here, because it imports the methods
+
+    return run(source, output, options)
 
 
-def _value(text: str) -> Any:
-    """A number, true, false, none, or the text itself."""
+_TRANSFORM = (
+    "preset", "sr", "n_fft", "hop_length", "win_length", "window", "pad_mode", "pad", "n_mels",
+    "fmin", "fmax", "norm", "power", "center", "htk", "empty_filters",
+)  # fmt: skip
+_COMPRESSION = ("compression", "floor", "epsilon", "ref", "range_", "gain", "offset")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set must look like name=value; got {text!r}")
+    return name, value_of(value)
+
+
+def value_of(text: str) -> Any:
+    """Return a number, true, false, none, or the text itself."""
     words = {"none": None, "null": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]

@@ -15,7 +15,7 @@ from melexp.results.tables import read_table, write_table
 from melexp.runs.display import shown
 from melexp.runs.runner import run
 
-#: What is recomputed: the first so many clips of these experiments, with every method and one seed.
+#: Recomputed: this number of clips of these experiments, with every method and one seed.
 CLIPS = 4
 SEED = 0
 EXPERIMENTS = ("fig3", "fig4")
@@ -56,7 +56,7 @@ def regress(committed: Path) -> int:
 
 
 def worse_ratios(committed: Path) -> list[str]:
-    """Fast iterations that cost more, in FFTs of the same frames, than the committed table says.
+    """Return the fast iterations that cost more FFTs of the same frames than committed.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ FROM_TABLES = ("summary",)
 
 
 def experiment_configs() -> dict[str, list[str]]:
-    """The configurations (file names) of each experiment, by the experiment's name."""
+    """Return the configurations (file names) of each experiment, by the experiment's name."""
     configs: dict[str, list[str]] = {}
     for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
         configs.setdefault(OmegaConf.load(path).experiment, []).append(path.stem)
@@ -28,7 +28,7 @@ def experiment_configs() -> dict[str, list[str]]:
 
 
 def results_of(profile: str) -> Path:
-    """The folder of a profile's results."""
+    """Return the folder of a profile's results."""
     path = conf_dir() / "profile" / f"{profile}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
@@ -53,7 +53,10 @@ def reproduce(profile: str, experiments: Iterable[str] = ()) -> int:
     chosen = list(experiments) or list(configs)
     unknown = sorted(set(chosen) - set(configs))
     if unknown:
-        raise ValueError(f"no experiment {', '.join(unknown)}; there are {', '.join(configs)}")
+        known = ", ".join(configs)
+        raise ValueError(
+            f"there is no experiment {', '.join(unknown)}; the experiments are {known}"
+        )
     failed = 0
     for place, experiment in enumerate(chosen, 1):
         print(f"[{place}/{len(chosen)}] {experiment}", flush=True)
@@ -74,7 +77,10 @@ def figures(profile: str, experiments: Iterable[str] = ()) -> None:
     """Draw the figures of experiments and write the summary, from the stored tables."""
     scripts = Path(__file__).parents[2] / "experiments"
     if not scripts.is_dir():
-        raise ValueError("the figures are drawn from a source tree: experiments/ is not here")
+        raise ValueError(
+            "experiments/ is missing, so no figure can be drawn: run this in a clone of the "
+            "source tree"
+        )
     for name in [*(list(experiments) or experiment_configs()), *FROM_TABLES]:
         check_table(results_of(profile), name)
         status = _call(sys.executable, str(scripts / f"{name}.py"), str(results_of(profile)))
@@ -88,5 +94,5 @@ def _call(*command: str) -> int:
         try:
             return process.wait()
         except Stopped:
-            process.terminate()  # and then wait until it has put what is done into its table
+            process.terminate()  # then wait until it has written its table
             raise

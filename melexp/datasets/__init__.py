@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from melexp.discovery import load, names, search_path
+from melexp import discovery
 
 from ._clip import Clip, ClipError
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "load_dataset"]
 
-__path__ = search_path(__path__, "datasets")
+__path__ = discovery.search_path(__path__, "datasets")
 
 
 def available_datasets() -> list[str]:
-    """Names of the data sets, sorted; none of their modules is imported."""
-    return names(__name__)
+    """Return the names of the data sets, sorted; imports none of their modules."""
+    return discovery.names(__name__)
 
 
 def load_dataset(name: str, **params: Any) -> list[Clip]:
@@ -66,7 +66,7 @@ def load_dataset(name: str, **params: Any) -> list[Clip]:
 
 
 def catalogue() -> "pd.DataFrame":
-    """Table of every clip that can be named without a parameter.
+    """Return table of every clip that can be named without a parameter.
 
     Returns
     -------
@@ -84,7 +84,8 @@ def catalogue() -> "pd.DataFrame":
 
 
 def _clips_function(name: str) -> Callable[..., list[Clip]]:
-    function: Callable[..., list[Clip]] = load(__name__, name).clips
+    module = discovery.load(__name__, name)
+    function: Callable[..., list[Clip]] = module.clips
     return function
 
 

@@ -12,7 +12,7 @@ from melexp.files.sound import NotSound, decode, resampled
 
 
 class ClipError(ValueError):
-    """A file that cannot be had or used; one line that names the file and the mend."""
+    """A file that cannot be fetched or used; one line that names the file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Clip:
             raise ClipError(f"{path}: the file is empty; replace it")
         if digest != self.sha256:
             raise ClipError(
-                f"{path}: its SHA-256 is {digest} where {self.sha256} is expected; "
-                "replace the file, or list the data set anew if the change is meant"
+                f"{path}: its SHA-256 is {digest}, expected {self.sha256}; "
+                "replace the file, or list the data set again if the change is intended"
             )
         try:
             # The channels are averaged before the rate changes: the same result, less work.
@@ -84,7 +84,7 @@ class Clip:
             raise ClipError(f"{path}: {error}") from error
 
     def provenance(self) -> dict[str, str]:
-        """Everything that identifies and credits the clip, as strings."""
+        """Return the facts that identify and credit the clip, as strings."""
         return {
             "dataset": self.dataset,
             "id": self.id,
@@ -97,5 +97,5 @@ class Clip:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
+    """Return hexadecimal SHA-256 of a file's bytes."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

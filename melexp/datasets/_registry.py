@@ -27,7 +27,7 @@ Row = dict[str, str]
 
 
 def embedded_clips(dataset: str) -> list[Clip]:
-    """Clips that come with the package; the id is the stem of the file's name."""
+    """Return the clips embedded in the package; the id is the stem of the file's name."""
     folder = EMBEDDED.parent
     return [
         _clip(row, PurePosixPath(row["path"]).stem, partial(Path, folder, row["path"]))
@@ -38,7 +38,7 @@ def embedded_clips(dataset: str) -> list[Clip]:
 def remote_clips(
     dataset: str, clip_id: Callable[[Row], str], keep: Callable[[Row], bool] = lambda row: True
 ) -> list[Clip]:
-    """Clips whose files are fetched, one at a time, when they are first loaded.
+    """Return clips whose files are downloaded, one at a time, when they are first loaded.
 
     Parameters
     ----------
@@ -65,9 +65,11 @@ def _rows(registry: Path, dataset: str) -> list[Row]:
         # A path is joined to a folder of the user's: it may not lead out of it.
         path, windows = PurePosixPath(row["path"]), PureWindowsPath(row["path"])
         if not path.parts or path.is_absolute() or windows.anchor or ".." in windows.parts:
-            raise ClipError(f"{registry}: the path {row['path']!r} leaves its folder; mend the row")
+            raise ClipError(
+                f"{registry}: the path {row['path']!r} leads out of its folder; fix the row"
+            )
         if not re.fullmatch("[0-9a-f]{64}", row["sha256"]):
-            raise ClipError(f"{registry}: {row['path']!r} has no SHA-256; mend the row")
+            raise ClipError(f"{registry}: {row['path']!r} has no valid SHA-256; fix the row")
     return rows
 
 
@@ -77,11 +79,13 @@ def _clip(row: Row, clip_id: str, locate: Callable[[], Path]) -> Clip:
 
 
 def _fetch(relative: str, url: str, sha256: str) -> Path:
-    """Path of a registered file: in the mirror, else in the cache, else downloaded into it."""
+    """Return the path of a registered file: in the mirror, in the cache, or downloaded there."""
     if mirror := os.environ.get("MELEXP_DATA_MIRROR"):
         folder = Path(mirror).expanduser()
         if not folder.is_dir():
-            raise ClipError(f"MELEXP_DATA_MIRROR={mirror} is not a folder; mend or unset it")
+            raise ClipError(
+                f"MELEXP_DATA_MIRROR={mirror} is not a folder; fix or unset the variable"
+            )
         if (folder / relative).is_file():
             return folder / relative  # its hash is verified by Clip.load, as for every file
 
@@ -92,11 +96,11 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
             return path
         with held(lock_of(path), wait=True):  # so that each file is fetched once
             if moved := move_damaged(cache, relative, sha256):
-                print(f"warning: {moved}, a run that needs it fetches it again", file=sys.stderr)
+                print(f"warning: {moved}, a run that needs it downloads it again", file=sys.stderr)
             return _download(cache, relative, url, sha256)
     except (OSError, ValueError) as error:
         raise ClipError(
-            f"{relative}: could not be fetched from {url} ({' '.join(str(error).split())}); "
+            f"{relative}: could not be downloaded from {url} ({' '.join(str(error).split())}); "
             "try again, or set MELEXP_DATA_MIRROR to a folder that holds it"
         ) from error
 
@@ -118,14 +122,14 @@ def _download(cache: Path, relative: str, url: str, sha256: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where fetched files lie: ``MELEXP_CACHE``, or the user's cache folder."""
+    """Return the folder of downloaded files: ``MELEXP_CACHE``, or the user's cache folder."""
     import pooch
 
     return Path(os.environ.get("MELEXP_CACHE") or pooch.os_cache("melexp"))
 
 
 def registered() -> dict[str, str]:
-    """The SHA-256 of each file that the cache may hold, by its path there."""
+    """Return the SHA-256 of each file that the cache may hold, by its path there."""
     with REMOTE.open(newline="", encoding="utf-8") as file:
         datasets = {row["dataset"] for row in csv.DictReader(file)}
     return {
@@ -136,7 +140,7 @@ def registered() -> dict[str, str]:
 
 
 def lock_of(path: Path) -> Path:
-    """The lock of who fetches a file of the cache."""
+    """Return the lock file of a download into the cache."""
     return path.with_name(f".{path.name}.lock")
 
 
@@ -176,7 +180,7 @@ class _DownloadBar:
         self._shown.update(self._task, advance=n, total=self.total)
 
     def reset(self) -> None:
-        """Before each attempt's bytes, and once more after the last."""
+        """Reset the bar, before the bytes of each attempt and after the last."""
         self._shown.reset(self._task)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ def clips(*, subset: str = "core") -> list[Clip]:
         ``subset`` is neither.
     """
     if subset not in ("core", "full"):
-        raise ValueError(f"esc10 has the subsets core and full, not {subset!r}")
+        raise ValueError(f"subset must be core or full; got {subset!r}")
     return remote_clips(
         "esc10",
         lambda row: f"{row['category']}-{PurePosixPath(row['path']).stem}",

@@ -1,6 +1,7 @@
 """How the functions of this package are compiled."""
 
 import hashlib
+import inspect
 import os
 import types
 from pathlib import Path
@@ -9,19 +10,23 @@ import llvmlite.binding
 from numba import njit
 
 CPU = llvmlite.binding.get_host_cpu_features()
-# float32 numbers in a vector register, which is the number of signal parts done at a time.
+# float32 numbers in a vector register: the number of signal parts processed side by side.
 LANES = int(os.environ.get("MELEXP_LANES", 16 if CPU.get("avx512f") else 8))
 
-# Arrays are borrowed from the caller, hence no reference counts: numba keeps them at every access
-# of a part of a kernel to a table, which took a quarter of the time or more.
+# Arrays are borrowed from the caller, hence no reference counts: numba would keep them at every
+# access of a part of a kernel to a table, which took a quarter of the time or more.
 _OPTIONS = {"error_model": "numpy", "_nrt": False}
 INLINE = {"forceinline": True, **_OPTIONS}
 
-# Numba's cache looks for edits in the file of the cached function alone, but a kernel contains
-# code of every file here.  Closure variables are part of the cache's key, so each kernel gets one:
-# a digest of all files.
-_FILES = sorted(Path(__file__).parent.glob("*.py"))
-_DIGEST = hashlib.sha256(b"".join(p.read_bytes() for p in _FILES) + bytes([LANES])).hexdigest()
+
+def _content(files):
+    return hashlib.sha256(b"".join(Path(p).read_bytes() for p in sorted(files))).hexdigest()
+
+
+# Numba's cache looks for edits in the file of the cached function alone, but a kernel contains code
+# of every file here and of a method's module. Closure variables are part of the cache's key, so
+# each kernel gets one: a digest of these files and of the kernel's parts.
+_DIGEST = f"{_content(Path(__file__).parent.glob('*.py'))} {LANES}"
 
 
 def inline(function):
@@ -29,11 +34,29 @@ def inline(function):
     return njit(**INLINE)(function)
 
 
-def kernel(function):
-    """Compile a function for use from Python: without the GIL, cached on disk."""
+def kernel(function, sources=(), **parts):
+    """Compile a function for use from Python: without the GIL, cached on disk.
+
+    Parameters
+    ----------
+    function : function
+    sources : sequence of functions
+        Further functions whose modules' content decides the code.
+    **parts
+        Compiled functions or constants that stand for global names of `function`.
+    """
+    files = {inspect.getsourcefile(s) for s in sources}
+    folders = {Path(f).parent for f in files}  # a module may take parts from those beside it
+    names = [f"{s.__module__}.{s.__qualname__}" for s in sources]
+    content = _content(p for folder in folders for p in folder.glob("*.py"))
+    digest = f"{_DIGEST} {content} {names} {sorted(parts)}"
     code = function.__code__.replace(co_freevars=("digest",))
     keyed = types.FunctionType(
-        code, function.__globals__, function.__name__, None, (types.CellType(_DIGEST),)
+        code,
+        {**function.__globals__, **parts} if parts else function.__globals__,
+        function.__name__,
+        None,
+        (types.CellType(digest),),
     )
     keyed.__doc__, keyed.__module__ = function.__doc__, function.__module__
     return njit(nogil=True, cache=True, **_OPTIONS)(keyed)

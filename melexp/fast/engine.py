@@ -4,13 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from .bins import Mel, MelTerm, Work
 from .compiling import LANES
 from .fft import buffer_rows, make_plan
-from .kernels import Layout, Stop, iterate, make_signal
-from .methods import Admm, AdmmGla, AdmmPower, Gla, Ipalm, Mel, Spectrum, Work
+from .kernels import Layout, Stop, iteration_kernel, signal_kernel
 from .packing import from_lanes, to_lanes
 
-_KNOBS = 5
+_COEFFICIENTS = 5
 
 #: Samples of frames between two looks of Python at its signals: some 0.15 s. Ctrl-C waits for it.
 _BLOCK = 2**28
@@ -40,8 +40,8 @@ class LaneEngine:
     n_mels : int
     power : 1 or 2
         Of the mel-spectrograms.
-    frame_weights : numpy.ndarray, shape (n_frames,), optional
-        Positive weights of the frames; `inv_norm` is then of the weighted windows, and all
+    frame_gains : numpy.ndarray, shape (n_frames,), optional
+        Positive gains of the frames; `inv_norm` is then of the weighted windows, and all
         spectrograms are weighted but those of the target to stop at.
     threads : int, default 1
         Cores to use; they must be idle ones, as the threads wait for each other all the time.
@@ -49,7 +49,7 @@ class LaneEngine:
 
     @staticmethod
     def unsupported(n_fft, hop_length):
-        """Why frames of this kind cannot be processed, or None if they can."""
+        """Return the reason why such frames cannot be processed, or None if they can."""
         if n_fft < 64 or n_fft & (n_fft - 1):
             return f"n_fft must be a power of two, at least 64, not {n_fft}"
         if hop_length < 2 or n_fft % hop_length:
@@ -58,7 +58,7 @@ class LaneEngine:
 
     def __init__(
         self, *, n_fft, hop_length, window, pad_index, inv_norm, n_samples, n_frames, band, weights,
-        n_mels, power=1, frame_weights=None, threads=1,
+        n_mels, power=1, frame_gains=None, threads=1,
     ):  # fmt: skip
         reason = self.unsupported(n_fft, hop_length)
         if reason:
@@ -80,10 +80,9 @@ class LaneEngine:
         self._plan, bins = make_plan(n_fft, hop_length, window * whole, window)
         self._bins, self._slot = bins, np.unique(bins, return_index=True)[1]
         self._layout = self._make_layout(
-            pad_index, np.asarray(inv_norm), norm, squares, frame_weights
+            pad_index, np.asarray(inv_norm), norm, squares, frame_gains
         )
-        self._band, self._weights = np.asarray(band, np.int64), np.asarray(weights, np.float64)
-        self._mels = {}  # by c
+        self._mel = self._make_mel(np.asarray(band, np.int64), *np.asarray(weights, np.float64))
         self._work = [
             Work(_aligned(buffer_rows(n_fft)), _aligned(len(bins)), _aligned(n_mels + 1))
             for _ in range(threads)
@@ -97,7 +96,7 @@ class LaneEngine:
         j = j[np.argsort(norm[j % hop_length], kind="stable")]
         self._copy[pad_index[j]] = j
 
-    def _make_layout(self, pad_index, inv_norm, norm, squares, frame_weights):
+    def _make_layout(self, pad_index, inv_norm, norm, squares, frame_gains):
         hop, own = len(norm), self.rows // self.threads * len(norm)
         frame = np.arange(self.rows)[:, None] + self.rows * np.arange(LANES)
         alive = frame < self.n_frames
@@ -106,12 +105,12 @@ class LaneEngine:
         # Most samples have one copy, covered by as many frames as can be; the others are edges.
         factor = inv_norm[pad_index]
         single = (np.bincount(pad_index + 1)[1:][pad_index] == 1) & (pad_index >= 0)
-        if frame_weights is None:
+        if frame_gains is None:
             usual = np.abs(factor.reshape(-1, hop) - norm) <= 1e-6 * norm
             usual = usual.reshape(-1) & single
         else:  # each has a sum of squared windows of its own
             usual, scale = single, factor * np.resize(squares, len(factor))
-            weights[alive] = frame_weights[frame[alive]]
+            weights[alive] = frame_gains[frame[alive]]
             plain = _aligned(self.rows)
             plain[alive] = weights[alive] ** -self.power
             ratio = _aligned(self.threads * own)
@@ -135,102 +134,118 @@ class LaneEngine:
         )
 
     def _place(self, j, hop):
-        """Where samples of the padded signal are in the signals of all segments."""
+        """Return the positions of samples of the padded signal in the signals of all segments."""
         own = self.rows // self.threads * hop
         lane, j = np.divmod(j, self.threads * own)
         segment, j = np.divmod(j, own)
         return (segment * (own + self.n_fft - hop) + j) * LANES + lane
 
-    def _mel(self, c):
-        if c not in self._mels:
-            self._mels[c] = self._make_mel(c)
-        return self._mels[c]
-
-    def _make_mel(self, c):
-        n, band, (low, high) = self.n_mels, self._band, self._weights
+    def _make_mel(self, band, low, high):
         used = np.flatnonzero((low != 0) | (high != 0))
         used = used[np.argsort(band[used], kind="stable")]
-        diagonal = c + np.bincount(band, low**2, n + 1) + np.bincount(band + 1, high**2, n + 1)
-        beside = np.bincount(band, low * high, n)
-        below, pivot = np.zeros(n + 1), diagonal[:n]
-        for k in range(1, n):
-            below[k] = beside[k - 1] / pivot[k - 1]
-            pivot[k] -= below[k] * beside[k - 1]
-        table = (used, low[used], high[used], low[self._bins], high[self._bins], below, 1 / pivot)
-        _, lower, upper, low, high, below, pivot = (x.astype(np.float32) for x in table)
-        starts = np.searchsorted(band[used], np.arange(n + 1))
-        return Mel(
-            starts, self._slot[used], lower, upper, band[self._bins], low, high, below, pivot
-        )
+        table = (low[used], high[used], low[self._bins], high[self._bins])
+        lower, upper, low, high = (x.astype(np.float32) for x in table)
+        starts = np.searchsorted(band[used], np.arange(self.n_mels + 1))
+        return Mel(starts, self._slot[used], lower, upper, band[self._bins], low, high)
 
     # Packing
 
-    def pack(self, **arrays):
-        """A state of spectrograms, complex64, and magnitudes, float32, of shape (F, T)."""
-        state = {}
-        for name, x in arrays.items():
-            parts = [2] if np.iscomplexobj(x) else []
-            state[name] = self._pack(x, self._bins, _aligned(self.rows, len(self._bins), *parts))
-        return state
+    def pack(self, x):
+        """Return a spectrogram, complex64, or a magnitude, float32, of shape (F, T), in lanes."""
+        parts = [2] if np.iscomplexobj(x) else []
+        return self._pack(x, self._bins, _aligned(self.rows, len(self._bins), *parts))
 
     def pack_mel(self, M):
-        """A mel-spectrogram, shape (n_mels, T), in the form that the methods take."""
+        """Return a mel-spectrogram, shape (n_mels, T), in lanes."""
         return self._pack(M, np.arange(self.n_mels), _aligned(self.rows, self.n_mels))
 
     def _pack(self, x, bins, lanes):
         to_lanes(np.ascontiguousarray(x), bins, lanes.reshape(*lanes.shape[:2], -1))
         return lanes
 
-    def unpack(self, state):
-        """The arrays of a state, in the order in which they were packed."""
-        return tuple(map(self._unpack, state.values()))
-
-    def _unpack(self, lanes):
+    def unpack(self, lanes):
+        """Return the array that `pack` was given."""
         x = np.empty((len(self._slot), self.n_frames, lanes.ndim - 2), np.float32)
         from_lanes(lanes.reshape(*lanes.shape[:2], -1), self._slot, x)
         return x.view(np.complex64)[..., 0] if lanes.ndim == 4 else x[..., 0]
 
     def signal(self, X):
-        """Inverse STFT of a spectrogram, shape (F, T): shape (n_samples,), float32."""
-        self._make_signal(Spectrum(self.pack(X=X)["X"]))
+        """Return the inverse STFT of a spectrogram (F, T): shape (n_samples,), float32."""
+        table = np.zeros((1, _COEFFICIENTS), np.float32)
+        self._make_signal(None, ((self.pack(X),), (), ()), table)
         own = self._signals[0][:, : self.rows // self.threads * self._plan.hop]
         x = np.ascontiguousarray(own.transpose(2, 0, 1)).reshape(-1, self._plan.hop)
         x *= self._layout.norm
         return np.where(self._copy < 0, np.float32(0), x.reshape(-1)[self._copy])
 
-    def _make_signal(self, method, knobs=None, c=1.0):
-        """Put the signal of a state into the first of the signals; returns the tables."""
-        knobs = np.zeros((1, _KNOBS), np.float32) if knobs is None else knobs
-        tables = self._plan, self._layout, self._mel(c)
-        make_signal(*tables, self._work[0], method, knobs, self._signals[0])
-        return *tables, self._work[0]
+    def _make_signal(self, source, state, table):
+        """Put the signal of a state into the first of the signals."""
+        tables = self._plan, self._layout, self._mel, self._work[0]
+        signal_kernel(source)(*tables, state, table, self._signals[0])
 
-    # Methods
+    def iterate(self, bins, C, R, F, coefficients, *, mel, floored=None, factors=(), stop=None):
+        """Iterate a method.
 
-    def _iterate(self, state, knobs, M, *, c=1.0, fresh=False, every=0, target=0.0, tol=0.0):
-        knobs = np.broadcast_arrays(*knobs)
-        table = np.zeros((len(knobs[0]), _KNOBS), np.float32)
-        table[:, : len(knobs)] = np.stack(knobs, axis=1)
-        if not len(table):
-            return 0
-        if M is None:
-            if target > 0:
-                raise ValueError("a target needs the mel-spectrogram M")
-            M = _aligned(1, self.n_mels)
-        stop = Stop(self.power, fresh, int(every), float(target), float(tol))
-        *tables, _ = self._make_signal(state, table, c)
+        Parameters
+        ----------
+        bins : melexp.methods.Bins
+            The declaration of the iteration.
+        C, R, F : sequences of numpy.ndarray, shape (F, T)
+            The complex, real and fixed arrays of the state; not changed.
+        coefficients : sequence of sequences of float
+            For each iteration at most five.
+        mel : numpy.ndarray, shape (n_mels, T)
+        floored : numpy.ndarray of bool, shape (n_mels, T), optional
+            Where `mel` is only an upper bound.
+        factors : () or (below, pivot)
+            Solver of the mel step, ``L D L^T``: the numbers below the ones of L, the last one 0,
+            and 1 / D; shape (n_mels, 1), or (n_mels, T) if they differ by frame.
+        stop : melexp.Stop, optional
+
+        Returns
+        -------
+        done : int
+            Number of iterations.
+        C, R : tuples of numpy.ndarray
+            The arrays of the new state.
+        """
+        table = np.zeros((len(coefficients), _COEFFICIENTS), np.float32)
+        for row, values in zip(table, coefficients, strict=True):
+            row[: len(values)] = values
+        state = tuple(tuple(self.pack(x) for x in arrays) for arrays in (C, R, F))
+        M, term = self.pack_mel(mel), None
+        if bins.fits_mel:
+            exact = np.ones(mel.shape, np.float32) if floored is None else np.float32(~floored)
+            term = MelTerm(M, self.pack_mel(exact), tuple(self._pack_factor(x) for x in factors))
+        every, target, tol = 0, 0.0, 0.0
+        if stop is not None:
+            every, tol = stop.every, float(stop.tol or 0)
+            target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
+        look = Stop(M, self.power, bins.source is None, every, target, tol)
+        self._make_signal(bins.source, state, table)
+        done = self._run(iteration_kernel(bins), state, term, table, look)
+        return done, *(tuple(map(self.unpack, arrays)) for arrays in state[:2])
+
+    def _pack_factor(self, x):
+        x = np.asarray(x, np.float32).reshape(self.n_mels, -1)
+        return np.ascontiguousarray(x[:, 0]) if x.shape[1] == 1 else self.pack_mel(x)
+
+    def _run(self, iterate, state, term, table, stop):
+        """Iterate in blocks, between which Python looks at its signals."""
         block = max(_BLOCK // (self.n_frames * self.n_fft), 1)
-        if stop.every:  # which counts from the first iteration of a block
+        if stop.every:  # a block begins after a look
             block = -(-block // stop.every) * stop.every
+        tables = self._plan, self._layout, self._mel
         done, signals = 0, list(self._signals)
         while done < len(table):
-            rows = table[done : done + block]
+            first, last = done, min(done + block, len(table))
             shared = np.zeros(2, np.int64)
 
-            def run(segment, rows=rows, signals=tuple(signals), shared=shared):
+            def run(segment, first=first, last=last, signals=tuple(signals), shared=shared):
                 return iterate(
-                    *tables, self._work[segment], state, rows, *signals, M, stop, segment, shared
-                )
+                    *tables, self._work[segment], state, term, table, first, last, *signals, stop,
+                    segment, shared,
+                )  # fmt: skip
 
             if self.threads == 1:
                 count = run(0)
@@ -244,87 +259,9 @@ class LaneEngine:
                 signals.reverse()
         return done
 
-    def admm(self, state, M, rho1, rho2, c, bound=None, **stop):
-        """ADMM for magnitude mels; state P, R.
-
-        Parameters
-        ----------
-        state : dict
-            ``pack(P=X + U, R=Y + V)``.
-        M : numpy.ndarray
-            From `pack_mel`.
-        rho1, rho2 : array_like, shape (iterations,)
-            Penalties of the two constraints.
-        c : float
-            Penalty of the mel-spectrogram over its weight, rho / lambda.
-        bound : numpy.ndarray of bool, shape (n_mels, T), optional
-            Where M is only an upper bound.
-        **stop
-            ``every=m, target=s, tol=t``: look every m iterations (0: never) whether
-            ``||M - E |STFT(x)|| / ||M||`` is below s, or the last relative change of the signal
-            below t, and end if so.
-
-        Returns
-        -------
-        int
-            Number of iterations done.
-        """
-        rho1, rho2 = np.asarray(rho1, np.float64), np.asarray(rho2, np.float64)
-        method = Admm(state["P"], state["R"], M, self._free(bound))
-        return self._iterate(method, Admm.knobs(rho1, rho2), M, c=c, fresh=True, **stop)
-
-    def admm_power(self, state, M, rho1, rho2, envelope, below, pivot, bound=None, **stop):
-        """ADMM for power mels; state P, R.
-
-        Parameters
-        ----------
-        state, M, rho1, rho2, bound, **stop
-            As in `admm`; R is a power.
-        envelope : numpy.ndarray, shape (F, T)
-            What powers are relative to, S.
-        below, pivot : numpy.ndarray, shape (n_mels, T)
-            ``E S E^T + c E S = L D L^T`` of each frame: L has ones and below them the rows of
-            `below` (the last one is not used); `pivot` is 1 / D.
-        """
-        rho1, rho2 = np.asarray(rho1, np.float64), np.asarray(rho2, np.float64)
-        tables = self.pack(S=envelope)["S"], self.pack_mel(below), self.pack_mel(pivot)
-        method = AdmmPower(state["P"], state["R"], M, self._free(bound), *tables)
-        return self._iterate(method, AdmmPower.knobs(rho1, rho2), M, fresh=True, **stop)
-
-    def ipalm(self, state, M, inertia, lam, norm, bound=None, **stop):
-        """iPALM; state X, Y, with changes dX, dY (zeros if absent); `norm` is ``||E||_2``."""
-        knobs = Ipalm.knobs(np.asarray(inertia, np.float64), lam, norm)
-        method = Ipalm(*self._fill(state, "X Y"), M, self._free(bound))
-        return self._iterate(method, knobs, M, **stop)
-
-    def gla(self, state, A, momentum, M=None, **stop):
-        """Fast Griffin-Lim, or Griffin-Lim if momentum is 0; state X, with its change dX.
-
-        `A` is from ``pack``: the fixed magnitude, ``pack(A=A)["A"]``; `momentum` has one value an
-        iteration.  `M` is wanted for a target only.
-        """
-        knobs = Gla.knobs(np.asarray(momentum, np.float64))
-        return self._iterate(Gla(*self._fill(state, "X"), A), knobs, M, **stop)
-
-    def admm_gla(self, state, A, rho, M=None, **stop):
-        """ADMM for the phase alone; state ``P = X + U``, `rho` has one value an iteration."""
-        knobs = AdmmGla.knobs(np.asarray(rho, np.float64))
-        return self._iterate(AdmmGla(state["P"], A), knobs, M, fresh=True, **stop)
-
-    def _free(self, bound):
-        shape = self.n_mels, self.n_frames
-        return self.pack_mel(np.ones(shape, np.float32) if bound is None else np.float32(~bound))
-
-    @staticmethod
-    def _fill(state, names):
-        for name in names.split():
-            if "d" + name not in state:
-                state["d" + name] = _aligned(*state[name].shape[:-1])
-        return [state[prefix + name] for name in names.split() for prefix in ("", "d")]
-
 
 def _aligned(*shape):
-    """Zeros of shape (*shape, LANES), float32, each row within as few cache lines as can be."""
+    """Return zeros of shape (*shape, LANES), float32, with rows aligned to cache lines."""
     size = int(np.prod(shape)) * LANES
     raw = np.zeros(size + 16, np.float32)
     start = -raw.ctypes.data % 64 // 4

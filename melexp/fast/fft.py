@@ -39,7 +39,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(n_fft, hop, analysis, synthesis):
-    """Tables for frames of `n_fft` samples, `hop` apart.
+    """Make the tables for frames of `n_fft` samples, `hop` apart.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def make_plan(n_fft, hop, analysis, synthesis):
         span //= radix
         twiddles.append(_twiddles(radix, span))
         order = (np.arange(radix)[:, None] * span + order).ravel()
-    # Blocks are one number apart, lest their rows fall into the same sets of the cache.
+    # Blocks are one number apart, so that their rows fall into different sets of the cache.
     place = (np.arange(8) * (block + 1) + order[:, None]).ravel()
     ends = (half // 2, half - 1, half - 1, half - 1, half // 2)
     pairs = [np.arange(g, end + 1, 8) for g, end in enumerate(ends)]
@@ -80,7 +80,7 @@ def make_plan(n_fft, hop, analysis, synthesis):
 
 
 def buffer_rows(n_fft):
-    """Rows of the buffer of a transform."""
+    """Return the number of rows of a transform's buffer."""
     return n_fft + 16
 
 
@@ -94,7 +94,7 @@ _W1, _W3 = (np.complex64(np.exp(-2j * np.pi * k / 8)) for k in (1, 3))
 
 @inline
 def _turn(a):
-    """Times -i."""
+    """Multiply by -i."""
     return pair(a.im, full(0.0) - a.re)
 
 
@@ -150,7 +150,7 @@ def _store8(buffer, at, m, x):
 
 @inline
 def _pass4(buffer, at, m, w, t, mirrored):
-    """Radix 4 in place: the legs are turned after the butterfly, if mirrored before it."""
+    """Run radix 4 in place: the legs are turned after the butterfly, if mirrored before it."""
     for p in range(m):
         x = _load4(buffer, at + p, m)
         if mirrored:
@@ -162,7 +162,7 @@ def _pass4(buffer, at, m, w, t, mirrored):
 
 @inline
 def _pass8(buffer, at, m, w, t, mirrored):
-    """The same for radix 8."""
+    """Run radix 8 in place, as `_pass4`."""
     for p in range(m):
         x = _load8(buffer, at + p, m)
         if mirrored:
@@ -174,7 +174,7 @@ def _pass8(buffer, at, m, w, t, mirrored):
 
 @inline
 def _pass(plan, buffer, start, m, radix, t, mirrored):
-    """One pass over the block at `start`; the legs of its butterflies are `m` apart."""
+    """Run one pass over the block at `start`; the legs of its butterflies are `m` apart."""
     for at in range(start, start + plan.half // 8, m * radix):
         if radix == 4:
             _pass4(buffer, at, m, plan.twiddles, t, mirrored)
@@ -204,21 +204,21 @@ def _block_mirrored(plan, buffer, b):
 
 @inline
 def forward(plan, buffer, group):
-    """Transform the blocks of a group."""
+    """Return transform the blocks of a group."""
     for i in range(2 if group % 4 else 1):
         _block(plan, buffer, 8 - group if i else group)
 
 
 @inline
 def backward(plan, buffer, group):
-    """Transform the blocks of a group back."""
+    """Return transform the blocks of a group back."""
     for i in range(2 if group % 4 else 1):
         _block_mirrored(plan, buffer, 8 - group if i else group)
 
 
 @inline
 def _weigh(x, w, p, m):
-    """Eight legs, each a pair of samples, times the window."""
+    """Multiply eight legs, each a pair of samples, by the window."""
     return (_weigh1(x[0], w, p), _weigh1(x[1], w, p + m), _weigh1(x[2], w, p + 2 * m),
             _weigh1(x[3], w, p + 3 * m), _weigh1(x[4], w, p + 4 * m), _weigh1(x[5], w, p + 5 * m),
             _weigh1(x[6], w, p + 6 * m), _weigh1(x[7], w, p + 7 * m))  # fmt: skip
@@ -243,7 +243,7 @@ def _swap8(x):
 
 @inline
 def read_frame(plan, buffer, signal, row):
-    """First pass, from frame `row` of the signal, windowed, to the blocks in the buffer."""
+    """Run the first pass, from frame `row` of the signal, windowed, to the buffer."""
     m, start = plan.half // 8, row * plan.hop // 2
     for p in range(m):
         x = _butterfly8(_weigh(_load8(signal, start + p, m), plan.analysis, p, m))
@@ -252,7 +252,7 @@ def read_frame(plan, buffer, signal, row):
 
 @inline
 def add_frame(plan, buffer, signal, row):
-    """Mirror image of `read_frame`: the frame, windowed, is added to the signal."""
+    """Add the frame, windowed, to the signal: the mirror image of `read_frame`."""
     m, start = plan.half // 8, row * plan.hop // 2
     fresh = 0 if row == 0 else 2 * plan.half - plan.hop  # samples no earlier frame has touched
     for j in range(2 * start + fresh, 2 * (start + plan.half)):
@@ -265,7 +265,7 @@ def add_frame(plan, buffer, signal, row):
 
 @inline
 def split(plan, buffer, i):
-    """Bins k and N - k of the frame, pair `i`, from those of its packed form."""
+    """Split the packed form of pair `i` into bins k and N - k of the frame."""
     a, b = cload(buffer, plan.left[i]), conj(cload(buffer, plan.right[i]))
     even, odd = a + b, (a - b) * plan.twist[i]
     return even + odd, conj(even - odd)
@@ -273,7 +273,7 @@ def split(plan, buffer, i):
 
 @inline
 def merge(plan, buffer, i, x, y):
-    """Inverse of `split`, with real and imaginary parts exchanged for `backward`."""
+    """Merge two bins, the inverse of `split`, with parts exchanged for `backward`."""
     if i == 0:  # the first and the last bin of a real frame are real
         x, y = pair(x.re, full(0.0)), pair(y.re, full(0.0))
     y = conj(y)

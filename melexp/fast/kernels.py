@@ -1,9 +1,12 @@
 """The iteration that all methods share: read frames, change their spectra, overlap-add."""
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
+from . import ops
+from .bins import filter_rows, look, mel_bin, prepare, put, take
 from .compiling import inline, kernel
 from .fft import GROUPS, add_frame, backward, forward, merge, read_frame, split
 from .lanes import (
@@ -17,7 +20,6 @@ from .lanes import (
     to_next_lane,
     to_previous_lane,
 )
-from .methods import filter_rows, polar, prepare, source, step
 
 
 class Layout(NamedTuple):
@@ -33,12 +35,12 @@ class Layout(NamedTuple):
     sums: np.ndarray  # ... and room for the sums
     norm: np.ndarray  # (hop,), 1 / sum of the squared windows over all other samples
     # With weights of the frames, else empty, ...
-    ratio: np.ndarray  # (segments * rows * hop, LANES), what `norm` is to be times for a sample
+    ratio: np.ndarray  # (segments * rows * hop, LANES), per-sample factor on `norm`
     plain: np.ndarray  # of the shape of weights: what makes a weighted mel spectrum a plain one
 
 
 @inline
-def _knobs(table, n):
+def _row(table, n):
     return table[n, 0], table[n, 1], table[n, 2], table[n, 3], table[n, 4]
 
 
@@ -66,7 +68,7 @@ def _weigh_frame(plan, layout, work, row):
 
 @inline
 def _close(plan, layout, signals):
-    """Complete signals to which all frames have been added."""
+    """Return complete signals to which all frames have been added."""
     last, end, overlap = layout.segments - 1, layout.rows * plan.hop, 2 * plan.half - plan.hop
     for segment in range(layout.segments):  # what lies past the end belongs to the next segment
         signal, before = signals[segment], signals[segment - 1 if segment else last]
@@ -92,17 +94,21 @@ def _close(plan, layout, signals):
             store(signal, end + j, x if segment < last else to_previous_lane(x))
 
 
-@kernel
+@inline
+def _source(source, state, c, slot):
+    return source(look(state[0], slot), look(state[1], slot), look(state[2], slot), c)
+
+
 def make_signal(plan, layout, mel, work, state, table, signals):
-    """The signal of a state, as `iterate` takes it: windows are not yet divided out."""
-    knobs, slots = _knobs(table, 0), len(mel.band)
+    """Make the signal of a state, as `iterate` takes it: windows are not yet divided out."""
+    c, slots = _row(table, 0), len(mel.band)
     for segment in range(layout.segments):
         for row in range(layout.rows):
             first = (segment * layout.rows + row) * slots
             for g in range(GROUPS):
                 for i in range(plan.groups[g], plan.groups[g + 1]):
-                    x = source(state, knobs, first + 2 * i)
-                    y = source(state, knobs, first + 2 * i + 1)
+                    x = _source(SOURCE, state, c, first + 2 * i)
+                    y = _source(SOURCE, state, c, first + 2 * i + 1)
                     merge(plan, work.buffer, i, x, y)
                 backward(plan, work.buffer, g)
             _add(plan, layout, work, signals, segment, row)
@@ -110,19 +116,34 @@ def make_signal(plan, layout, mel, work, state, table, signals):
 
 
 @inline
-def _sweep(plan, layout, mel, work, state, knobs, old, new, segment):
-    """One iteration, from the signal `old` to the signal `new`, up to `_close`."""
+def _step(source, update, mel, work, state, term, c, following, k, slot, z):
+    """Update a bin, given its projection z; returns the next source."""
+    C, R = take(state[0], slot, len(mel.band)), take(state[1], slot, len(mel.band))
+    F = take(state[2], slot, len(mel.band))
+    C, R = update(C, R, F, z, mel_bin(term, mel, work, k), c)
+    put(state[0], slot, C)
+    put(state[1], slot, R)
+    return source(C, R, F, following)
+
+
+@inline
+def _sweep(
+    source, estimate, update, plan, layout, mel, work, state, term, c, following, old, new, segment
+):
+    """Run one iteration, from the signal `old` to the signal `new`, up to `_close`."""
     for row in range(layout.rows):
         at = segment * layout.rows + row
         first = at * len(mel.band)
-        prepare(state, mel, work, knobs, at)
+        prepare(term, estimate, mel, work, state, c, at)
         _read(plan, layout, work, old, segment, row)
         for g in range(GROUPS):
             forward(plan, work.buffer, g)
             for i in range(plan.groups[g], plan.groups[g + 1]):
                 x, y = split(plan, work.buffer, i)
-                x = step(state, mel, work, knobs, 2 * i, first + 2 * i, x)
-                y = step(state, mel, work, knobs, 2 * i + 1, first + 2 * i + 1, y)
+                k = 2 * i
+                x = _step(source, update, mel, work, state, term, c, following, k, first + k, x)
+                k += 1
+                y = _step(source, update, mel, work, state, term, c, following, k, first + k, y)
                 merge(plan, work.buffer, i, x, y)
             backward(plan, work.buffer, g)
         _add(plan, layout, work, new, segment, row)
@@ -130,8 +151,8 @@ def _sweep(plan, layout, mel, work, state, knobs, old, new, segment):
 
 @inline
 def _misfit(plan, layout, mel, work, signals, M, power):
-    """``||M - E |STFT(x)|^power|| / ||M||``, without weights of the frames"""
-    n_mels = len(mel.pivot)
+    """Return ``||M - E |STFT(x)|^power|| / ||M||``, without gains of the frames."""
+    n_mels = len(mel.starts) - 1
     wrong = total = 0.0
     for at in range(layout.segments * layout.rows):
         _read(plan, layout, work, signals, at // layout.rows, at % layout.rows)
@@ -139,7 +160,7 @@ def _misfit(plan, layout, mel, work, signals, M, power):
             forward(plan, work.buffer, g)
         for i in range(len(plan.left)):
             x, y = split(plan, work.buffer, i)
-            x, y = polar(x)[0], polar(y)[0]
+            x, y = ops.magnitude(x), ops.magnitude(y)
             if power == 2:
                 x, y = x * x, y * y
             store(work.magnitude, 2 * i, x)
@@ -158,7 +179,7 @@ def _misfit(plan, layout, mel, work, signals, M, power):
 
 @inline
 def _change(plan, layout, old, new):
-    """``||new - old|| / ||new||``"""
+    """Return ``||new - old|| / ||new||``."""
     wrong = total = 0.0
     for segment in range(layout.segments):
         for j in range(layout.rows * plan.hop):
@@ -171,24 +192,23 @@ def _change(plan, layout, old, new):
 
 
 class Stop(NamedTuple):
-    """When to end before the last iteration."""
+    """A stop in the engine's units."""
 
+    M: np.ndarray
     power: int  # of the mel-spectrogram
     fresh: bool  # whether the result is the signal just made, or the one that it is made from
-    every: int = 0  # look every so many iterations; 0 is never
-    target: float = 0.0
-    tol: float = 0.0
+    every: int  # look every so many iterations; 0 is never
+    target: float  # relative mel error; 0 is never
+    tol: float
 
 
 @inline
-def _must_stop(plan, layout, mel, work, old, new, M, stop):
+def _must_stop(plan, layout, mel, work, old, new, stop):
     if stop.tol > 0 and _change(plan, layout, old, new) < stop.tol:
         return True
     if stop.target > 0:
-        return (
-            _misfit(plan, layout, mel, work, new if stop.fresh else old, M, stop.power)
-            < stop.target
-        )
+        signals = new if stop.fresh else old
+        return _misfit(plan, layout, mel, work, signals, stop.M, stop.power) < stop.target
     return False
 
 
@@ -202,22 +222,52 @@ def _meet(shared, threads):
             give_way()
 
 
-@kernel
-def iterate(plan, layout, mel, work, state, table, old, new, M, stop, segment, shared):
-    """Iterate as often as `table` has rows of knobs, or less; returns the number of iterations.
+def iterate(
+    plan, layout, mel, work, state, term, table, first, last, old, new, stop, segment, shared
+):  # fmt: skip
+    """Iterate with the coefficients in rows `first` to `last` - 1 of `table`, or fewer.
 
-    The signal `old` is that of the state; `new` is work space.  This is to be called at the same
-    time for each segment; `shared` is two zeros, `work` is for one call only.
+    The signal `old` is that of the state; `new` is work space. Call this at the same time for each
+    segment; `shared` is two zeros, `work` is for one call only. Returns the number of iterations.
     """
-    for n in range(len(table)):
-        _sweep(plan, layout, mel, work, state, _knobs(table, n), old, new, segment)
+    for n in range(first, last):
+        c, following = _row(table, n), _row(table, min(n + 1, len(table) - 1))
+        _sweep(
+            SOURCE, ESTIMATE, UPDATE, plan, layout, mel, work, state, term, c, following, old, new,
+            segment,
+        )  # fmt: skip
         _meet(shared, layout.segments)
         if segment == 0:
             _close(plan, layout, new)
             if stop.every and (n + 1) % stop.every == 0:
-                shared[1] = _must_stop(plan, layout, mel, work, old, new, M, stop)
+                shared[1] = _must_stop(plan, layout, mel, work, old, new, stop)
         _meet(shared, layout.segments)
         if shared[1]:
-            return n + 1
+            return n + 1 - first
         old, new = new, old
-    return len(table)
+    return last - first
+
+
+# The functions of a method, put in their places by `compiled`.
+SOURCE = ESTIMATE = UPDATE = None
+
+
+@inline
+def _first(C, R, F, c):
+    return C[0]
+
+
+@cache
+def signal_kernel(source):
+    """Compile `make_signal` for the source of a method; None is the first complex array."""
+    part = _first if source is None else inline(source(ops))
+    return kernel(make_signal, [source] if source else [], SOURCE=part)
+
+
+@cache
+def iteration_kernel(bins):
+    """Compile `iterate` for the declaration of a method (`melexp.methods.Bins`)."""
+    factories = {"SOURCE": bins.source, "UPDATE": bins.update, "ESTIMATE": bins.estimate}
+    parts = {name: inline(f(ops)) if f else None for name, f in factories.items()}
+    parts["SOURCE"] = parts["SOURCE"] or _first
+    return kernel(iterate, [f for f in factories.values() if f], **parts)

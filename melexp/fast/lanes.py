@@ -74,7 +74,7 @@ def _broadcast(context, builder, value, kind):
 
 
 def _parts(context, builder, value, kind):
-    """Real and imaginary part of any operand, as vectors."""
+    """Return the real and imaginary part of any operand, as vectors."""
     if kind == _REAL:
         return value, None
     if kind == _COMPLEX:
@@ -151,7 +151,7 @@ _register(operator.mul, _product)
 
 @intrinsic
 def full(typing, value):
-    """The vector that repeats a scalar."""
+    """Return the vector that repeats a scalar."""
 
     def lower(context, builder, signature, args):
         return _broadcast(context, builder, args[0], signature.args[0])
@@ -161,13 +161,13 @@ def full(typing, value):
 
 @intrinsic
 def pair(typing, re, im):
-    """The complex vector ``re + i im``."""
+    """Return the complex vector ``re + i im``."""
     return _COMPLEX(re, im), lambda context, builder, _, args: _pair(context, builder, *args)
 
 
 @intrinsic
 def inverse_sqrt(typing, x):
-    """``1 / sqrt(x)`` of positive numbers: the processor's estimate and one Newton step."""
+    """Return ``1 / sqrt(x)`` of positive numbers: the processor's estimate and a Newton step."""
     if LANES == 16 and CPU.get("avx512f"):
         name, rest = "llvm.x86.avx512.rsqrt14.ps.512", [_constant(0), ir.IntType(16)(0xFFFF)]
     elif LANES == 8 and CPU.get("avx"):
@@ -192,19 +192,19 @@ def inverse_sqrt(typing, x):
 
 @inline
 def root(x):
-    """The square root of numbers that are not negative, to within 1e-6."""
+    """Return the square root of numbers that are not negative, to within 1e-6."""
     return x * inverse_sqrt(x + np.float32(1e-36))
 
 
 @intrinsic
 def divide(typing, x, y):
-    """``x / y``"""
+    """Return ``x / y``."""
     return _REAL(x, y), lambda context, builder, _, args: builder.fdiv(*args, flags=_FLAGS)
 
 
 @intrinsic
 def near_cube_root(typing, x):
-    """The cube root of numbers that are not negative, to within 7 %: of zero, 1e-13.
+    """Return the cube root of numbers that are not negative, to within 7 %: of zero, 1e-13.
 
     A third of the bits as an integer is a third of the logarithm, nearly.
     """
@@ -220,7 +220,7 @@ def near_cube_root(typing, x):
 
 @intrinsic
 def where_positive(typing, x, yes, no):
-    """`yes` where ``x > 0``, `no` elsewhere."""
+    """Return `yes` where ``x > 0``, `no` elsewhere."""
 
     def lower(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered(">", args[0], _constant(0)), *args[1:])
@@ -271,7 +271,7 @@ def _address(context, builder, signature, args):
 
 @intrinsic
 def load(typing, array, row):
-    """Row `row` of an array."""
+    """Load row `row` of an array."""
 
     def lower(context, builder, signature, args):
         return builder.load(_address(context, builder, signature, args), align=4 * LANES)
@@ -292,7 +292,7 @@ def store(typing, array, row, value):
 
 @intrinsic
 def prefetch(typing, array, row):
-    """Ask for row `row`, soon to be written, to be brought near; it may lie past the end."""
+    """Prefetch row `row`, soon to be written; it may lie past the end."""
 
     def lower(context, builder, signature, args):
         address = builder.bitcast(
@@ -330,7 +330,7 @@ else:
 
 @inline
 def cload(array, index):
-    """The complex vector in rows ``2 index`` and ``2 index + 1``."""
+    """Load the complex vector in rows ``2 index`` and ``2 index + 1``."""
     return pair(load(array, 2 * index), load(array, 2 * index + 1))
 
 
@@ -343,11 +343,11 @@ def cstore(array, index, value):
 
 @inline
 def conj(a):
-    """Complex conjugate."""
+    """Return complex conjugate."""
     return pair(a.re, full(0.0) - a.im)
 
 
 @inline
 def swap(a):
-    """Real and imaginary part exchanged."""
+    """Exchange the real and the imaginary part."""
     return pair(a.im, a.re)

@@ -8,7 +8,7 @@ _FRAMES = 8
 
 @kernel
 def to_lanes(x, bins, lanes):
-    """From shape (K, T), real or complex, to (rows, len(bins), parts * LANES), which is zero."""
+    """Copy an array (K, T), real or complex, into lanes (rows, slots, parts * LANES) of zeros."""
     rows, slots, width = lanes.shape
     n_frames = x.shape[1]
     for r in range(0, rows, _FRAMES):
@@ -25,7 +25,7 @@ def to_lanes(x, bins, lanes):
 
 @kernel
 def from_lanes(lanes, slots, x):
-    """The way back, to shape (K, T, parts); `slots` has the place of each of the K bins."""
+    """Copy lanes back to shape (K, T, parts); `slots` has the place of each of the K bins."""
     rows, _, width = lanes.shape
     n_bins, n_frames, _ = x.shape
     for r in range(0, rows, _FRAMES):

@@ -1,4 +1,4 @@
-"""Archives of other people's making: checked before they are believed, unpacked as a whole."""
+"""Safe extraction of untrusted archives: checked first, unpacked atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import IO, Any
 
 
 class ArchiveError(ValueError):
-    """An archive that is refused; in one line, why and the mend."""
+    """An archive that is refused; one line with the reason and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Limits:
     free: int = 100 * 10**6
 
     def check(self, sizes: Iterable[int], packed: int) -> Iterator[int]:
-        """Pass on the sizes of the members of an archive of `packed` bytes, one by one.
+        """Yield the sizes of the members of an archive of `packed` bytes, one by one.
 
         Raises
         ------
@@ -91,9 +91,9 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> int:
         In one line that names the archive, why it cannot be unpacked; the folder is then as it was.
     """
     if not archive.is_file():
-        raise ArchiveError(f"{archive} is not a file; name one of .tar(.gz, .bz2, .xz) or .zip")
+        raise ArchiveError(f"{archive} is not a file; name a .tar(.gz, .bz2, .xz) or .zip file")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ArchiveError(f"{folder} is there already; name a new folder or remove it")
+        raise ArchiveError(f"{folder} exists; name a new folder or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
@@ -106,11 +106,13 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> int:
         inside.replace(folder)
     except ArchiveError as error:
         raise ArchiveError(f"{archive}: {error}") from error
-    except Exception as error:  # a damaged archive raises what its reader happens to meet
+    except Exception as error:  # a corrupt archive raises any error of its reader
         if isinstance(error, OSError) and error.errno is not None:
             raise  # such as a full disc
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ArchiveError(f"{archive}: damaged, or no archive ({reason}); get it anew") from error
+        raise ArchiveError(
+            f"{archive}: corrupt, or not an archive ({reason}); download it again"
+        ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return count
@@ -128,14 +130,16 @@ def _write(members: Iterator[tuple[str, IO[bytes] | None]], root: Path) -> int:
                     shutil.copyfileobj(content, file, 2**20)
                 count += 1
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-            raise ArchiveError(f"it has two members {name!r}; unpack it by hand") from error
+            raise ArchiveError(
+                f"it has two members {name!r}; unpack it with a system tool"
+            ) from error
     if not count:
         raise ArchiveError("it holds no file")
     return count
 
 
 def _inside(name: str) -> PurePosixPath:
-    """The path of a member, which must not lead out of the folder on any system."""
+    """Return the path of a member; refuse one that leads out of the folder on any system."""
     path, windows = PurePosixPath(name), PureWindowsPath(name)
     if path.is_absolute() or windows.anchor or ".." in windows.parts or not name.isprintable():
         raise ArchiveError(f"its member {name!r} does not stay in the folder; do not trust it")
@@ -175,7 +179,7 @@ def _tar_members(
         for _ in limits.check(sizes(), packed):
             member = latest.pop()
             yield member.name, None if member.isdir() else archive.extractfile(member)
-        # To the reader a header that is damaged or missing is an end like any other.
+        # The reader takes a corrupt or missing header for the end.
         if content.last != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it has no end")
         content.read_to_end()

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, and locks that end with their holder."""
+"""Atomic writes, and locks that end with their holder."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if sys.platform != "win32":  # there nobody can remove a file that is open
 #: ``synced`` but not yet renamed, and ``after``, each with the path of the file.
 fault: Callable[[str, Path], None] | None = None
 
-_MENDS = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], "free some space there") | dict.fromkeys(
+_REMEDIES = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], "free some space there") | dict.fromkeys(
     [errno.EROFS, errno.EACCES, errno.EPERM], "make it writable, or name another folder"
 )
 
 
 class Unwritable(OSError):
-    """A file that cannot be written; one line that names it and the mend."""
+    """A file that cannot be written; one line that names it and the remedy."""
 
     @classmethod
     def because(cls, error: OSError, path: Path) -> Unwritable:
-        """For what the system says of a path."""
-        mend = _MENDS.get(error.errno or 0, "mend that")
+        """Return the error for an operating system's error at a path."""
+        remedy = _REMEDIES.get(error.errno or 0, "fix this")
         return cls(
-            f"{path} cannot be written ({error.strerror or error}); {mend}, then run the same "
-            "again: what is done is kept"
+            f"{path} cannot be written ({error.strerror or error}); {remedy}, then re-run the same "
+            "command; finished work is kept"
         )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole or not at all."""
+    """Write a text file atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all.
+    """Write a file atomically.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def _meet_fault(point: str, path: Path) -> None:
 
 
 def _open_aside(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, locked for as long as it is open: see `remove_leftover`."""
+    """Create a file beside `path`, locked while it is open: see `remove_leftover`."""
     while True:
         handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         if sys.platform == "win32":
@@ -133,7 +133,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def move_aside(path: Path, damaged: Path) -> Path | None:
-    """Move a damaged file into the folder `damaged`; where it is now, or None if it was gone."""
+    """Move a corrupt file into `damaged`; return its new path, or None if it was gone."""
     damaged.mkdir(parents=True, exist_ok=True)
     aside, n = damaged / path.name, 1
     while aside.exists():

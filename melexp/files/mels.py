@@ -26,14 +26,14 @@ class Audio:
     sr: int
 
     def at(self, sr: float) -> np.ndarray:
-        """The samples at another sampling rate [float32]."""
+        """Return the samples at another sampling rate [float32]."""
         from melexp.files.sound import resampled
 
         return resampled(self.samples, self.sr, sr)
 
 
 def read_input(data: bytes, *, key: str | None = None) -> np.ndarray | Audio:
-    """A mel-spectrogram or a sound from the bytes of a file, which are what decides.
+    """Read a mel-spectrogram or audio from bytes; the content decides, not the file name.
 
     Nothing in the file is ever executed: pickles and arrays of objects are refused.
 
@@ -70,12 +70,12 @@ def _numpy(data: bytes, kind: str) -> np.ndarray | dict[str, np.ndarray]:
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         return loaded if kind == "npy" else {name: loaded[name] for name in loaded.files}
-    except Exception as error:  # a damaged header raises what its parser happens to meet
+    except Exception as error:  # a corrupt header raises any error of its parser
         if "allow_pickle" in str(error):
             raise ValueError(
                 "it holds Python objects, which could run code; save it as an array of numbers"
             ) from error
-        raise ValueError(f"it is damaged or truncated ({_line(error)})") from error
+        raise ValueError(f"it is corrupt or truncated ({_line(error)})") from error
 
 
 def _from_archive(data: bytes, key: str | None) -> np.ndarray:
@@ -87,7 +87,7 @@ def _from_archive(data: bytes, key: str | None) -> np.ndarray:
     except ArchiveError:
         raise
     except Exception as error:  # as above
-        raise ValueError(f"it is damaged or truncated ({_line(error)})") from error
+        raise ValueError(f"it is corrupt or truncated ({_line(error)})") from error
     if any(name.endswith("data.pkl") for name in names):
         from melexp.files.torch_files import read_tensors
 
@@ -129,7 +129,7 @@ def _line(error: BaseException) -> str:
 
 
 def oriented(mel: np.ndarray, transform: MelTransform, orientation: str = "auto") -> np.ndarray:
-    """The mel with shape (n_mels, n_frames).
+    """Return the mel with shape (n_mels, n_frames).
 
     Parameters
     ----------

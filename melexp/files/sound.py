@@ -1,18 +1,21 @@
-"""Sound files into samples, or one line that says why not."""
+"""Read and write sound files."""
 
 from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from melexp.files.atomic import write_bytes
+
 #: Samples of all channels that are decoded at once, 4 GB: 13 hours of one channel at 22.05 kHz.
 LARGEST = 2**30
-#: Sampling rates in Hz; beyond them a header is damaged.
+#: Sampling rates in Hz; a header with another rate is corrupt.
 RATES = (1_000, 1_000_000)
 #: What libsndfile notes of a chunk that its header makes longer than it is (WAV, AIFF, AU; W64,
 #: RF64). Of CAF it notes nothing.
@@ -26,7 +29,7 @@ class NotSound(ValueError):
 
 
 class _Bytes(io.BytesIO):
-    """Bytes in which a damaged header may seek where nothing is: the decoder sees that itself."""
+    """Bytes in which a corrupt header may seek past the end; the decoder detects it."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         try:
@@ -55,7 +58,7 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     NotSound
         With the decoder's words.
     ValueError
-        In one line, without the file's name, what is wrong with the sound and the mend: no
+        In one line, without the file's name, the fault of the sound and the remedy: no
         samples, fewer than its header says, too many, NaN or infinite ones, an absurd rate.
     """
     file = _Bytes(source) if isinstance(source, bytes) else source
@@ -63,9 +66,11 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
         with soundfile.SoundFile(file) as sound:
             sr, size = sound.samplerate, sound.frames * sound.channels
             if not RATES[0] <= sr <= RATES[1]:
-                raise ValueError(f"has a sampling rate of {sr} Hz; convert it anew")
+                raise ValueError(f"has a sampling rate of {sr} Hz; convert it to a common rate")
             if size > LARGEST:
-                raise ValueError(f"says that it holds {size} samples, too many; cut it up")
+                raise ValueError(
+                    f"declares {size} samples, more than the limit of {LARGEST}; split the file"
+                )
             # Their number is given, as some codecs (GSM, G.721) cannot seek to find it out.
             samples = sound.read(sound.frames, dtype="float32", always_2d=True)
             whole = len(samples) == sound.frames
@@ -73,9 +78,13 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise NotSound(" ".join(str(error).split())) from error
     except MemoryError as error:
-        raise ValueError(f"holds {size} samples, for which memory is short; cut it up") from error
+        raise ValueError(
+            f"holds {size} samples, too many for the memory; split the file"
+        ) from error
     if not whole or (cut and int(cut[2]) < int(cut[1]) < _UNKNOWN):
-        raise ValueError("is cut short: it holds less than its header says; get it anew")
+        raise ValueError(
+            "is truncated: it holds less than its header declares; download or export it again"
+        )
     if not len(samples):
         raise ValueError("holds no samples; remove it")
     # Not of the mean, which may be infinite where no sample is.
@@ -84,12 +93,12 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     with np.errstate(over="ignore"):
         mono = samples.mean(axis=1)
     if not np.isfinite(mono).all():
-        raise ValueError("holds samples too large for float32; lower its level")
+        raise ValueError("holds samples too large for float32; lower the level")
     return mono, sr
 
 
 def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray[np.float32]:
-    """The samples at another rate (soxr, HQ); the very same ones if it is not another.
+    """Resample (soxr, HQ); return the same samples if the rates are equal.
 
     Raises
     ------
@@ -104,3 +113,28 @@ def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray
     if not len(made):
         raise ValueError(f"holds no samples at {wanted:g} Hz; remove it")
     return made
+
+
+def file_format(target: Path | None, subtype: str | None) -> tuple[str, str]:
+    """Return the format and subtype of the output; raise ValueError before anything is computed."""
+    kind = "WAV" if target is None else target.suffix.lstrip(".").upper()
+    if kind not in soundfile.available_formats():
+        raise ValueError(f"OUTPUT must end in .wav, .flac or .ogg, or be '-'; got {target}")
+    known = soundfile.available_subtypes(kind)
+    chosen = (
+        subtype or ("PCM_16" if "PCM_16" in known else soundfile.default_subtype(kind))
+    ).upper()
+    if chosen not in known:
+        raise ValueError(f"a {kind} file has no subtype {chosen}; use one of {', '.join(known)}")
+    return kind, chosen
+
+
+def write_sound(path: Path | None, samples: np.ndarray, sr: int, kind: str, subtype: str) -> None:
+    """Write a sound file atomically; None is the standard output."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, sr, format=kind, subtype=subtype)
+    if path is None:
+        sys.stdout.buffer.write(buffer.getbuffer())
+        sys.stdout.buffer.flush()
+        return
+    write_bytes(path, buffer.getvalue())

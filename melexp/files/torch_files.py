@@ -1,4 +1,4 @@
-"""Tensors out of a file of `torch.save`, without torch and without running what is in it."""
+"""Read tensors of a file of `torch.save`, without torch and without running its code."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Tensor:
 
 
 def read_tensors(data: bytes) -> dict[str, np.ndarray]:
-    """The tensors of a file that `torch.save` wrote: one tensor, or a dict or list of them.
+    """Read the tensors of a file of `torch.save`: one tensor, or a dict or list of them.
 
     Only the names that tensors are made of are known to the unpickler; anything else is refused, so
     that no code of the file is run (as with ``torch.load(weights_only=True)``).
@@ -62,7 +62,7 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
     Raises
     ------
     ValueError
-        If the file has anything but tensors in it, or is damaged.
+        If the file holds anything else than tensors, or is corrupt.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -77,9 +77,9 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
             }
     except ValueError:
         raise
-    except Exception as error:  # a damaged archive or pickle raises what its reader happens to meet
+    except Exception as error:  # a corrupt archive or pickle raises any error of its reader
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"it is no file of torch.save, or damaged ({reason})") from error
+        raise ValueError(f"it is not a file of torch.save, or it is corrupt ({reason})") from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -120,7 +120,7 @@ def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     inside = min((*size, *stride, offset), default=0) >= 0 and last < len(numbers)
     if math.prod(size) and not (inside and math.prod(size) <= len(numbers)):
-        raise ValueError("its tensor reaches beyond the numbers that are there")
+        raise ValueError("its tensor reaches beyond its storage; save it again")
     if kind == "BFloat16Storage":
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
     if math.prod(size) == 0:

@@ -1,4 +1,4 @@
-"""Functions with librosa's signatures, so that one import changes."""
+"""Functions with the signatures of librosa, so that one import changes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from melexp.inversion.solve import invert
+from melexp.inversion.invert import invert
 from melexp.transforms.mel import MelTransform
 
-#: What :func:`librosa.filters.mel` takes besides sr, n_fft and n_mels.
+#: Arguments of :func:`librosa.filters.mel` besides sr, n_fft and n_mels.
 _FILTER_ARGUMENTS = ("fmin", "fmax", "htk", "norm")
 
 
@@ -24,34 +24,35 @@ def mel_to_audio(
     center: bool = True,
     pad_mode: str = "constant",
     power: float = 2.0,
-    n_iter: int = 32,
+    n_iter: int = 100,
     length: int | None = None,
     dtype: Any = np.float32,
     method: str = "admm_ramp",
     seed: int = 0,
     **kwargs: Any,
 ) -> np.ndarray:
-    """Waveform of a mel power spectrogram, as :func:`librosa.feature.inverse.mel_to_audio`.
+    """Estimate the waveform of a mel power spectrogram, with the signature of librosa.
 
-    Its arguments and defaults are librosa's; what estimates the waveform is not: full-band
-    magnitude and phase together instead of one after the other.
+    The arguments and defaults are those of :func:`librosa.feature.inverse.mel_to_audio`, except the
+    default of `n_iter`. Full-band magnitude and phase are estimated together, not one after the
+    other.
 
     Parameters
     ----------
     M : np.ndarray [shape=(..., n_mels, n_frames)], non-negative
         As :func:`librosa.feature.melspectrogram` returns it.
     sr, n_fft, hop_length, win_length, window, center, pad_mode, power
-        What M was computed with; `hop_length` None means a quarter of the window.
+        The arguments that M was computed with; `hop_length` None means a quarter of the window.
     n_iter : int >= 0
         Number of iterations.
     length : int or None
-        The waveform is cut or padded with zeros to so many samples.
+        The waveform is cut, or padded with zeros, to this number of samples.
     dtype : np.float32 or np.float64
         Precision of the computation and of the result.
     method : str
         One of `melexp.available_methods`.
     seed : int >= 0
-        Of the phases that the magnitude says nothing about.
+        Seed of the random part of the start.
     **kwargs
         ``fmin``, ``fmax``, ``htk`` and ``norm`` of the filters (and ``n_mels``, which must be M's).
 
@@ -64,7 +65,11 @@ def mel_to_audio(
     TypeError
         For an unknown argument.
     ValueError
-        If M is not what these arguments give.
+        If M does not fit these arguments.
+
+    See Also
+    --------
+    melexp.invert : The same for any front end.
 
     Examples
     --------
@@ -91,12 +96,12 @@ def mel_to_audio(
         pad_mode=pad_mode,
         n_mels=n_mels,
         power=power,
-        empty_filters=True,  # librosa warns of them when it makes the mel, and goes on
+        empty_filters=True,  # librosa only warns of them when it computes the mel
         **({"fmax": None} | kwargs),
     )
     if not np.issubdtype(M.dtype, np.floating):
         M = M.astype(dtype)
-    # librosa takes any length; only one that has as many frames as M can be part of the problem.
+    # librosa takes any length; the problem needs a length with as many frames as M.
     fits = length is not None and _n_frames(transform, length) == M.shape[-1]
     y = invert(
         M,

@@ -1,30 +1,25 @@
-"""What a method is: parameters, and four functions of a problem and a state."""
+"""The protocols of an inversion method: `Method`, `Binwise` (updates by bin) and `Peer`."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from melexp.methods._bins import Bins, Coefficients
 from melexp.problem import Problem
 from melexp.start import start
-
-if TYPE_CHECKING:
-    from melexp.fast import LaneEngine
-
-
-#: Parameters of every method that came later, and what those without them had.
-LATER = {"frame_weights": 0.0}
+from melexp.transforms.arrays import namespace
 
 
 @dataclass
 class State:
-    """All that a method needs to go on: its arrays are the whole restart file.
+    """The state of a method after an iteration: its arrays are a complete restart file.
 
-    A step returns a new state and leaves the old one as it was.
+    A step returns a new state and leaves the old one unchanged.
     """
 
     iteration: int
@@ -35,16 +30,21 @@ S = TypeVar("S", bound=State)
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """When a run may end before its last iteration.
+    """A condition that ends a run before its last iteration.
 
     Parameters
     ----------
     every : int > 0
-        Look every so many iterations.
+        Number of iterations between two checks.
     target : float or None
-        End when the SCM of the waveform is below this, in dB.
+        End when the SCM of the waveform is below this value, in dB.
     tol : float or None
         End when an iteration changes the waveform by less than this share of its norm.
+
+    Raises
+    ------
+    ValueError
+        If `every` is below 1.
     """
 
     every: int = 10
@@ -56,50 +56,63 @@ class Stop:
             raise ValueError(f"every must be at least 1; got {self.every}")
 
     def reached(self, problem: Problem, before: np.ndarray, now: np.ndarray) -> bool:
-        """Whether the waveforms of the last two iterations end the run."""
+        """Return whether the waveforms of the last two iterations end the run."""
         if self.tol is not None and np.linalg.norm(now - before) < self.tol * np.linalg.norm(now):
             return True
         return self.target is not None and problem.misfit(now) < 10 ** (self.target / 20)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC, Generic[S]):
+class Parameters:
+    """Parameters as dataclass fields: the common part of `Method` and `Peer`."""
+
+    #: Raise it when a change of the code changes the numbers: finished tasks are then recomputed.
+    version: ClassVar[int] = 1
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the names and values of the parameters."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer(Parameters, ABC):
+    """A closed loop of another library, called as a whole: it cannot be paused or resumed."""
+
+    @abstractmethod
+    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
+        """Return the waveform after `n_iter` iterations [shape=(n_samples,)]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Parameters, ABC, Generic[S]):
     """An iterative inversion method; its fields are its parameters.
 
     Parameters
     ----------
     magnitude : str
-        Where the full-band magnitude starts: one of `melexp.start.MAGNITUDES`.
+        Initial full-band magnitude: a name in `melexp.start.MAGNITUDES`.
     phase : str
-        Where the phase starts: one of `melexp.start.PHASES`.
+        Initial phase: a name in `melexp.start.PHASES`.
     frame_weights : float in [0, 1]
-        Exponent of the weights of the frames, 0 is none. The method then needs the problem that
-        :meth:`melexp.problem.Problem.weighted` makes.
+        Exponent of the frame weights; 0 means none. See :meth:`melexp.problem.Problem.weighted`.
     """
-
-    #: Raise it when a change of the code changes the numbers: finished results are then redone.
-    version: ClassVar[int] = 1
-    #: True where n more iterations mean starting again (a library's closed loop).
-    restarts: ClassVar[bool] = False
 
     magnitude: str = "pinv"
     phase: str = "random"
     frame_weights: float = 0.0
 
-    def parameters(self) -> dict[str, Any]:
-        """Names and values, but of what came `LATER` only if they are others than before.
-
-        So what was computed before is still known by its parameters.
-        """
-        values = dataclasses.asdict(self)
-        return {k: v for k, v in values.items() if k not in LATER or v != LATER[k]}
-
     def for_budget(self, n_iter: int) -> Method[S]:
-        """The method itself, what it leaves open chosen for a run of `n_iter` iterations."""
+        """Return the method with its unset parameters resolved for a run of `n_iter` iterations."""
         return self
 
     def init(self, problem: Problem, rng: np.random.Generator) -> S:
-        """The state before the first iteration."""
+        """Return the state before the first iteration.
+
+        Raises
+        ------
+        ValueError
+            If the problem has other frame weights than the method.
+        """
         if self.frame_weights != problem.frame_weights:
             raise ValueError(
                 f"the method has frame_weights = {self.frame_weights}, the problem "
@@ -110,20 +123,18 @@ class Method(ABC, Generic[S]):
 
     @abstractmethod
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> S:
-        """The state that starts (warm or cold) from a magnitude Y and a spectrogram X."""
+        """Return the state that starts (warm or cold) from a magnitude Y and a spectrogram X."""
 
     @abstractmethod
     def step(self, problem: Problem, state: S) -> S:
-        """One iteration."""
+        """Return the state after one more iteration."""
 
     @abstractmethod
     def signal(self, problem: Problem, state: S) -> np.ndarray:
-        """The waveform of a state [shape=(n_samples,)]."""
+        """Return the waveform of a state [shape=(n_samples,)]."""
 
     def advance(self, problem: Problem, state: S, n_iter: int, stop: Stop | None = None) -> S:
-        """`n_iter` iterations, or fewer where `stop` ends them; by the fast engine if it can."""
-        if problem.lanes is not None and type(self).advance_fast is not Method.advance_fast:
-            return self.advance_fast(problem.lanes, problem, state, n_iter, stop)
+        """Return the state after `n_iter` more iterations, or fewer if `stop` ends them."""
         for k in range(1, n_iter + 1):
             before, state = state, self.step(problem, state)
             if stop is not None and k % stop.every == 0:
@@ -132,16 +143,79 @@ class Method(ABC, Generic[S]):
                     break
         return state
 
-    def advance_fast(
-        self, lanes: LaneEngine, problem: Problem, state: S, n_iter: int, stop: Stop | None
-    ) -> S:
-        """As `advance`, in the fast engine; a method that has no such function uses `step`."""
-        raise TypeError(f"{type(self).__name__} has no fast form")
+
+@dataclass(frozen=True, kw_only=True)
+class Binwise(Method[S]):
+    """A method whose iteration is a projection and an update bin by bin.
+
+    A subclass declares `bins` and `coefficients`; the same update then runs in NumPy, in torch and
+    in the fast engine.
+    """
+
+    @abstractmethod
+    def bins(self, problem: Problem) -> Bins:
+        """Return the declaration of the iteration."""
+
+    def coefficients(self, problem: Problem, k: int) -> Coefficients:
+        """Return the coefficients of iteration k = 1, 2, ..."""
+        return ()
+
+    def fixed(self, problem: Problem, state: S) -> tuple[np.ndarray, ...]:
+        """Return the arrays that no iteration changes."""
+        return tuple(getattr(state, name) for name in self.bins(problem).fixed)
+
+    def mel_solver(self, problem: Problem) -> Any:
+        """Return the solver S of the mel step, or None for the identity."""
+        return None
+
+    def step(self, problem: Problem, state: S) -> S:
+        bins = self.bins(problem)
+        source, estimate, update = bins.on_arrays
+        C, R = (tuple(getattr(state, n) for n in names) for names in (bins.complex, bins.real))
+        F = self.fixed(problem, state)
+        # A NumPy float64 would widen float32 arrays.
+        c = tuple(map(float, self.coefficients(problem, state.iteration + 1)))
+        z = problem.stft.project(source(C, R, F, c))
+        d = self._mel_step(problem, estimate(C, R, F, c)) if bins.fits_mel else None
+        C, R = update(C, R, F, z, d, c)
+        return self._next(state, bins, 1, C, R)
+
+    def advance(self, problem: Problem, state: S, n_iter: int, stop: Stop | None = None) -> S:
+        engine = problem.lanes
+        if engine is None or n_iter < 1:
+            return super().advance(problem, state, n_iter, stop)
+        bins, solver = self.bins(problem), self.mel_solver(problem)
+        ks = range(state.iteration + 1, state.iteration + n_iter + 1)
+        done, C, R = engine.iterate(
+            bins,
+            [getattr(state, name) for name in bins.complex],
+            [getattr(state, name) for name in bins.real],
+            self.fixed(problem, state),
+            [self.coefficients(problem, k) for k in ks],
+            mel=problem.mel,
+            floored=problem.floored,
+            factors=() if solver is None else solver.factors,
+            stop=stop,
+        )
+        return self._next(state, bins, done, C, R)
+
+    def signal(self, problem: Problem, state: S) -> np.ndarray:
+        return problem.waveform(getattr(state, self.bins(problem).complex[0]))
+
+    def _mel_step(self, problem: Problem, estimate: np.ndarray) -> np.ndarray:
+        """Return E^T S (M - E estimate); a floored mel value is an upper bound only."""
+        E, solver = problem.filters, self.mel_solver(problem)
+        error = mel_residual(problem, estimate)
+        return E.adjoint(error if solver is None else solver.solve(error))
+
+    def _next(self, state: S, bins: Bins, n_iter: int, C: Any, R: Any) -> S:
+        values = dict(zip((*bins.complex, *bins.real), (*C, *R), strict=True))
+        return dataclasses.replace(state, iteration=state.iteration + n_iter, **values)
 
 
-def lane_stop(stop: Stop | None) -> dict[str, Any]:
-    """A `Stop` in the engine's words, where 0 means never."""
-    if stop is None:
-        return {}
-    target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
-    return {"every": stop.every, "target": target, "tol": stop.tol or 0.0}
+def mel_residual(problem: Problem, estimate: np.ndarray) -> np.ndarray:
+    """Return M - E estimate, and 0 where M is only an upper bound and E estimate lies below it."""
+    error = problem.mel - problem.filters.apply(estimate)
+    if problem.floored is None:
+        return error
+    return namespace(error).where(problem.floored & (error > 0), 0, error)

@@ -1,75 +1,120 @@
-"""The iteration that ADMM is, shared by the methods that differ in their start and penalties."""
+"""The iteration of ADMM, shared by `admm` and `admm_ramp`: they differ in start and penalties."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from melexp.methods._base import Stop, lane_stop
+from melexp.methods._base import Binwise, State
+from melexp.methods._bins import BinFunction, Bins, Coefficients
+from melexp.methods._prox import (
+    magnitude_coefficients,
+    magnitude_step,
+    power_coefficients,
+    power_step,
+)
 from melexp.problem import Problem
-from melexp.prox import unit_phase
-
-if TYPE_CHECKING:
-    from melexp.fast import LaneEngine
 
 
-def douglas_rachford_step(
-    problem: Problem, P: np.ndarray, R: np.ndarray, *, rho_x: float, rho_y: float, ridge: float
-) -> tuple[np.ndarray, np.ndarray]:
-    r"""One iteration of ADMM for the joint problem, in the state P = X + U and R = Y + V.
+def admm_update(ops: Any) -> BinFunction:
+    """Build the update for magnitude mels; see `Splitting`."""
+    magnitude, phase, pair = ops.magnitude, ops.phase, magnitude_step(ops)
 
-    As each update of (Z, W) needs X and Y only through P and R, these are the whole state
-    (Douglas-Rachford splitting): Z - U = 2Z - P and W - V = 2W - R.
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        (p,), (r,) = C, R
+        zeta = z + z - p  # Z - U
+        size = magnitude(zeta)
+        x, y = pair(size, r + d + d, c)  # W - V = r + 2 d
+        return (p + phase(zeta, size) * x - z,), (y - d,)  # U += X - Z, V += Y - W
 
-    Parameters
-    ----------
-    problem : Problem
-    P : np.ndarray [shape=(n_bins, n_frames), complex]
-    R : np.ndarray [shape=(n_bins, n_frames)]
-        As Y and W, a magnitude or a power, whichever the mel-spectrogram is of.
-    rho_x, rho_y : float > 0
-        Penalties of Z = X and of W = Y.
-    ridge : float > 0
-        rho_y / lambda.
+    return update
 
-    Returns
-    -------
-    P, R : np.ndarray
-        The next state; the arrays given are left as they were.
+
+def admm_power_update(ops: Any) -> BinFunction:
+    """Build the update for power mels: the same with the step relative to the envelope."""
+    magnitude, phase, pair = ops.magnitude, ops.phase, power_step(ops)
+
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        (p,), (r,), (envelope,) = C, R, F
+        d = envelope * d
+        zeta = z + z - p
+        size = magnitude(zeta)
+        x, y = pair(size, r + d + d, envelope, c)
+        return (p + phase(zeta, size) * x - z,), (y - d,)
+
+    return update
+
+
+MAGNITUDE = Bins(complex=("P",), real=("R",), update=admm_update, fits_mel=True)
+POWER = Bins(complex=("P",), real=("R",), update=admm_power_update, fits_mel=True)
+
+
+@dataclass
+class SplittingState(State):
+    """P = X + U (complex) and R = Y + V (real), each of shape (n_bins, n_frames)."""
+
+    P: np.ndarray
+    R: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splitting(Binwise[SplittingState]):
+    r"""ADMM for the joint problem in Douglas-Rachford form.
+
+    Each update of (Z, W) needs X and Y only through P = X + U and R = Y + V. These are the whole
+    state: Z - U = 2Z - P and W - V = 2W - R. An iteration is
+
+    .. math::
+        Z &= P_C(P), \qquad
+        W = R + E^\top \big(E E^\top + \tfrac{\rho_y}{\lambda} I\big)^{-1} (M - E R) \\
+        (X, Y) &= \mathrm{prox}_J(2 Z - P,\, 2 W - R) \\
+        P &\leftarrow P + X - Z, \qquad R \leftarrow R + Y - W
+
+    The first line of updates is the W step for magnitude mels. It minimises
+    :math:`\frac{\lambda}{2} \|M - E W\|^2 + \frac{\rho_y}{2} \|W - R\|^2`. Powers differ by so much
+    that one penalty cannot suit loud and faint bins. For power mels both terms are therefore
+    relative to the envelope S of :attr:`melexp.problem.Problem.envelope`: :math:`\|W - R\|^2` is
+    divided by S and :math:`\|M - E W\|^2` by E S.
     """
-    # Z = P_C(X + U)
-    Z = problem.stft.project(P)
-    # W = R + d,  d = E^T (E E^T + (rho_y / lam) I)^-1 (M - E R) for magnitude mels
-    d = problem.correction(R, ridge=ridge)
-    # (X, Y): per bin, from Z - U and W - V
-    zeta = 2 * Z - P
-    z = abs(zeta)
-    x, y = problem.pair(z, R + 2 * d, rho_x=rho_x, rho_y=rho_y)
-    # U += X - Z,  V += Y - W
-    return P + x * unit_phase(zeta, z) - Z, y - d
+
+    @abstractmethod
+    def penalties(self, k: int) -> tuple[float, float]:
+        """Return rho_x and rho_y of iteration k = 1, 2, ..."""
+
+    @property
+    @abstractmethod
+    def ridge(self) -> float:
+        """The ratio rho_y / lambda, the same in all iterations."""
+
+    def bins(self, problem: Problem) -> Bins:
+        return MAGNITUDE if problem.transform.power == 1 else POWER
+
+    def coefficients(self, problem: Problem, k: int) -> Coefficients:
+        of = magnitude_coefficients if problem.transform.power == 1 else power_coefficients
+        return of(*self.penalties(k))
+
+    def fixed(self, problem: Problem, state: SplittingState) -> tuple[np.ndarray, ...]:
+        return () if problem.transform.power == 1 else (problem.envelope,)
+
+    def mel_solver(self, problem: Problem) -> Any:
+        if problem.transform.power == 1:
+            return problem.filters.solver(self.ridge)
+        return power_solver(problem, self.ridge)
+
+    def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> SplittingState:
+        return SplittingState(iteration=0, P=X, R=problem.transform.spectrum(Y))
 
 
-def douglas_rachford_lanes(
-    lanes: LaneEngine,
-    problem: Problem,
-    P: np.ndarray,
-    R: np.ndarray,
-    *,
-    rho_x: Sequence[float],
-    rho_y: Sequence[float],
-    ridge: float,
-    stop: Stop | None,
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """As many iterations as there are penalties, in the fast engine; also how many were done."""
-    packed = lanes.pack(P=P, R=R)
-    mel = lanes.pack_mel(problem.mel)
-    options = {"bound": problem.floored, **lane_stop(stop)}
-    if problem.transform.power == 1:
-        done = lanes.admm(packed, mel, rho_x, rho_y, ridge, **options)
-    else:
-        factors = problem.power_solver(ridge).factors
-        done = lanes.admm_power(packed, mel, rho_x, rho_y, problem.envelope, *factors, **options)
-    P, R = lanes.unpack(packed)
-    return done, P, R
+_SOLVERS: WeakKeyDictionary[Any, dict[float, Any]] = WeakKeyDictionary()
+
+
+def power_solver(problem: Problem, ridge: float) -> Any:
+    """Return the solver of the W step for power mels: (E S E^T + ridge diag(E s)) x = b."""
+    solvers = _SOLVERS.setdefault(problem, {})
+    if ridge not in solvers:
+        solvers[ridge] = problem.filters.weighted_solver(problem.envelope, ridge)
+    return solvers[ridge]

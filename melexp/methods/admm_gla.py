@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from melexp.methods._base import Method, State, Stop, lane_stop
+from melexp.methods._base import Binwise, State
+from melexp.methods._bins import BinFunction, Bins, Coefficients
 from melexp.problem import Problem
-from melexp.prox import unit_phase
 
-if TYPE_CHECKING:
-    from melexp.fast import LaneEngine
+
+def admm_gla_update(ops: Any) -> BinFunction:
+    """Build the update; c = (rho / (1 + rho), 1 / (1 + rho))."""
+    phase = ops.phase
+
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        (p,), (a,) = C, F
+        z = p * c[0] + z * c[1]
+        # U += X - Z, which makes it P - Z;  X = A phase(Z - U)
+        return (phase(z + z - p) * a + p - z,), ()
+
+    return update
+
+
+BINS = Bins(complex=("P",), fixed=("A",), update=admm_gla_update)
 
 
 @dataclass
@@ -24,17 +37,27 @@ class ADMMGLAState(State):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ADMMGLA(Method[ADMMGLAState]):
-    r"""Griffin-Lim-like phase recovery by ADMM.
+class ADMMGLA(Binwise[ADMMGLAState]):
+    r"""Griffin-Lim-like phase recovery by ADMM, from a fixed magnitude A.
 
-    Minimises :math:`\tfrac12 \|Z - P_C(Z)\|^2` subject to Z = X and |X| = A. The update of Z needs
-    X only through P = X + U, which is the whole state; U has no consistent part, so P and X have
-    the same inverse STFT.
+    It minimises :math:`\tfrac12 \|Z - P_C(Z)\|^2` subject to Z = X and |X| = A. The update of Z
+    needs X only through P = X + U, which is the whole state:
+
+    .. math::
+        Z = \frac{\rho P + P_C(P)}{1 + \rho}, \qquad
+        P \leftarrow P - Z + A \exp(i \angle (2 Z - P)).
+
+    U has no consistent part, so P and X have the same inverse STFT.
 
     Parameters
     ----------
     rho : float > 0
         Penalty of Z = X.
+
+    Raises
+    ------
+    ValueError
+        If rho is not above zero.
 
     References
     ----------
@@ -49,29 +72,11 @@ class ADMMGLA(Method[ADMMGLAState]):
         if not self.rho > 0:
             raise ValueError(f"rho must be above zero; got {self.rho}")
 
+    def bins(self, problem: Problem) -> Bins:
+        return BINS
+
+    def coefficients(self, problem: Problem, k: int) -> Coefficients:
+        return self.rho / (1 + self.rho), 1 / (1 + self.rho)
+
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMGLAState:
         return ADMMGLAState(iteration=0, A=Y, P=X)
-
-    def step(self, problem: Problem, state: ADMMGLAState) -> ADMMGLAState:
-        P, rho = state.P, problem.dtype.type(self.rho)
-        Z = (rho * P + problem.stft.project(P)) / (1 + rho)
-        # U += X - Z, which makes it P - Z;  X = A phase(Z - U)
-        X = state.A * unit_phase(2 * Z - P)
-        return ADMMGLAState(iteration=state.iteration + 1, A=state.A, P=X + P - Z)
-
-    def advance_fast(
-        self,
-        lanes: LaneEngine,
-        problem: Problem,
-        state: ADMMGLAState,
-        n_iter: int,
-        stop: Stop | None,
-    ) -> ADMMGLAState:
-        packed, fixed = lanes.pack(P=state.P), lanes.pack(A=state.A)["A"]
-        mel = lanes.pack_mel(problem.mel)
-        done = lanes.admm_gla(packed, fixed, [self.rho] * n_iter, mel, **lane_stop(stop))
-        (P,) = lanes.unpack(packed)
-        return ADMMGLAState(iteration=state.iteration + done, A=state.A, P=P)
-
-    def signal(self, problem: Problem, state: ADMMGLAState) -> np.ndarray:
-        return problem.waveform(state.P)

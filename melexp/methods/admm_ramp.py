@@ -1,38 +1,26 @@
-"""ADMM from a phase-aware start with growing penalties: fewer iterations, a better end."""
+"""ADMM with a better start and growing penalties: fewer iterations, lower error."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import numpy as np
-
-from melexp.methods._base import Method, State, Stop
-from melexp.methods._splitting import douglas_rachford_lanes, douglas_rachford_step
-from melexp.problem import Problem
-
-if TYPE_CHECKING:
-    from melexp.fast import LaneEngine
-
-
-@dataclass
-class ADMMRampState(State):
-    """P = X + U (complex) and R = Y + V (real), each of shape (n_bins, n_frames)."""
-
-    P: np.ndarray
-    R: np.ndarray
+from melexp.methods._splitting import Splitting
 
 
 @dataclass(frozen=True, kw_only=True)
-class ADMMRamp(Method[ADMMRampState]):
-    r"""The iteration of `admm` with another start and penalties that grow.
+class ADMMRamp(Splitting):
+    r"""The iteration of `admm` with another start and growing penalties.
 
-    The start is a magnitude of the window's resolution (`kl`) with the phase that its gradient
-    implies (`pghi`). The problem is not convex, and a small penalty takes long steps away from a
-    start while a large one settles near it: so Z = X and W = Y have penalties of their own, which
-    grow geometrically over the first `ramp` iterations and then stay. The scaled duals are not
-    rescaled.
+    The start is a magnitude at the resolution of the window (`kl`) with the phase implied by its
+    gradient (`pghi`). The problem is not convex: a small penalty takes long steps away from the
+    start, a large one settles near it. The penalties of Z = X and W = Y therefore grow
+    geometrically over the first `ramp` iterations and stay constant after that,
+
+    .. math:: \rho_k = \rho_1 (\rho_n / \rho_1)^{s}, \qquad s = \min(1, (k - 1) / (n - 1)).
+
+    The scaled duals are not rescaled.
 
     Parameters
     ----------
@@ -41,11 +29,23 @@ class ADMMRamp(Method[ADMMRampState]):
     rho_y, rho_y_last : float > 0
         First and last penalty of W = Y.
     ratio : float > 0
-        Weight of the mel-spectrogram over the penalty of W = Y. As the weight grows with the
-        penalty, the mel system is the same in all iterations.
+        Weight of the mel-spectrogram over the penalty of W = Y. The weight grows with the penalty,
+        so the mel system is the same in all iterations.
     ramp : int > 0 or None
-        Number of iterations in which the penalties grow. None means 100, or in a call that has a
-        number of iterations (:func:`melexp.invert`) that number, which is best.
+        Number of iterations in which the penalties grow; 1 keeps the last penalties throughout.
+        None means 100, or the number of iterations of the call (:func:`melexp.invert`), which is
+        best.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range.
+
+    References
+    ----------
+    The iteration is that of Y. Masuyama, N. Ueno and N. Ono, "Mel-spectrogram inversion via
+    alternating direction method of multipliers", arXiv:2501.05557, 2025; the start and the
+    penalties are additions of this project (see docs/beyond.md).
     """
 
     version: ClassVar[int] = 2
@@ -69,56 +69,19 @@ class ADMMRamp(Method[ADMMRampState]):
     def for_budget(self, n_iter: int) -> ADMMRamp:
         return self if self.ramp is not None else dataclasses.replace(self, ramp=max(n_iter, 1))
 
+    @property
+    def ridge(self) -> float:
+        return 1 / self.ratio
+
     def penalties(self, k: int) -> tuple[float, float]:
-        """rho_x and rho_y of iteration k = 1, 2, ..."""
-        ramp = self.ramp or 100
-        return (
-            geometric(k, self.rho_x, self.rho_x_last, ramp),
-            geometric(k, self.rho_y, self.rho_y_last, ramp),
+        n = self.ramp or 100
+        return geometric(k, self.rho_x, self.rho_x_last, n), geometric(
+            k, self.rho_y, self.rho_y_last, n
         )
-
-    def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> ADMMRampState:
-        return ADMMRampState(iteration=0, P=X, R=problem.transform.spectrum(Y))
-
-    def step(self, problem: Problem, state: ADMMRampState) -> ADMMRampState:
-        k = state.iteration + 1
-        rho_x, rho_y = self.penalties(k)
-        P, R = douglas_rachford_step(
-            problem, state.P, state.R, rho_x=rho_x, rho_y=rho_y, ridge=1 / self.ratio
-        )
-        return ADMMRampState(iteration=k, P=P, R=R)
-
-    def advance_fast(
-        self,
-        lanes: LaneEngine,
-        problem: Problem,
-        state: ADMMRampState,
-        n_iter: int,
-        stop: Stop | None,
-    ) -> ADMMRampState:
-        ks = range(state.iteration + 1, state.iteration + n_iter + 1)
-        penalties = [self.penalties(k) for k in ks]
-        done, P, R = douglas_rachford_lanes(
-            lanes,
-            problem,
-            state.P,
-            state.R,
-            rho_x=[rho_x for rho_x, _ in penalties],
-            rho_y=[rho_y for _, rho_y in penalties],
-            ridge=1 / self.ratio,
-            stop=stop,
-        )
-        return ADMMRampState(iteration=state.iteration + done, P=P, R=R)
-
-    def signal(self, problem: Problem, state: ADMMRampState) -> np.ndarray:
-        return problem.waveform(state.P)
 
 
 def geometric(k: int, first: float, last: float, length: int) -> float:
-    r"""Return the penalty of iteration k = 1, 2, ...: from `first` to `last` by equal factors.
-
-    .. math:: \rho_k = \rho_1 (\rho_n / \rho_1)^{s}, \quad s = \min(1, (k - 1) / (n - 1))
-    """
+    """Return the penalty of iteration k = 1, 2, ...: from `first` to `last` by equal factors."""
     if k >= length:
         return last
     return float(first * (last / first) ** ((k - 1) / (length - 1)))

@@ -3,35 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from melexp.methods._base import Method, State, Stop, lane_stop
+from melexp.methods._base import Binwise, State
+from melexp.methods._bins import BinFunction, Bins, Coefficients
 from melexp.problem import Problem
-from melexp.prox import unit_phase
 
-if TYPE_CHECKING:
-    from melexp.fast import LaneEngine
+
+def fgla_source(ops: Any) -> BinFunction:
+    """Build A phase(X + a dX), the spectrogram to project; c = (a,)."""
+    phase = ops.phase
+
+    def source(C: Any, R: Any, F: Any, c: Coefficients) -> Any:
+        return phase(C[0] + C[1] * c[0]) * F[0]
+
+    return source
+
+
+def fgla_update(ops: Any) -> BinFunction:
+    """Build the update: X is the projection, dX its change."""
+    return lambda C, R, F, z, d, c: ((z, z - C[0]), ())
+
+
+BINS = Bins(complex=("X", "dX"), fixed=("A",), source=fgla_source, update=fgla_update)
 
 
 @dataclass
 class FGLAState(State):
-    """The fixed magnitude A, the consistent C and its last change dC, (n_bins, n_frames)."""
+    """The fixed magnitude A, the consistent X and its last change dX, (n_bins, n_frames)."""
 
     A: np.ndarray
-    C: np.ndarray
-    dC: np.ndarray
+    X: np.ndarray
+    dX: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
-class FGLA(Method[FGLAState]):
-    """Griffin-Lim with momentum: C_k = P_C(A phase(T_{k-1})), T_k = C_k + a (C_k - C_{k-1}).
+class FGLA(Binwise[FGLAState]):
+    r"""Griffin-Lim with momentum, from a fixed magnitude A.
+
+    .. math:: X_{k+1} = P_C\big(A \exp(i \angle (X_k + a (X_k - X_{k-1})))\big)
+
+    Without momentum (a = 0) it is `gla`.
 
     Parameters
     ----------
     momentum : float >= 0
         The momentum a.
+
+    Raises
+    ------
+    ValueError
+        If the momentum is negative.
 
     References
     ----------
@@ -45,27 +69,11 @@ class FGLA(Method[FGLAState]):
         if not self.momentum >= 0:
             raise ValueError(f"momentum must not be negative; got {self.momentum}")
 
+    def bins(self, problem: Problem) -> Bins:
+        return BINS
+
+    def coefficients(self, problem: Problem, k: int) -> Coefficients:
+        return (self.momentum,)
+
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> FGLAState:
-        return FGLAState(iteration=0, A=Y, C=X, dC=np.zeros_like(X))
-
-    def step(self, problem: Problem, state: FGLAState) -> FGLAState:
-        T = state.C + problem.dtype.type(self.momentum) * state.dC
-        C = problem.stft.project(state.A * unit_phase(T))
-        return FGLAState(iteration=state.iteration + 1, A=state.A, C=C, dC=C - state.C)
-
-    def advance_fast(
-        self,
-        lanes: LaneEngine,
-        problem: Problem,
-        state: FGLAState,
-        n_iter: int,
-        stop: Stop | None,
-    ) -> FGLAState:
-        packed, fixed = lanes.pack(X=state.C, dX=state.dC), lanes.pack(A=state.A)["A"]
-        mel = lanes.pack_mel(problem.mel)
-        done = lanes.gla(packed, fixed, [self.momentum] * n_iter, mel, **lane_stop(stop))
-        C, dC = lanes.unpack(packed)
-        return FGLAState(iteration=state.iteration + done, A=state.A, C=C, dC=dC)
-
-    def signal(self, problem: Problem, state: FGLAState) -> np.ndarray:
-        return problem.waveform(state.C)
+        return FGLAState(iteration=0, A=Y, X=X, dX=np.zeros_like(X))

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from melexp.methods._base import Method, State, Stop, lane_stop
+from melexp.methods._base import Binwise, State
+from melexp.methods._bins import BinFunction, Bins, Coefficients
 from melexp.problem import Problem
-from melexp.prox import unit_phase
 
-if TYPE_CHECKING:
-    from melexp.fast import LaneEngine
+
+def gla_source(ops: Any) -> BinFunction:
+    """Build A phase(X), the spectrogram to project."""
+    phase = ops.phase
+
+    def source(C: Any, R: Any, F: Any, c: Coefficients) -> Any:
+        return phase(C[0]) * F[0]
+
+    return source
+
+
+def gla_update(ops: Any) -> BinFunction:
+    """Build the update: X is the projection."""
+    return lambda C, R, F, z, d, c: ((z,), ())
+
+
+BINS = Bins(complex=("X",), fixed=("A",), source=gla_source, update=gla_update)
 
 
 @dataclass
@@ -24,8 +39,8 @@ class GLAState(State):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GLA(Method[GLAState]):
-    """Griffin-Lim: X = P_C(A phase(X)).
+class GLA(Binwise[GLAState]):
+    r"""Griffin-Lim: :math:`X \leftarrow P_C(A \exp(i \angle X))` with a fixed magnitude A.
 
     References
     ----------
@@ -35,26 +50,8 @@ class GLA(Method[GLAState]):
 
     magnitude: str = "nnls"
 
+    def bins(self, problem: Problem) -> Bins:
+        return BINS
+
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> GLAState:
         return GLAState(iteration=0, A=Y, X=X)
-
-    def step(self, problem: Problem, state: GLAState) -> GLAState:
-        X = problem.stft.project(state.A * unit_phase(state.X))
-        return GLAState(iteration=state.iteration + 1, A=state.A, X=X)
-
-    def advance_fast(
-        self,
-        lanes: LaneEngine,
-        problem: Problem,
-        state: GLAState,
-        n_iter: int,
-        stop: Stop | None,
-    ) -> GLAState:
-        packed, fixed = lanes.pack(X=state.X), lanes.pack(A=state.A)["A"]
-        mel = lanes.pack_mel(problem.mel)
-        done = lanes.gla(packed, fixed, [0.0] * n_iter, mel, **lane_stop(stop))
-        X, _ = lanes.unpack(packed)
-        return GLAState(iteration=state.iteration + done, A=state.A, X=X)
-
-    def signal(self, problem: Problem, state: GLAState) -> np.ndarray:
-        return problem.waveform(state.X)

@@ -1,18 +1,52 @@
-"""iPALM: inertial proximal alternating linearised minimisation (the previous joint method)."""
+"""iPALM: inertial proximal alternating linearised minimisation (the earlier joint method)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from melexp.methods._base import Method, State, Stop, lane_stop
+from melexp.methods._base import Binwise, State
+from melexp.methods._bins import BinFunction, Bins, Coefficients
 from melexp.problem import Problem
-from melexp.prox import unit_phase
 
-if TYPE_CHECKING:
-    from melexp.fast import LaneEngine
+
+def ipalm_source(ops: Any) -> BinFunction:
+    """Build Y phase(X + a dX), the spectrogram to project."""
+    phase = ops.phase
+
+    def source(C: Any, R: Any, F: Any, c: Coefficients) -> Any:
+        return phase(C[0] + C[1] * c[0]) * R[0]
+
+    return source
+
+
+def ipalm_estimate(ops: Any) -> BinFunction:
+    """Build Y + a dY, the magnitude at which the gradient is taken."""
+    return lambda C, R, F, c: R[0] + R[1] * c[0]
+
+
+def ipalm_update(ops: Any) -> BinFunction:
+    """Build the update: X = z, and a gradient step on Y; c = (a, 1 / L, lam / L)."""
+    magnitude, clip = ops.magnitude, ops.clip
+
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        ahead = R[0] + R[1] * c[0]
+        y = clip(ahead + (magnitude(z) - ahead) * c[1] + d * c[2])
+        return (z, z - C[0]), (y, y - R[0])
+
+    return update
+
+
+BINS = Bins(
+    complex=("X", "dX"),
+    real=("Y", "dY"),
+    source=ipalm_source,
+    estimate=ipalm_estimate,
+    update=ipalm_update,
+    fits_mel=True,
+)
 
 
 @dataclass
@@ -26,18 +60,31 @@ class IPALMState(State):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IPALM(Method[IPALMState]):
+class IPALM(Binwise[IPALMState]):
     r"""Griffin-Lim and a gradient step on the magnitude in turn, both with inertia.
 
     .. math::
         \min_{X \in C,\, Y \ge 0} \tfrac12 \||X| - Y\|^2 + \tfrac{\lambda}{2} \|M - E Y\|^2
 
+    With the inertia a of iteration k and :math:`L = 1 + \lambda \|E\|^2`
+
+    .. math::
+        X_{k+1} &= P_C\big(Y_k \exp(i \angle (X_k + a (X_k - X_{k-1})))\big), \qquad
+        \tilde Y = Y_k + a (Y_k - Y_{k-1}) \\
+        Y_{k+1} &= \max\big(0,\; \tilde Y + \tfrac1L (|X_{k+1}| - \tilde Y)
+        + \tfrac{\lambda}{L} E^\top (M - E \tilde Y)\big)
+
     Parameters
     ----------
     lam : float > 0
-        Weight of the mel-spectrogram.
+        Weight lambda of the mel-spectrogram.
     inertia : float in [0, 1) or None
         Weight of the last change; None means (k - 1) / (k + 2) in iteration k = 1, 2, ...
+
+    Raises
+    ------
+    ValueError
+        If a value is out of its range, or the mel-spectrogram is one of powers.
 
     References
     ----------
@@ -56,54 +103,17 @@ class IPALM(Method[IPALMState]):
         if self.inertia is not None and not 0 <= self.inertia < 1:
             raise ValueError(f"inertia must lie in [0, 1) or be None; got {self.inertia}")
 
+    def bins(self, problem: Problem) -> Bins:
+        return BINS
+
+    def coefficients(self, problem: Problem, k: int) -> Coefficients:
+        inertia = (k - 1) / (k + 2) if self.inertia is None else self.inertia
+        lipschitz = 1 + self.lam * problem.filters.norm_squared
+        return inertia, 1 / lipschitz, self.lam / lipschitz
+
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> IPALMState:
         if problem.transform.power != 1:
             raise ValueError(
                 "ipalm is for magnitude mels (power = 1), as its gradient step is; use admm"
             )
         return IPALMState(iteration=0, X=X, Y=Y, dX=np.zeros_like(X), dY=np.zeros_like(Y))
-
-    def step(self, problem: Problem, state: IPALMState) -> IPALMState:
-        X, Y, E = state.X, state.Y, problem.filters
-        a = problem.dtype.type(self._inertia(state.iteration + 1))
-        lam = problem.dtype.type(self.lam)
-        # X~ = X_k + a (X_k - X_{k-1});  X_{k+1} = P_C(Y_k phase(X~))
-        X_ahead = X + a * state.dX
-        X_new = problem.stft.project(Y * unit_phase(X_ahead))
-        # Y~ = Y_k + a (Y_k - Y_{k-1});  Y_{k+1} = max(0, Y~ - gradient / L)
-        Y_ahead = Y + a * state.dY
-        gradient = (Y_ahead - abs(X_new)) - lam * E.adjoint(problem.residual(Y_ahead))
-        lipschitz = problem.dtype.type(1 + self.lam * E.norm_squared)
-        Y_new = (Y_ahead - gradient / lipschitz).clip(0)
-        return IPALMState(
-            iteration=state.iteration + 1, X=X_new, Y=Y_new, dX=X_new - X, dY=Y_new - Y
-        )
-
-    def _inertia(self, k: int) -> float:
-        """Inertia of iteration k = 1, 2, ..."""
-        return (k - 1) / (k + 2) if self.inertia is None else self.inertia
-
-    def advance_fast(
-        self,
-        lanes: LaneEngine,
-        problem: Problem,
-        state: IPALMState,
-        n_iter: int,
-        stop: Stop | None,
-    ) -> IPALMState:
-        first = state.iteration + 1
-        packed = lanes.pack(X=state.X, Y=state.Y, dX=state.dX, dY=state.dY)
-        done = lanes.ipalm(
-            packed,
-            lanes.pack_mel(problem.mel),
-            [self._inertia(k) for k in range(first, first + n_iter)],
-            self.lam,
-            problem.filters.norm_squared**0.5,
-            bound=problem.floored,
-            **lane_stop(stop),
-        )
-        X, Y, dX, dY = lanes.unpack(packed)
-        return IPALMState(iteration=state.iteration + done, X=X, Y=Y, dX=dX, dY=dY)
-
-    def signal(self, problem: Problem, state: IPALMState) -> np.ndarray:
-        return problem.waveform(state.X)

@@ -1,6 +1,6 @@
-"""The metrics: one module each, whose name is the metric's name and its function's.
+"""The metrics: one module each, with a function of the same name.
 
-A metric is found by its file: adding one means adding ``melexp/metrics/<name>.py`` with the
+A metric is found by its file. To add one, add ``melexp/metrics/<name>.py`` with the
 function ``<name>(reference, estimate, *, transform) -> Score`` and ``conf/metric/<name>.yaml``.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from melexp.discovery import load, names, search_path
+from melexp import discovery
+from melexp.errors import one_line
 from melexp.metrics._score import Score
 from melexp.transforms.mel import MelTransform
 
@@ -18,27 +19,41 @@ Metric = Callable[..., Score]
 
 __all__ = ["Metric", "Score", "available_metrics", "score"]
 
-__path__ = search_path(__path__, "metrics")
+__path__ = discovery.search_path(__path__, "metrics")
 
 
 def available_metrics() -> list[str]:
     """Return the names of the metrics, sorted."""
-    return names(__name__)
+    return discovery.names(__name__)
 
 
 def score(
     metric: str, reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform
 ) -> Score:
-    """The metric of that name of an estimate against a reference of the same length.
+    """Score an estimate against a reference of the same length.
 
     A failure inside the metric becomes a score without a value, with the reason.
+
+    Parameters
+    ----------
+    metric : str
+        One of :func:`available_metrics`: scm, sc, pesq, estoi.
+    reference, estimate : np.ndarray [shape=(n_samples,)]
+        Waveforms at the sampling rate of `transform`.
+    transform : MelTransform
+        The front end whose spectrograms SC and SCM compare.
+
+    Returns
+    -------
+    score : Score
+        Its `value`, or NaN and the `reason`.
 
     Raises
     ------
     ValueError
         For an unknown metric or waveforms of different lengths.
     """
-    function: Metric = getattr(load(__name__, metric), metric)
+    module = discovery.load(__name__, metric)
     if reference.shape != estimate.shape or reference.ndim != 1:
         raise ValueError(
             "reference and estimate must be waveforms of one length; got shapes "
@@ -46,7 +61,8 @@ def score(
         )
     if not np.isfinite(estimate).all():
         return Score.without("the estimate has samples that are NaN or infinite")
+    function: Metric = getattr(module, metric)
     try:
         return function(reference, estimate, transform=transform)
     except Exception as error:  # a third-party metric must not end a sweep
-        return Score.without(f"{type(error).__name__}: {error}")
+        return Score.without(f"{type(error).__name__}: {one_line(error)}")

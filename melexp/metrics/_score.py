@@ -17,12 +17,12 @@ class Score(NamedTuple):
 
     @classmethod
     def without(cls, reason: str) -> Score:
-        """No value, because of `reason`."""
+        """Return a score without a value, because of `reason`."""
         return cls(float("nan"), reason)
 
 
 def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> Score:
-    """20 log10(||reference - estimate|| / ||reference||) of two spectrograms, in dB."""
+    """Return 20 log10(||reference - estimate|| / ||reference||) of two spectrograms, in dB."""
     norm = float(np.linalg.norm(reference))
     if norm == 0:
         return Score.without("the reference is silent")
@@ -31,5 +31,5 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> Score:
 
 
 def is_silent(reference: np.ndarray) -> bool:
-    """True for a waveform of zeros only."""
+    """Return whether a waveform has zeros only."""
     return not np.any(reference)

@@ -11,7 +11,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def estoi(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:
-    """Extended STOI (Jensen & Taal 2016); speech only; higher is better.
+    """Compute the extended STOI (Jensen & Taal 2016); speech only; higher is better.
 
     Range: about 0 to 1. Without a value where the reference or the estimate is silent, or where
     fewer than 30 frames (0.4 s) of the reference are not silent; pystoi itself answers 1e-5 there.

@@ -20,7 +20,7 @@ LONGEST = 19.0
 
 
 def pesq(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:
-    """Wide-band PESQ (ITU-T P.862.2) at 16 kHz; speech only; higher is better.
+    """Compute the wide-band PESQ (ITU-T P.862.2) at 16 kHz; speech only; higher is better.
 
     Range: 1.04 to 4.64. Both signals are resampled in the same way. Without a value where the
     reference or the estimate is silent, shorter than a quarter of a second, or has no utterance;

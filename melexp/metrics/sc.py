@@ -9,7 +9,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def sc(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:
-    r"""Spectral convergence of the STFT magnitude in dB; lower is better.
+    r"""Compute the spectral convergence of the STFT magnitude in dB; lower is better.
 
     .. math:: 20 \log_{10} (\||\mathrm{STFT}(x)| - |\mathrm{STFT}(y)|\| / \|\mathrm{STFT}(x)\|)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from melexp.metrics._score import Score, spectral_convergence
+from melexp.transforms.blocks import linear_part, mel_blocks
 from melexp.transforms.mel import MelTransform
 
 
 def scm(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:
-    r"""Spectral convergence of the mel-spectrogram in dB; lower is better.
+    r"""Compute the spectral convergence of the mel-spectrogram in dB; lower is better.
 
     .. math:: 20 \log_{10} (\|M - E\,|\mathrm{STFT}(y)|^p\| / \|M\|)
 
@@ -22,3 +25,22 @@ def scm(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform)
         transform.linear(reference.astype(np.float64)),
         transform.linear(estimate.astype(np.float64)),
     )
+
+
+def long_scm(mel: np.ndarray, y: np.ndarray, transform: MelTransform) -> float:
+    """Return the SCM of a waveform to a given mel of any length, in dB; NaN for a silent mel.
+
+    Where the compression has lost the level (``ref = "max"``), the waveform is compared at the
+    level at which its largest value is the mel's.
+    """
+    largest, scale = float(mel.max()), 1.0
+    if transform.compression is not None and transform.compression.ref == "max":
+        peak = max(float(made.max()) for _, made in mel_blocks(y, transform))
+        scale = float(linear_part(mel[:1, :1] * 0 + largest, transform, largest)[0].item())
+        scale /= peak or 1.0
+    error = norm = 0.0
+    for frames, made in mel_blocks(y, transform):
+        given = linear_part(mel[:, frames], transform, largest)[0].astype(np.float64)
+        error += float(np.sum((given - scale * made) ** 2))
+        norm += float(np.sum(given**2))
+    return 10 * math.log10(max(error / norm, 1e-30)) if norm else float("nan")

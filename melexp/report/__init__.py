@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
+
+from melexp.errors import require
 
 #: What the extra ``report`` installs.
 NEEDED = ("jinja2", "plotly", "pyloudnorm")
@@ -34,11 +35,7 @@ def report(results: Path, output: Path | None = None, *, clips: int | None = Non
     FileNotFoundError
         If there are no results.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(
-            f"the report needs {', '.join(missing)}; run: pip install 'melexp[report]'"
-        )
+    require("report", *NEEDED, what="the report")
     if clips is not None and clips < 0:
         raise ValueError(f"clips must not be negative; got {clips}")
     from melexp.report.build import build

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from melexp.report.listening import RANGE, Sample, durations, samples
 from melexp.report.views import View, metrics, views
 from melexp.results.provenance import provenance
-from melexp.results.summary import BEST
+from melexp.results.statistics import BEST, metric_facts
 
 HERE = Path(__file__).parent
 PAGES = ("index", "listen", "sources")
@@ -37,7 +37,7 @@ def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
     shown = views(results)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report.", dir=output.parent) as aside:
-        folder = Path(aside) / "report"  # built aside, so that it is there as a whole or not
+        folder = Path(aside) / "report"  # renamed in the end, so the report is replaced atomically
         _copy(results, shown, folder)
         heard = _listen(shown[0], folder / "clips", clips)
         _write_pages(results, shown, heard, folder)
@@ -56,7 +56,7 @@ def _is_report(folder: Path) -> bool:
 
 
 def _copy(results: Path, shown: list[View], folder: Path) -> None:
-    """The assets, figures and tables, as they are."""
+    """Copy the assets, figures and tables."""
     shutil.copytree(HERE / "static", folder / "assets")
     bundled = metadata.distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
     shutil.copyfile(str(bundled), folder / "assets" / "plotly.min.js")
@@ -71,7 +71,7 @@ def _copy(results: Path, shown: list[View], folder: Path) -> None:
 
 
 def _listen(view: View, folder: Path, count: int | None) -> list[Sample]:
-    """Render what is listened to, with a bar that tells how far it is."""
+    """Render the clips of the listening page, with a progress bar."""
     if count == 0:
         return []
     heard = []
@@ -114,7 +114,7 @@ def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: 
 
 
 def _summary(view: View) -> list[dict[str, Any]]:
-    """The rows of the summary table, in the order of the labels."""
+    """Return the rows of the summary table, in the order of the labels."""
     rows = view.summary(durations(view))
     place = rows["method"].map(view.labels.index)
     rows = rows.assign(place=place).sort_values(["dataset", "metric", "place"])
@@ -126,7 +126,7 @@ def _without_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _figures(results: Path) -> list[dict[str, str]]:
-    """Name and caption of each figure."""
+    """Return name and caption of each figure."""
     figures = []
     for path in sorted(results.glob("*.png")):
         caption = path.with_suffix(".txt")
@@ -136,7 +136,7 @@ def _figures(results: Path) -> list[dict[str, str]]:
 
 
 def score_text(value: float | None, metric: str) -> str:
-    """A value with the digits that its metric deserves."""
+    """Return a value with the digits of its metric."""
     if value is None or not np.isfinite(value):
         return "–"
-    return f"{value:.{3 if metric == 'estoi' else 2}f}".replace("-", "−")
+    return metric_facts(metric).text(value, minus="−")

@@ -1,4 +1,4 @@
-"""What is listened to: a clip and every method's output, at one loudness, with their mels."""
+"""The listening page: a clip and every method's output, at one loudness, with their mels."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Sample:
 
 
 def chosen_clips(clips: Sequence[Clip], count: int | None) -> list[Clip]:
-    """The first of each category, then the second, and so on; `count` in all.
+    """Choose the first clip of each category, then the second, and so on; `count` in all.
 
     By default `CLIPS` or one of each category, if that is more.
     """
@@ -101,7 +101,7 @@ def chosen_clips(clips: Sequence[Clip], count: int | None) -> list[Clip]:
 
 
 def chosen_jobs(view: View, dataset: str) -> list[Job]:
-    """For each label the job with the least seed that reaches the last iteration."""
+    """Choose for each label the job with the least seed that reaches the last iteration."""
     last = view.iterations()[dataset]
     fitting = [
         j for j in view.jobs if j.dataset == dataset and last == max(j.config["checkpoints"])
@@ -143,13 +143,15 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
         clips = [task.clip for task in plans[0][1].values() if task.clip.id in scored]
         for clip in chosen_clips(clips, count):
             if clip.sha256 != view.clips[f"{clip.dataset}/{clip.id}"]["sha256"]:
-                raise ClipError(f"{dataset}/{clip.id} is not the clip that was scored; run it anew")
+                raise ClipError(
+                    f"{dataset}/{clip.id} is not the clip that was scored; re-run its experiment"
+                )
             pairs = [(job, tasks[clip.id]) for job, tasks in plans if clip.id in tasks]
             yield _sample(view, pairs, folder)
 
 
 def durations(view: View) -> dict[tuple[str, str], float]:
-    """Seconds of each clip of a view by data set and id; clips that cannot be read are left out."""
+    """Return the seconds of each readable clip of a view, by data set and id."""
     listed = {canonical([job.config["dataset"], job.config["limit"]]): job for job in view.jobs}
     seconds = {}
     for job in listed.values():
@@ -161,7 +163,7 @@ def durations(view: View) -> dict[tuple[str, str], float]:
 
 
 def render(task: Task, reference: np.ndarray, checkpoints: list[int]) -> np.ndarray:
-    """The waveform that was scored at the last checkpoint [shape=(n_samples,)].
+    """Return the waveform that was scored at the last checkpoint [shape=(n_samples,)].
 
     Computed as it was then, by way of the other checkpoints and on one thread, because some
     methods amplify rounding.
@@ -237,7 +239,7 @@ def equally_loud(signals: Iterable[np.ndarray], sr: int) -> tuple[list[np.ndarra
 
 
 def decibels(y: np.ndarray, transform: MelTransform) -> np.ndarray:
-    """Mel-spectrogram in dB [shape=(n_mels, n_frames)]."""
+    """Return mel-spectrogram in dB [shape=(n_mels, n_frames)]."""
     return 20 / transform.power * np.log10(np.maximum(transform.linear(y), 1e-10))
 
 

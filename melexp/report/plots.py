@@ -1,9 +1,11 @@
-"""What the figures share: style, colours, the tables that they are drawn from."""
+"""Style and drawing shared by all figures, and the driver of their scripts."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +14,13 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
-from melexp.discovery import conf_file
 from melexp.files.atomic import write_text
-from melexp.results.tables import mean_interval
-
-#: Okabe and Ito's palette, which colour-blind readers can tell apart, and a line style and marker
-#: each, so that a figure can be read without colour too.
-_LOOKS = {
-    "ADMM": ("#D55E00", "-", "o"),
-    "ADMM, ramped": ("#000000", "-", "P"),
-    "iPALM": ("#0072B2", "-", "s"),
-    "iPALM (tuned)": ("#56B4E9", "--", "s"),
-    "NNLS + GLA": ("#009E73", "-", "^"),
-    "NNLS + FGLA": ("#E69F00", "-.", "v"),
-    "NNLS + ADMM-GLA": ("#CC79A7", ":", "D"),
-    "librosa": ("#7F7F7F", "--", "x"),
-    "ADMM, new start": ("#8C2D04", "--", "X"),
-    "ADMM, ramped, old start": ("#555555", ":", "P"),
-    "iPALM (tuned), new start": ("#08306B", "-.", "s"),
-    "KL + FGLA, new start": ("#8C6D1F", "-.", "*"),
-}
-_FURTHER = [("#1B7F79", "--", "*"), ("#5B2A86", "-.", "X"), ("#7A0019", ":", "h")]
+from melexp.results.statistics import FURTHER, LOOKS, metric_facts
+from melexp.results.tables import read_table
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 150,
@@ -67,42 +49,18 @@ WIDTH = 7.0
 
 
 def look(label: str, among: Sequence[str] = ()) -> dict[str, Any]:
-    """Colour, line style and marker of a method; unknown ones get the next that is free."""
-    if label in _LOOKS:
-        colour, line, marker = _LOOKS[label]
+    """Return colour, line style and marker of a method; unknown ones get the next free look."""
+    if label in LOOKS:
+        chosen = LOOKS[label]
     else:
-        others = [name for name in among if name not in _LOOKS]
+        others = [name for name in among if name not in LOOKS]
         place = others.index(label) if label in others else 0
-        colour, line, marker = _FURTHER[place % len(_FURTHER)]
-    return {"color": colour, "linestyle": line, "marker": marker}
-
-
-def metric_config(metric: str) -> Any:
-    """Label and direction of a metric, from its yaml."""
-    return OmegaConf.load(conf_file("metric", metric))
-
-
-def results_folder(description: str | None) -> Path:
-    """The folder named on the command line of a figure's script."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results/demo"))
-    folder: Path = parser.parse_args().results
-    return folder
-
-
-def mean_table(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean over clips with its 95 % interval, for each value of the columns `by`."""
-    rows = []
-    for key, group in table.groupby(by, sort=False):
-        mean, low, high = mean_interval(group["value"].to_numpy())
-        values = dict(zip(by, key, strict=True))
-        n = int(group["value"].notna().sum())
-        rows.append(values | {"clips": n, "mean": mean, "low95": low, "high95": high})
-    return pd.DataFrame(rows)
+        chosen = FURTHER[place % len(FURTHER)]
+    return {"color": chosen.colour, "linestyle": chosen.line, "marker": chosen.marker}
 
 
 def band(ax: Axes, x: pd.Series, drawn: pd.DataFrame, **kwargs: Any) -> None:
-    """A curve of means with its 95 % band."""
+    """Draw a curve of means with its 95 % band."""
     ax.plot(x, drawn["mean"], **kwargs)
     ax.fill_between(x, drawn["low95"], drawn["high95"], color=kwargs["color"], alpha=0.15, lw=0)
 
@@ -115,7 +73,7 @@ def boxes(
     positions: Sequence[float] | None = None,
     width: float = 0.6,
 ) -> None:
-    """A box per method: median, quartiles, whiskers to 1.5 interquartile ranges, mean as a dot."""
+    """Draw a box per method: quartiles, whiskers to 1.5 interquartile ranges, mean as a dot."""
     values = [table.loc[table["label"] == label, "value"].dropna().to_numpy() for label in labels]
     drawn = ax.boxplot(
         values,
@@ -142,26 +100,87 @@ def boxes(
     ax.grid(axis="x", visible=False)
 
 
-def save(figure: Figure, results: Path, name: str, *, drawn: pd.DataFrame, caption: str) -> None:
-    """Write ``<name>.png`` and ``.pdf``, the CSV they were drawn from, and the caption."""
-    figure.savefig(results / f"{name}.png", metadata={"Software": None})
-    figure.savefig(results / f"{name}.pdf", metadata={"CreationDate": None})
-    plt.close(figure)
-    text = drawn.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    write_text(results / f"{name}.drawn.csv", text)
-    write_text(results / f"{name}.txt", caption + "\n")
-    print(f"{results / name}.png: {caption}")
+def panel(ax: Axes, letter: str, metric: str, *, title: str = "") -> None:
+    """Label a panel with its letter and the metric of its y axis."""
+    ax.set_title(f"({letter}) {title}".rstrip(), loc="left")
+    ax.set_ylabel(metric_facts(metric).label)
 
 
-def methods_in_order(table: pd.DataFrame) -> list[str]:
-    """The labels of a table: cascades first, the proposed method last, unknown ones behind it."""
-    order = ["librosa", "NNLS + GLA", "NNLS + FGLA", "NNLS + ADMM-GLA"]
-    order += ["iPALM", "iPALM (tuned)", "ADMM", "ADMM, ramped"]
-    labels = list(table["label"].drop_duplicates())
-    return [name for name in order if name in labels] + sorted(set(labels) - set(order))
+def legend_above(figure: Figure, ax: Axes, columns: int = 4) -> None:
+    """Put the legend of a panel above the figure."""
+    handles, names = ax.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=columns)
 
 
-def at_last(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """The rows of the last iteration, and that iteration."""
-    last = int(np.max(table["iteration"]))
-    return table[table["iteration"] == last], last
+def clips_of(table: pd.DataFrame, kind: str) -> str:
+    """Return the number of clips and their data sets, for a caption."""
+    return f"{table['clip'].nunique()} clips of {kind} ({', '.join(table['dataset'].unique())})"
+
+
+# --- Scripts of experiments/ --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, the numbers that it shows, and its caption.
+
+    Attributes
+    ----------
+    figure : Figure
+    drawn : pd.DataFrame
+        Written beside the figure as CSV.
+    caption : str
+    texts : dict
+        Further files to write beside it: text by name.
+    """
+
+    figure: Figure
+    drawn: pd.DataFrame
+    caption: str
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def draw_figure(script: str | Path, results: Path | None = None) -> None:
+    """Run ``draw(table) -> Drawing`` of an experiment's script and write what it returns.
+
+    Writes ``<name>.png`` and ``.pdf``, the CSV that they were drawn from, and the caption, where
+    `name` is that of the script and of the experiment's table.
+
+    Parameters
+    ----------
+    script : str or Path
+        Such as ``experiments/fig2.py``.
+    results : Path or None
+        The folder of results; None reads it from the command line (default: results/demo).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no table of the experiment.
+    """
+    name = Path(script).stem
+    spec = importlib.util.spec_from_file_location(f"experiment_{name}", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = results_folder(module.__doc__) if results is None else results
+    table = read_table(folder, name)
+    with plt.rc_context(STYLE):
+        drawing: Drawing = module.draw(table)
+        drawing.figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        drawing.figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    plt.close(drawing.figure)
+    text = drawing.drawn.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    texts = {f"{name}.drawn.csv": text, f"{name}.txt": drawing.caption + "\n", **drawing.texts}
+    for file, content in texts.items():
+        write_text(folder / file, content)
+    print(f"{folder / name}.png: {drawing.caption}")
+
+
+def results_folder(description: str | None) -> Path:
+    """Return the folder named on the command line of a script."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results/demo"))
+    folder: Path = parser.parse_args().results
+    return folder

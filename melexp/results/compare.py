@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import io
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
-from melexp.discovery import conf_file
-from melexp.methods._base import LATER
-from melexp.results.tables import FIRST, mean_interval, parameters_of, read_table, variants
+from melexp.results.columns import FIRST
+from melexp.results.statistics import mean_interval, metric_facts, parameters_of, variants
+from melexp.results.tables import read_table
 
 #: How far a mean over clips may move. The iterations amplify rounding, so another engine, processor
 #: or FFT library moves single clips a little: from one engine to the other the mean of four clips
 #: moves by 0.004 dB of SCM at most.
 TOLERANCE = {"scm": 0.5, "sc": 0.1, "pesq": 0.1, "estoi": 0.01}
 #: Factors for methods that do not settle: ADMM-GLA moves by 0.2 dB (and a clip by 1 dB).
-UNSETTLED = {"NNLS + ADMM-GLA": 3.0}
+UNSETTLED = {"admm_gla": 3.0}
 
 
 def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.DataFrame]:
-    """The tables of a folder of results, or of a commit.
+    """Return the tables of a folder of results, or of a commit.
 
     Parameters
     ----------
@@ -57,7 +56,9 @@ def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.Data
             text = _git("show", f"{commit}:./{inside}/{name}.csv", source=source)
             tables[name] = read_table(io.StringIO(text), name)
     if not tables:
-        raise ValueError(f"{source} has no tables of experiments; melexp run writes them")
+        raise ValueError(
+            f"{source} has no tables of experiments; name a folder that melexp run wrote"
+        )
     return tables
 
 
@@ -100,8 +101,6 @@ def compare(
     ValueError
         If a metric has no tolerance.
     """
-    for name in LATER.keys() & {*a.columns, *b.columns}:
-        a, b = (t if name in t else t.assign(**{name: LATER[name]}) for t in (a, b))
     parameters = sorted(set(parameters_of(a)) & set(parameters_of(b)))
     method = ["dataset", "method", "label", *parameters, "dtype"]
     key = [*method, "iteration", "metric", "clip", "seed"]
@@ -113,12 +112,12 @@ def compare(
     ):
         if metric not in tolerance:
             raise ValueError(f"there is no tolerance for {metric}; give --tolerance {metric}=...")
-        allowed = tolerance[metric] * UNSETTLED.get(pairs["label"].iloc[0], 1.0)
+        allowed = tolerance[metric] * UNSETTLED.get(pairs["method"].iloc[0], 1.0)
         lost = int((pairs["value_a"].notna() & pairs["value_b"].isna()).sum())
         paired = pairs.dropna(subset=["value_a", "value_b"])
         clips = paired.groupby("clip")[["value_a", "value_b"]].mean()
         mean, low, high = mean_interval((clips["value_b"] - clips["value_a"]).to_numpy())
-        worse = mean if OmegaConf.load(conf_file("metric", metric)).lower_is_better else -mean
+        worse = mean if metric_facts(str(metric)).lower_is_better else -mean
         rows.append(
             {"dataset": dataset, "name": name, "iteration": iteration, "metric": metric}
             | {"clips": len(clips), "a": clips["value_a"].mean(), "b": clips["value_b"].mean()}
@@ -130,7 +129,7 @@ def compare(
 
 
 def lines(compared: pd.DataFrame) -> list[str]:
-    """The comparison for people, a line per row."""
+    """Return the comparison as text, a line per row."""
     return [
         f"{r.dataset} {r.name_} {r.iteration} {r.metric}: {r.a:.3f} -> {r.b:.3f}, "
         f"{r.difference:+.3f} [{r.low95:+.3f}, {r.high95:+.3f}] "
@@ -141,27 +140,87 @@ def lines(compared: pd.DataFrame) -> list[str]:
 
 
 def compare_all(
-    a: Mapping[str, pd.DataFrame], b: Mapping[str, pd.DataFrame], **options: Any
+    a: Mapping[str, pd.DataFrame],
+    b: Mapping[str, pd.DataFrame],
+    *,
+    every: bool = True,
+    **options: Any,
 ) -> int:
-    """Print the comparison of every experiment that both have; 1 if something is out of tolerance.
+    """Print the comparison of every experiment that both have; 1 if a mean is out of tolerance.
+
+    Parameters
+    ----------
+    a, b : mapping
+        Tables by experiment.
+    every : bool
+        Print every mean; otherwise those that differ, or whose values were lost.
+    **options
+        As of `compare`.
 
     Raises
     ------
     ValueError
         If they have nothing in common.
     """
-    out = compared_rows = 0
+    out = compared_rows = differing = 0
     for name in sorted(a.keys() & b.keys()):
         compared = compare(a[name], b[name], **options)
         if compared.empty:
             continue
-        print(f"{name}:")
-        print("\n".join(lines(compared)))
+        changed = compared[(compared["a"] != compared["b"]) | compared["out"]]
+        shown = compared if every else changed
+        print(f"{name}: {len(compared)} means, {len(changed)} differ")
+        print("".join(f"{line}\n" for line in lines(shown)), end="")
         out += int(compared["out"].sum())
+        differing += len(changed)
         compared_rows += len(compared)
     for name in sorted(a.keys() ^ b.keys()):
         print(f"{name}: only in {'A' if name in a else 'B'}, not compared")
     if not compared_rows:
         raise ValueError("the two have no row in common: nothing to compare")
-    print(f"{compared_rows} means compared, {out} out of tolerance")
+    print(f"{compared_rows} means compared, {differing} differ, {out} out of tolerance")
     return int(out > 0)
+
+
+def compare_sources(
+    a: str,
+    b: str,
+    *,
+    experiments: Sequence[str] = (),
+    tolerance: Sequence[str] = (),
+    every: bool = False,
+) -> int:
+    """Print the comparison of two folders or commits; 1 if the second is worse.
+
+    Parameters
+    ----------
+    a, b : str
+        As of `tables_of`.
+    experiments : sequence of str
+        The experiments to compare; by default all that both have.
+    tolerance : sequence of str
+        Such as ``scm=0.5``, in place of `TOLERANCE`.
+    every : bool
+        As of `compare_all`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown experiment or source, or a tolerance that is no number.
+    """
+    allowed = dict(TOLERANCE)
+    for text in tolerance:
+        metric, _, value = text.partition("=")
+        try:
+            allowed[metric] = float(value)
+        except ValueError:
+            raise ValueError(f"--tolerance {text} must look like scm=0.5") from None
+    first, second = tables_of(a), tables_of(b)
+    for name in experiments:
+        if name not in first or name not in second:
+            both = ", ".join(sorted(first.keys() & second.keys()))
+            raise ValueError(f"{name} is not in both; there are {both}")
+    if experiments:
+        first = {name: first[name] for name in experiments}
+        second = {name: second[name] for name in experiments}
+    return compare_all(first, second, tolerance=allowed, every=every)

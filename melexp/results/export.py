@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
-from melexp.discovery import conf_file
+from melexp.errors import require
 from melexp.files.atomic import write_bytes, write_text
-from melexp.results.tables import mean_interval, variants
+from melexp.results.statistics import mean_interval, metric_facts, variants
 
 
 def export(table: pd.DataFrame, path: Path) -> None:
@@ -35,8 +33,7 @@ def export(table: pd.DataFrame, path: Path) -> None:
     if path.suffix == ".csv":
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
     elif path.suffix == ".parquet":
-        if find_spec("pyarrow") is None:
-            raise ValueError("Parquet needs pyarrow; install it: pip install 'melexp[parquet]'")
+        require("parquet", "pyarrow", what="Parquet")
         buffer = io.BytesIO()
         table.to_parquet(buffer, index=False)
         write_bytes(path, buffer.getvalue())
@@ -47,7 +44,7 @@ def export(table: pd.DataFrame, path: Path) -> None:
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A table for a paper: the mean of each metric over clips, with its 95 % interval.
+    """Return a LaTeX table: the mean of each metric over clips, with its 95 % interval.
 
     Each clip counts once, as the mean over its seeds. The best mean of a column is bold. It needs
     the package booktabs.
@@ -69,7 +66,7 @@ def _tabular(dataset: str, rows: pd.DataFrame) -> str:
         key: mean_interval(group.groupby("clip")["value"].mean().to_numpy())
         for key, group in rows.groupby(["name", "metric"])
     }
-    how = {metric: OmegaConf.load(conf_file("metric", metric)) for metric in metrics}
+    how = {metric: metric_facts(metric) for metric in metrics}
     best = {}
     for metric in metrics:
         means = [cells[name, metric][0] for name in names if (name, metric) in cells]
@@ -81,11 +78,10 @@ def _tabular(dataset: str, rows: pd.DataFrame) -> str:
         mean, low, high = cells.get((name, metric), (np.nan,) * 3)
         if not np.isfinite(mean):
             return "--"
-        digits = 3 if abs(mean) < 1 else 2
-        number = f"{mean:.{digits}f}"
+        number = how[metric].text(mean)
         number = rf"\mathbf{{{number}}}" if mean == best[metric] else number
         half = (high - low) / 2
-        return f"${number}$" if np.isnan(half) else rf"${number} \pm {half:.{digits}f}$"
+        return f"${number}$" if np.isnan(half) else rf"${number} \pm {how[metric].text(half)}$"
 
     heads = [
         rf"{_escaped(how[m].label)} $\{'down' if how[m].lower_is_better else 'up'}arrow$"

@@ -39,7 +39,10 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
     for source in sources:
         tasks, notes = _json(source / "tasks"), _json(source / "jobs")
         if not notes:
-            raise ValueError(f"{source} is no folder of results: it has no jobs/")
+            raise ValueError(
+                f"{source} has no jobs/, so it cannot be merged: only a folder that melexp run or "
+                "melexp reproduce wrote has them; run the experiments there first"
+            )
         for path in tasks:
             place = target.path(path.stem)
             ours, theirs = _either(place, writes), read_task(path)
@@ -49,7 +52,8 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
             ours, theirs = _either(place, writes), read_note(path)
             if ours is not None and _asked(ours) != _asked(theirs):
                 raise ValueError(
-                    f"{path} and {place} ask for the same with other clips or other code; "
+                    f"{path} and {place} are the same job with other clips or another "
+                    f"version of the code; "
                     "merge into another folder"
                 )
             writes[place] = ours or theirs
@@ -66,7 +70,7 @@ def _json(folder: Path) -> list[Path]:
 
 
 def _either(place: Path, writes: dict[Path, dict[str, Any]]) -> dict[str, Any] | None:
-    """What will be there: of an earlier source, or of the target."""
+    """Return the body to be written: of an earlier source, or of the target."""
     if place in writes:
         return writes[place]
     return read_json(place) if place.exists() else None
@@ -79,7 +83,7 @@ def _asked(note: dict[str, Any]) -> list[str]:
 def _joined(
     ours: dict[str, Any], theirs: dict[str, Any], source: Path, rtol: float
 ) -> dict[str, Any]:
-    """The rows of both; ours where both have one."""
+    """Join the rows of both tasks; a row of both is that of the target."""
     have = {(row["iteration"], row["metric"]): row for row in ours["rows"]}
     for row in theirs["rows"]:
         mine = have.setdefault((row["iteration"], row["metric"]), row)

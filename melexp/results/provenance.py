@@ -17,7 +17,7 @@ PACKAGES = ("numpy", "scipy", "librosa", "numba", "soxr", "soundfile", "pesq", "
 
 @cache
 def provenance() -> dict[str, Any]:
-    """Versions, commit (and whether the tree differs from it), machine and Python."""
+    """Return versions, commit (and whether the tree differs from it), machine and Python."""
     return {
         "melexp": melexp.__version__,
         **_commit(),
@@ -29,7 +29,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> dict[str, Any]:
-    """The source tree's commit; None for an installed package without one."""
+    """Return the source tree's commit; None for an installed package without one."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(

@@ -10,8 +10,8 @@ A folder of results holds::
                                         and the checksum of the table
     damaged/                            files that were moved aside (see `melexp.commands.doctor`)
 
-Every file is written aside and renamed, so it is there as a whole or not at all, and carries the
-checksum of what it says.
+Every file is written aside and renamed, so writes are atomic. Every file carries the checksum of
+its content.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class DamagedFile(ValueError):
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is the same for equal values."""
+    """Return JSON text that is the same for equal values."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(value: Any) -> str:
-    """Content hash of a JSON value."""
+    """Return the content hash of a JSON value."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
 
 
@@ -49,13 +49,13 @@ def check_name(experiment: str) -> None:
     """Raise ValueError unless it can name files in the folder of results, and none elsewhere."""
     if not re.fullmatch(r"\w[\w.-]*", experiment):
         raise ValueError(
-            "experiment names files, so it must be of letters, digits, '_', '-' and '.' only; got "
+            "experiment is part of file names: use letters, digits, '_', '-' and '.' only; got "
             f"{experiment!r}"
         )
 
 
 def write_json(path: Path, body: dict[str, Any]) -> None:
-    """Write a JSON file with its checksum, as a whole or not at all."""
+    """Write a JSON file with its checksum, atomically."""
     write_text(path, json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False))
 
 
@@ -72,21 +72,21 @@ def read_json(path: Path) -> dict[str, Any]:
         checksum = body.pop("checksum")
         actual = digest(body)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise DamagedFile(f"{path} is not a file of this store ({error})") from error
+        raise DamagedFile(f"{path} is not a file of a results folder ({error})") from error
     except IsADirectoryError:
-        raise DamagedFile(f"{path} is a folder, not a file of this store") from None
+        raise DamagedFile(f"{path} is a folder, not a file of results") from None
     if checksum != actual:
         raise DamagedFile(f"{path} does not match its checksum")
     return body
 
 
 def read_task(path: Path) -> dict[str, Any]:
-    """A finished task.
+    """Read a finished task.
 
     Raises
     ------
     DamagedFile
-        If the file is damaged, or that of another task.
+        If the file is corrupt, or that of another task.
     """
     body = read_json(path)
     if body.get("task") != path.stem or not isinstance(body.get("rows"), list):
@@ -95,17 +95,17 @@ def read_task(path: Path) -> dict[str, Any]:
 
 
 def is_task(name: Any) -> bool:
-    """Whether it can be the id of a task: it names a file, and a note may be another's making."""
+    """Return whether a name can be the id of a task; a received note may hold any name."""
     return isinstance(name, str) and re.fullmatch("[0-9a-f]+", name) is not None
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """What a job asked for.
+    """Read the note of a job.
 
     Raises
     ------
     DamagedFile
-        If the file is damaged, or that of another job.
+        If the file is corrupt, or that of another job.
     """
     body = read_json(path)
     config = body.get("config")
@@ -139,13 +139,13 @@ class Store:
         self.damaged: list[Path] = []
 
     def path(self, task_id: str) -> Path:
-        """File of a finished task."""
+        """Return file of a finished task."""
         if not is_task(task_id):
-            raise DamagedFile(f"{self.root}: {task_id!r} is no task")
+            raise DamagedFile(f"{self.root}: {task_id!r} is not a task id")
         return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
 
     def load(self, task_id: str) -> dict[str, Any] | None:
-        """A finished task, or None; a damaged file is moved aside and counts as not finished."""
+        """Return a finished task, or None; move a corrupt file aside."""
         return self._read(read_task, self.path(task_id), "a run that needs it computes it again")
 
     def claim(self, task_id: str, *, wait: bool) -> AbstractContextManager[bool]:
@@ -167,9 +167,9 @@ class Store:
             write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
 
     def jobs(self, experiment: str) -> list[dict[str, Any]]:
-        """The jobs of an experiment, in an order that does not depend on when they ran.
+        """Return the jobs of an experiment, in an order that does not depend on when they ran.
 
-        A damaged note is moved aside, and its job is not among them.
+        A corrupt note is moved aside; its job is left out.
         """
         paths = sorted(self._jobs(experiment).glob("*.json"))
         lost = "the table lacks its job until that is run again"
@@ -179,18 +179,18 @@ class Store:
         )
 
     def forget_jobs(self, experiment: str) -> None:
-        """Start an experiment's table anew; finished tasks stay."""
+        """Remove the notes of an experiment; finished tasks stay."""
         for path in self._jobs(experiment).glob("*.json"):
             path.unlink()
 
     def notes(self) -> dict[Path, tuple[int, int]]:
-        """The notes of all jobs, each with what changes when it is written again.
+        """Return the notes of all jobs, each with its time stamp and inode.
 
         The time alone would not do: a clock may be set back, or be coarse.
         """
         found = {}
         for path in (self.root / "jobs").glob("*/*.json"):
-            with suppress(FileNotFoundError):  # another run writes its own anew
+            with suppress(FileNotFoundError):  # another run replaces its note
                 status = path.stat()
                 found[path] = (status.st_mtime_ns, status.st_ino)
         return found
@@ -212,7 +212,7 @@ class Store:
     def rows(
         self, experiment: str, jobs: list[dict[str, Any]] | None = None
     ) -> Iterable[dict[str, Any]]:
-        """The tidy rows of an experiment, or of some of its jobs: per task, checkpoint and metric.
+        """Yield the tidy rows of an experiment, or of some of its jobs: task, checkpoint, metric.
 
         Raises
         ------
@@ -237,7 +237,7 @@ class Store:
                     if (key, c, m) in seen:
                         continue
                     seen.add((key, c, m))
-                    # What is not there failed: its reason stands in the job's note.
+                    # A missing value failed; its reason is in the job's note.
                     lost = {"iteration": c, "metric": m, "value": None, "seconds": None}
                     lost["reason"] = entry.get("reason", "not computed")
                     yield {

@@ -20,11 +20,16 @@ class MetricConfig:
     lower_is_better : bool
     speech_only : bool
         Computed on data sets of speech only.
+    unit : str
+    digits : int
+        Digits after the decimal point, in tables.
     """
 
     label: str = MISSING
     lower_is_better: bool = MISSING
     speech_only: bool = MISSING
+    unit: str = ""
+    digits: int = 2
 
 
 @dataclass

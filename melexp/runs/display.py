@@ -127,7 +127,7 @@ class _Display:
         print(text, file=sys.stderr, flush=True)
 
     def _line(self) -> str:
-        """Such as ``tasks 12/56, jobs 2/7, 1 failed, 0:00:40 left``."""
+        """Return a line such as ``tasks 12/56, jobs 2/7, 1 failed, 0:00:40 left``."""
         tally = self.tally
         about = "" if tally.is_exact or tally.jobs is None else "about "
         parts = [f"tasks {tally.done.total()}/{about}{tally.tasks}"]

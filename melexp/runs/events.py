@@ -21,7 +21,7 @@ VARIABLE = "MELEXP_PROGRESS"
 
 
 def tell(event: str, **what: Any) -> None:
-    """Append an event to this process's file.
+    """Return append an event to this process's file.
 
     The events are ``job`` (`label`, `tasks`, `stored`: how many of them need no work), ``task``
     (`label`, `seconds`, `reason`: "" where it has a result, and `name`) and ``end``.
@@ -30,7 +30,7 @@ def tell(event: str, **what: Any) -> None:
     if not folder or not Path(folder).is_dir():
         return
     path = Path(folder) / f"{platform.node()}-{os.getpid()}.jsonl"
-    # What is shown is not worth a run: on a full disk it says less.
+    # The display must not end a run: on a full disk it shows less.
     with suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"event": event, **what}) + "\n")
 
@@ -43,7 +43,7 @@ class Events:
         self._read: dict[Path, int] = {}
 
     def new(self) -> list[dict[str, Any]]:
-        """The events since the last call; a line that is not yet whole is left for the next."""
+        """Return the events since the last call; an incomplete line is left for the next."""
         events = []
         for path in sorted(self.folder.glob("*.jsonl")):
             with path.open("rb") as file:
@@ -58,7 +58,7 @@ class Events:
 
 @dataclass
 class Tally:
-    """What is known of a sweep from its events.
+    """The state of a sweep, as its events tell.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class Tally:
         return self.jobs is not None and self.begun >= self.jobs
 
     def remaining(self, elapsed: float) -> float | None:
-        """Seconds to the end, from the cost of the tasks so far; None before the first.
+        """Return seconds to the end, from the cost of the tasks so far; None before the first.
 
         Each method's tasks cost what they cost until now (one that has not begun: the mean of
         all), and as many run side by side as until now.

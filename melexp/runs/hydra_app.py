@@ -70,7 +70,7 @@ def check_folders(config: DictConfig) -> None:
                 if "filename" in handler:
                     folders[f"hydra.{kind}.handlers.{name}"] = Path(handler.filename)
     except OmegaConfBaseException as error:
-        raise ValueError(f"a folder of Hydra's cannot be told: {error}") from error
+        raise ValueError(f"cannot resolve a Hydra output directory: {error}") from error
     for name, folder in folders.items():
         if not folder.resolve().is_relative_to(results):
             raise ValueError(f"{name} must lie inside results = {config.results}; got {folder}")
@@ -98,12 +98,12 @@ NEEDS = {
 
 
 def check(arguments: list[str]) -> None:
-    """Refuse what Hydra would answer with more than a line.
+    """Report common mistakes in one line, before Hydra prints a traceback.
 
     Raises
     ------
     ValueError
-        For a launcher whose package is not installed, or a folder of one's own that is not there.
+        If the package of a launcher is missing, or a folder of MELEXP_PATH.
     """
     user_folders()
     for argument in arguments:
@@ -111,7 +111,8 @@ def check(arguments: list[str]) -> None:
         module, extra = NEEDS.get(launcher, ("", ""))
         if name == "launcher" and module and importlib.util.find_spec(module) is None:
             raise ValueError(
-                f"{argument} needs a package that is not installed: pip install 'melexp[{extra}]'"
+                f"{argument} needs a package that is not installed; run: pip install "
+                f"'melexp[{extra}]'"
             )
 
 
@@ -141,7 +142,7 @@ def main() -> None:
         print(f"melexp: {error}", file=sys.stderr)
         ended = 1
     if status > 128:
-        said = "what is done is kept, and the same command goes on from there"
+        said = "finished work is kept; re-run the same command to resume"
         print(f"melexp: stopped; {said}", file=sys.stderr)
     sys.exit(status or ended)
 
@@ -165,7 +166,7 @@ def _status_of(function: Callable[[], Any]) -> int:
 
 
 def _report(error: Exception) -> None:
-    """Say what Hydra would say: a line for what is wrong in a configuration."""
+    """Print an error as Hydra would: one line for a fault of the configuration."""
     if not isinstance(error, CompactHydraException):
         traceback.print_exception(error)
         return

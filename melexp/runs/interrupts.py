@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command alike: promptly, and with what is done kept."""
+"""SIGINT and SIGTERM end a command promptly, with finished work kept."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
 from melexp.files.atomic import check_writable
-from melexp.inversion.solve import Checkpoint, solve
-from melexp.methods import Method, make_method
+from melexp.inversion.solve import Checkpoint, solve, warm_up
+from melexp.methods import Method, Peer, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.results.provenance import provenance
@@ -29,8 +29,8 @@ from melexp.runs.interrupts import deaf_children, stop_if_wanted
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
-#: Seconds of a clip at most: an inversion as a whole takes some 3 GB for these, and a process that
-#: takes all memory ends the run of the others too.
+#: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
+#: memory would end the run of the others too.
 LONGEST = 600
 
 #: Of iteration and metric.
@@ -42,7 +42,7 @@ class Task:
     """One clip, one method with its parameters, one seed."""
 
     clip: Clip
-    method: Method[Any]
+    method: Method[Any] | Peer
     name: str
     transform: MelTransform
     seed: int
@@ -52,27 +52,27 @@ class Task:
 
     @cached_property
     def id(self) -> str:
-        """Hash of all that decides the numbers, and of the `scope`; of nothing else."""
-        starts = {
-            n: VERSIONS[n] for n in (self.method.magnitude, self.method.phase) if n in VERSIONS
-        }
+        """Hash of everything that affects the result, and of the `scope`."""
+        parameters = self.method.parameters()
+        chosen = (parameters.get("magnitude"), parameters.get("phase"))
+        starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
         return digest(
             {
                 "format": FORMAT,
                 "clip": self.clip.sha256,
                 "method": self.name,
                 "version": self.method.version,
-                "parameters": self.method.parameters(),
+                "parameters": parameters,
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
-                **({"starts": starts} if starts else {}),
-                **({"scope": self.scope} if self.scope else {}),
+                "starts": starts,
+                "scope": self.scope,
             }
         )
 
     def reference(self) -> np.ndarray:
-        """The samples of the clip, at the transform's rate.
+        """Return the samples of the clip, at the transform's rate.
 
         Raises
         ------
@@ -83,8 +83,8 @@ class Task:
         seconds = len(y) / self.transform.sr
         if seconds > LONGEST:
             raise ClipError(
-                f"{self.clip.source}: {seconds:.0f} s are too long for a run (at most {LONGEST} s);"
-                " cut it up, or see melexp invert"
+                f"{self.clip.source}: {seconds:.0f} s exceed the limit of {LONGEST} s of a run;"
+                " split the file, or use melexp invert"
             )
         return y
 
@@ -101,7 +101,7 @@ class Task:
         return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
 
     def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-        """The rows at the wanted (iteration, metric) pairs, in one pass."""
+        """Yield the rows at the wanted (iteration, metric) pairs, in one pass."""
         reference = self.reference()
         warm_up(self.method, self.transform, self.dtype)
         for point in self.observe(reference, [iteration for iteration, _ in wanted]):
@@ -116,15 +116,6 @@ class Task:
                 }
 
 
-@cache
-def warm_up(method: Method[Any], transform: MelTransform, dtype: str = "float32") -> None:
-    """Invert a noise once in this process, so that imports and compilation are not timed."""
-    noise = np.random.default_rng(0).standard_normal(4 * transform.n_fft, np.float32)
-    problem = Problem(transform(noise), transform, dtype=dtype)
-    for _ in solve(method, problem, checkpoints=[1, 2]):
-        pass
-
-
 class Outcome(NamedTuple):
     """What came of a task: `reason` says why it has no result, "" where it has one."""
 
@@ -134,7 +125,7 @@ class Outcome(NamedTuple):
 
 
 def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
-    """What the store lacks of a task, and the rows that it has."""
+    """Return the pairs that the store lacks of a task, and the rows that it has."""
     done = store.load(task.id)
     rows = [] if done is None else done["rows"]
     have = {(row["iteration"], row["metric"]) for row in rows}
@@ -165,7 +156,7 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
 
 
 def plan(config: dict[str, Any]) -> list[Task]:
-    """The tasks that a configuration, resolved to plain values, asks for.
+    """Return the tasks that a configuration, resolved to plain values, asks for.
 
     Raises
     ------
@@ -184,7 +175,7 @@ def plan(config: dict[str, Any]) -> list[Task]:
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
     clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
-    scope = config["experiment"] if config.get("timed") else ""  # came later than stored ones
+    scope = config["experiment"] if config["timed"] else ""
     return [
         Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
         for clip in clips
@@ -224,15 +215,13 @@ def run(config: DictConfig) -> list[str]:
 
     store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
-    # Where and with how many workers it ran does not belong to what was asked.
+    # The identity of a job excludes the output folder and the number of workers.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
-    if not asked.get("timed"):  # came later: the note of a job of before is replaced, not joined
-        asked.pop("timed", None)
     reasons = [""] * len(tasks)
     check_writable(store.root)
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
-    finally:  # also where a signal ends it: then the table has what is done
+    finally:  # also after a signal: the table then has the finished tasks
         entries = [
             {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
             | {"category": task.clip.category}
@@ -270,7 +259,7 @@ def finish_all(
     label: str,
     reasons: list[str],
 ) -> None:
-    """`finish` for every task; puts into `reasons` why one has no result."""
+    """Run `finish` for every task; put into `reasons` why a task has no result."""
     todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
     # What another sweep computes is left to it, and looked at again when the rest is done.
@@ -292,7 +281,7 @@ def finish_all(
 def _over_processes(
     tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
 ) -> Iterator[tuple[int, Outcome]]:
-    """`finish` in processes with one thread each for their arithmetic, in any order.
+    """Run `finish` in processes with one arithmetic thread each; yield in any order.
 
     A process that dies takes the pool with it. Its tasks are then tried again in a new one, those
     that it may have died of last, for as long as that finishes any.

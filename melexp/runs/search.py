@@ -45,7 +45,7 @@ class Range:
 
     @classmethod
     def parse(cls, text: str) -> Range:
-        """From ``rho=0.01:1:log`` or ``n_iter=50:500``.
+        """Parse ``rho=0.01:1:log`` or ``n_iter=50:500``.
 
         Raises
         ------
@@ -61,13 +61,11 @@ class Range:
                 f"range {text!r} must look like rho=0.01:1 or rho=0.01:1:log"
             ) from None
         if not one.low < one.high or (one.log and one.low <= 0) or rest[1:] not in ([], ["log"]):
-            raise ValueError(
-                f"range {text!r} must rise, and from above zero where it is logarithmic"
-            )
+            raise ValueError(f"range {text!r} must rise; a logarithmic range must start above zero")
         return one
 
     def suggest(self, trial: optuna.Trial) -> float:
-        """The trial's value."""
+        """Suggest the value of a trial."""
         if self.name == "n_iter":
             return trial.suggest_int(self.name, round(self.low), round(self.high), log=self.log)
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
@@ -161,7 +159,7 @@ def search(
 
 
 def _mean(config: DictConfig, metric: str) -> float:
-    """Over the clips that have a value, of the run that has just ended."""
+    """Return the mean of the last run over the clips that have a value."""
     import optuna
 
     jobs = [

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from melexp.files.atomic import check_writable
+from melexp.results.statistics import named_setting, parameters_of
 from melexp.results.store import Store, read_note
 from melexp.results.tables import write_table
 from melexp.runs.display import shown
@@ -36,7 +37,7 @@ class Sweep:
         self._open = ExitStack()
 
     def begin(self, config: DictConfig) -> None:
-        """Note what is there, and show what comes.
+        """Record the present notes and start the display.
 
         Raises
         ------
@@ -62,7 +63,7 @@ class Sweep:
         Returns
         -------
         status : int
-            0, or 1 where a task failed or a damaged file has left a gap in a table; the results of
+            0, or 1 if a task failed or a corrupt file left a gap in a table; the results of
             the others are kept either way.
 
         Raises
@@ -88,7 +89,7 @@ class Sweep:
         if changed and not (self.quiet or stopped):
             print(self._summary(failed), file=sys.stderr)
         if self.store.damaged:
-            said = "the tables lack what was damaged: run again what it belongs to"
+            said = "the tables lack the corrupt tasks; re-run their experiments"
             print(f"melexp: {self.store.root}: {said}", file=sys.stderr)
         return int(failed > 0 or bool(self.store.damaged))
 
@@ -101,7 +102,7 @@ class Sweep:
 
 
 def without_value(table: pd.DataFrame) -> list[str]:
-    """A line for each task that has no value of some metric, with the reason.
+    """Return a line for each task that lacks a value of a metric, with the reason.
 
     Parameters
     ----------
@@ -110,24 +111,24 @@ def without_value(table: pd.DataFrame) -> list[str]:
     """
     if table.empty:
         return []
-    parameters = table.columns[table.columns.get_loc("label") + 1 : table.columns.get_loc("seed")]
+    parameters = parameters_of(table)
     lost = table[table["value"].isna()]
     lines = []
     task = ["dataset", "clip", "label", *parameters, "seed", "reason"]
     for _, rows in lost.groupby(task, sort=False, dropna=False):
         one = rows.iloc[0]
-        values = ", ".join(f"{p}={one[p]}" for p in parameters if not pd.isna(one[p]))
+        name = named_setting(one["label"], {p: one[p] for p in parameters})
         what = ", ".join(rows["metric"].drop_duplicates())
         at = ", ".join(str(n) for n in rows["iteration"].drop_duplicates())
         lines.append(
-            f"no value: {one['dataset']}/{one['clip']}, {one['label']} ({values}), seed "
-            f"{one['seed']}: {what} after {at} iterations: {one['reason']}"
+            f"no value: {one['dataset']}/{one['clip']}, {name}, seed {one['seed']}: "
+            f"{what} after {at} iterations: {one['reason']}"
         )
     return lines
 
 
 def count_jobs(config: DictConfig) -> int | None:
-    """How many jobs Hydra will make of this; None where only its sweeper knows."""
+    """Return the number of jobs that Hydra will run; None if only its sweeper knows."""
     overrides = config.hydra.overrides.task
     if str(config.hydra.mode) != "RunMode.MULTIRUN":
         return 1

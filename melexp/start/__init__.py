@@ -8,6 +8,7 @@ import numpy as np
 
 from melexp.problem import Problem
 from melexp.start.magnitude import kl, nnls, pinv
+from melexp.start.mel_to_magnitude import mel_to_magnitude
 from melexp.start.pghi import pghi
 from melexp.start.phase import random, spsi, zero
 
@@ -17,6 +18,7 @@ __all__ = [
     "VERSIONS",
     "check_start",
     "kl",
+    "mel_to_magnitude",
     "nnls",
     "pghi",
     "pinv",
@@ -40,15 +42,15 @@ PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarra
 def start(
     problem: Problem, rng: np.random.Generator, *, magnitude: str, phase: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Magnitude Y [shape=(n_bins, n_frames)] and complex spectrogram X = Y exp(i phase)."""
+    """Return the magnitude Y [shape=(n_bins, n_frames)] and X = Y exp(i phase)."""
     check_start(magnitude, phase)
     plain = problem.plain
     Y = MAGNITUDES[magnitude](plain)
     if problem.transform.power == 2:
         Y = np.sqrt(Y)
     angle = PHASES[phase](Y, plain, rng).astype(problem.dtype, copy=False)
-    if problem.weights is not None:
-        Y = Y * problem.weights
+    if problem.frame_gains is not None:
+        Y = Y * problem.frame_gains
     if phase in ("random", "zero"):
         # Its last bits differ from those of `_polar`, and results were published with it.
         return Y, Y * np.exp(1j * angle)
@@ -56,7 +58,7 @@ def start(
 
 
 def _polar(magnitude: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Magnitude times exp(i angle); many times faster than the complex exponential."""
+    """Return magnitude times exp(i angle), many times faster than the complex exponential."""
     X = np.empty(angle.shape, np.result_type(angle.dtype, np.complex64))
     np.multiply(magnitude, np.cos(angle), out=X.real)
     np.multiply(magnitude, np.sin(angle), out=X.imag)

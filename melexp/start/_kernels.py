@@ -16,7 +16,7 @@ LEVELS = 4096
 
 
 def _lowest_bit(typing: Any, word: Any) -> Any:
-    """Number of the lowest bit that is set in an unsigned integer above zero."""
+    """Return number of the lowest bit that is set in an unsigned integer above zero."""
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -38,7 +38,7 @@ def kl_updates(
     lobe: np.ndarray,
     n_iter: int,
 ) -> None:
-    """Multiplicative updates of `a` (n_bins, n_frames), for the strips of `_Bands`; leaves H a.
+    """Run multiplicative updates of `a` (n_bins, n_frames) with `_Bands`; leave H a in it.
 
     All updates but the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays
     in the cache for all of its updates.
@@ -114,7 +114,7 @@ def integrate(
     mirrored: bool,
     angle: np.ndarray,
 ) -> None:
-    """Heap integration of the phase gradient, for `melexp.start.pghi.pghi`.
+    """Integrate the phase gradient with a heap, for `melexp.start.pghi.pghi`.
 
     Parameters
     ----------

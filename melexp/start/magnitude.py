@@ -12,7 +12,7 @@ from melexp.transforms.filters import MelFilters
 
 
 def pinv(problem: Problem) -> np.ndarray:
-    """max(0, E^+ M): the least-squares solution of least norm, clipped."""
+    """Return max(0, E^+ M): the least-squares solution of least norm, clipped."""
     # Filters that coincide make E singular. Left to NumPy, rounding decides which of its singular
     # values are zero, and what is not taken for zero makes the solution huge.
     inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12).astype(problem.dtype)
@@ -20,7 +20,7 @@ def pinv(problem: Problem) -> np.ndarray:
 
 
 def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarray:
-    r"""Non-negative least squares :math:`\min_{A \ge 0} \|M - E A\|`, from the clipped `pinv`.
+    r"""Solve :math:`\min_{A \ge 0} \|M - E A\|` from the clipped `pinv`.
 
     The solution is not unique (there are more bins than mels), so the start matters: this one
     keeps it near the solution of least norm. Accelerated projected gradient (FISTA), restarted
@@ -50,7 +50,7 @@ def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarra
 
 
 def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
-    r"""Main-lobe KL-NNLS: the mel-spectrogram explained by spectral lines of the window's width.
+    r"""Explain the mel-spectrogram by spectral lines of the window's width (main-lobe KL-NNLS).
 
     The magnitude is A = H a with :math:`a \ge 0`, where H convolves along frequency with the main
     lobe of the window, :func:`main_lobe`: no magnitude that this window sees is narrower. a
@@ -102,7 +102,7 @@ _RIDGE = 1e-9
 
 
 def main_lobe(window: np.ndarray) -> np.ndarray:
-    """The window's power spectrum at whole bins down to its first zero, 1 in the middle.
+    """Return the window's power spectrum at whole bins down to its first zero, 1 in the middle.
 
     It is (1/4, 1, 1/4) for a Hann window of n_fft samples, and wider for a shorter window.
 
@@ -124,7 +124,7 @@ def main_lobe(window: np.ndarray) -> np.ndarray:
 
 
 def _convolved(a: np.ndarray, lobe: np.ndarray) -> np.ndarray:
-    """H a: every column convolved with the lobe, zero beyond the ends."""
+    """Return H a: every column convolved with the lobe, zero beyond the ends."""
     n = len(lobe) // 2
     out = lobe[n] * a
     for k in range(1, min(n, len(a) - 1) + 1):
@@ -169,7 +169,7 @@ def _bands_of(E: MelFilters, lobe: np.ndarray) -> _Bands:
 
 
 def _strips(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First non-zero column of each row (0 in empty rows), and the rows from there on."""
+    """Return the first non-zero column of each row (0 if empty), and the rows from there on."""
     used = G != 0
     first = np.argmax(used, axis=1)
     last = np.where(used.any(axis=1), G.shape[1] - np.argmax(used[:, ::-1], axis=1), first)

@@ -18,7 +18,7 @@ def pghi(
     tol: float = 3e-3,
     floor: float = 1e-9,
 ) -> np.ndarray:
-    r"""Phase whose gradient is the one that the magnitude implies.
+    r"""Integrate the phase gradient that the magnitude implies (PGHI).
 
     With the Gaussian window :math:`e^{-\pi n^2 / \gamma}` the gradient of the phase is known from
     the logarithm L of the magnitude; for other windows it holds nearly, with the Gaussian nearest

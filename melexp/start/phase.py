@@ -8,17 +8,17 @@ from melexp.problem import Problem
 
 
 def random(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    """Phase uniform on the circle; the same for one seed whatever the precision."""
+    """Draw phases uniform on the circle; the same for one seed in any precision."""
     return rng.uniform(-np.pi, np.pi, magnitude.shape)
 
 
 def zero(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    """Phase zero everywhere."""
+    """Return phase zero everywhere."""
     return np.zeros(magnitude.shape)
 
 
 def spsi(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    r"""Single-pass spectrogram inversion: every spectral peak is a sinusoid.
+    r"""Continue every spectral peak as a sinusoid (single-pass spectrogram inversion).
 
     A frame's peaks are located between the bins by a parabola through three logarithms. A peak's
     phase goes on from the phase that its bin had in the frame before by :math:`2 \pi h f / N`, h
@@ -51,14 +51,14 @@ def spsi(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> n
 
 
 def window_delay(window: np.ndarray) -> float:
-    """Phase lag from a bin to the next due to the window's centre of gravity, in radians."""
+    """Return the phase lag between bins due to the window's centre of gravity, in radians."""
     power = window**2
     centre = np.dot(np.arange(len(window)), power) / power.sum()
     return float(2 * np.pi * centre / len(window))
 
 
 def _peak_of_each_bin(magnitude: np.ndarray) -> np.ndarray:
-    """Bin of the peak that each bin descends from [shape=(n_bins, n_frames), int64]."""
+    """Return bin of the peak that each bin descends from [shape=(n_bins, n_frames), int64]."""
     n_bins = len(magnitude)
     is_peak = _peaks(magnitude)
     owner = np.where(is_peak, np.arange(n_bins)[:, None], -1)
@@ -79,7 +79,7 @@ def _peaks(magnitude: np.ndarray) -> np.ndarray:
 
 
 def _located(magnitude: np.ndarray) -> np.ndarray:
-    """Peak positions in bins; every other bin's own number."""
+    """Return peak positions in bins; every other bin's own number."""
     tiny = np.finfo(magnitude.dtype).tiny
     log = np.log(np.maximum(magnitude, tiny), dtype=np.float64)
     below, middle, above = log[:-2], log[1:-1], log[2:]

@@ -75,7 +75,7 @@ class Compression:
             raise ValueError("gain must not be zero")
 
     def compress(self, mel: np.ndarray) -> np.ndarray:
-        """Compressed mel of a linear one [shape=(n_mels, n_frames), non-negative]."""
+        """Compress a linear mel [shape=(n_mels, n_frames), non-negative]."""
         base, factor = UNITS[self.unit]
         raised = np.maximum(mel + mel.dtype.type(self.epsilon), mel.dtype.type(self.floor))
         ref = float(raised.max()) if isinstance(self.ref, str) else self.ref
@@ -88,7 +88,7 @@ class Compression:
     def expand(
         self, compressed: np.ndarray, *, largest: float | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Linear mel of a compressed one.
+        """Expand a compressed mel to a linear one.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Compression:
         if exponent.max() > _LARGEST:
             raise ValueError(
                 f"mel has values of up to {compressed.max():.4g}, far too large for {self.unit}; "
-                "is it linear, or compressed in another way?"
+                "give another compression, or none for a linear mel"
             )
         ref = 1.0 if isinstance(self.ref, str) else self.ref
         mel = np.maximum(ref * np.exp(exponent) - self.epsilon, 0)

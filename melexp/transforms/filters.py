@@ -38,7 +38,10 @@ class MelFilters:
         if self.n_mels == 1:
             weights[1] = 0
         if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
-            raise ValueError("the filter bank has a bin in filters that are not two neighbours")
+            raise ValueError(
+                "the filter bank has a bin in more than two adjacent filters; use "
+                "triangular filters"
+            )
         self.weights = weights
         gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
         self._gram_diagonal = np.diag(gram).copy()
@@ -52,15 +55,15 @@ class MelFilters:
         self._solvers: dict[float, TridiagonalSolver] = {}
 
     def apply(self, Y: np.ndarray) -> np.ndarray:
-        """E Y: magnitude ``(n_bins, n_frames)`` to mel ``(n_mels, n_frames)``."""
+        """Return E Y: magnitude ``(n_bins, n_frames)`` to mel ``(n_mels, n_frames)``."""
         return self._E @ Y
 
     def adjoint(self, M: np.ndarray) -> np.ndarray:
-        """E^T M: mel ``(n_mels, n_frames)`` to ``(n_bins, n_frames)``."""
+        """Return E^T M: mel ``(n_mels, n_frames)`` to ``(n_bins, n_frames)``."""
         return self._Et @ M
 
     def solver(self, ridge: float) -> TridiagonalSolver:
-        """Solver of (E E^T + ridge I) x = b."""
+        """Return a solver of (E E^T + ridge I) x = b."""
         if ridge not in self._solvers:
             self._solvers[ridge] = TridiagonalSolver(
                 self._gram_diagonal + ridge, self._gram_beside, dtype=self.dtype
@@ -74,7 +77,7 @@ class MelFilters:
         return scipy.sparse.csr_array(E * E), scipy.sparse.csr_array(E[:-1] * E[1:])
 
     def weighted_solver(self, S: np.ndarray, ridge: float) -> TridiagonalSolver:
-        """Solver of (E S E^T + ridge diag(E s)) x = b, where S = diag(s) differs by frame.
+        """Return a solver of (E S E^T + ridge diag(E s)) x = b, S = diag(s) for each frame.
 
         Parameters
         ----------
@@ -118,7 +121,7 @@ class TridiagonalSolver:
         ), self._inv_d
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """Solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
+        """Return the solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
         x = b.copy()
         low = self._low
         for k in range(len(low)):

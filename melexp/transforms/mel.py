@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
+from melexp import discovery
 from melexp.transforms.compression import Compression
 from melexp.transforms.filters import MelFilters
 from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
@@ -86,7 +87,7 @@ class MelTransform:
     ------
     ValueError
         For arguments for which the transform or its inverse is not defined. The message names
-        the argument and the mend.
+        the argument and the remedy.
 
     Examples
     --------
@@ -158,7 +159,9 @@ class MelTransform:
         if self.pad is not None and not (whole and self.pad >= 0):
             raise ValueError(f"pad must be a whole number of samples or None; got {self.pad!r}")
         if self.pad is not None and self.center:
-            raise ValueError("centred frames have their own padding: give pad with center=False")
+            raise ValueError(
+                "pad is for center=False only; centred frames are padded by n_fft // 2"
+            )
         empty = np.flatnonzero(self.basis.max(axis=1) == 0)
         if empty.size and not self.empty_filters:
             raise ValueError(
@@ -173,7 +176,7 @@ class MelTransform:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> MelTransform:
-        """The front end of that name, one of `presets`, with changes to its arguments.
+        """Return the front end of that name, one of `presets`, with changes to its arguments.
 
         Raises
         ------
@@ -185,13 +188,11 @@ class MelTransform:
         >>> MelTransform.preset("hifigan").compression.unit
         'ln'
         """
-        from omegaconf import OmegaConf
-
-        from melexp.discovery import conf_dir
-
         if name not in cls.presets():
-            raise ValueError(f"no preset {name!r}; there are {', '.join(cls.presets())}")
-        given: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "mel" / f"{name}.yaml"))
+            raise ValueError(
+                f"there is no preset {name!r}; the presets are {', '.join(cls.presets())}"
+            )
+        given = discovery.read_config("mel", name)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"the transform has no argument {', '.join(unknown)}")
@@ -199,19 +200,12 @@ class MelTransform:
 
     @staticmethod
     def presets() -> list[str]:
-        """Names of the front ends in ``conf/mel``, sorted."""
-        from melexp.discovery import conf_dir
-
-        return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
+        """Return the names of the front ends in ``conf/mel``, sorted."""
+        return discovery.config_names("mel")
 
     def settings(self) -> dict[str, Any]:
-        """The arguments as JSON values, without those that say nothing.
-
-        Arguments that came later are left out where they are not used, so that what was stored
-        under a hash of these values is still found.
-        """
-        values = dataclasses.asdict(self)
-        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
+        """Return the arguments as JSON values."""
+        return dataclasses.asdict(self)
 
     @property
     def padding(self) -> int:
@@ -235,7 +229,7 @@ class MelTransform:
         return {}
 
     def filters(self, dtype: Any = np.float32) -> MelFilters:
-        """The filter bank as an operator of the given precision."""
+        """Return the filter bank as an operator of the given precision."""
         dtype = np.dtype(dtype)
         if dtype not in self._filters:
             self._filters[dtype] = MelFilters(self.basis, dtype=dtype)
@@ -244,7 +238,7 @@ class MelTransform:
     def stft(
         self, n_samples: int, dtype: Any = np.float32, weights: np.ndarray | None = None
     ) -> STFT:
-        """The STFT of signals of `n_samples` samples, with weights of its frames if given."""
+        """Return the STFT of signals of `n_samples` samples, with gains of its frames if given."""
         return STFT(
             n_samples,
             window=self._window,
@@ -256,11 +250,11 @@ class MelTransform:
         )
 
     def n_samples(self, n_frames: int) -> int:
-        """Shortest signal length that has `n_frames` frames (librosa's ``istft`` gives it too)."""
+        """Return the shortest signal length with `n_frames` frames, as librosa's ``istft``."""
         return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.padding)
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
-        """Mel-spectrogram of a waveform, compressed where the transform says so.
+        """Compute the mel-spectrogram of a waveform, with the compression of the transform.
 
         Parameters
         ----------
@@ -279,7 +273,7 @@ class MelTransform:
         return np.stack([self.compression.compress(m) for m in flat]).reshape(mel.shape)
 
     def linear(self, y: np.ndarray) -> np.ndarray:
-        """The mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
+        """Compute the mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
         y = np.asarray(y)
         if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
             raise ValueError(
@@ -294,11 +288,33 @@ class MelTransform:
         mels = [self.filters(dtype).apply(self.spectrum(stft.forward(row))) for row in flat]
         return np.stack(mels).reshape(*y.shape[:-1], self.n_mels, stft.n_frames)
 
+    def invert(self, mel: np.ndarray, **options: Any) -> np.ndarray:
+        """Estimate the waveform of a mel-spectrogram of this transform.
+
+        Parameters
+        ----------
+        mel : np.ndarray [shape=(..., n_mels, n_frames)]
+        **options
+            As of :func:`melexp.invert`.
+
+        Returns
+        -------
+        y : np.ndarray [shape=(..., n_samples)]
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> transform = MelTransform()
+        >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
+        >>> transform.invert(mel, n_iter=10, length=22050).shape
+        (22050,)
+        """
+        from melexp.inversion.invert import invert  # here, because it imports this module
+
+        y: np.ndarray = invert(mel, self, **options)
+        return y
+
     def spectrum(self, X: np.ndarray) -> np.ndarray:
-        """|X|^power, what the filter bank is applied to."""
+        """Return |X|^power, the quantity that the filter bank is applied to."""
         magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
-
-
-#: Arguments added after results were stored, with the values that change nothing.
-_LATER = {"pad": None, "compression": None, "empty_filters": False}

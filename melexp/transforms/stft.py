@@ -16,7 +16,7 @@ PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
 def analysis_window(
     window: str | float | tuple[Any, ...] | np.ndarray, *, win_length: int, n_fft: int
 ) -> np.ndarray:
-    """Periodic window of ``win_length`` samples, zero-padded on both sides to ``n_fft``."""
+    """Return a periodic window of ``win_length`` samples, zero-padded to ``n_fft``."""
     if isinstance(window, np.ndarray | list):
         w = np.asarray(window, dtype=np.float64)
         if w.shape != (win_length,):
@@ -28,7 +28,8 @@ def analysis_window(
             w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"window {window!r} is none that scipy.signal.get_window knows ({error})"
+                f"window {window!r} is unknown to scipy.signal.get_window ({error}); use "
+                f"one of its names"
             ) from error
     left = (n_fft - win_length) // 2
     return np.pad(w, (left, n_fft - win_length - left))
@@ -120,7 +121,7 @@ class STFT:
         self.inv_norm = inv.astype(self.dtype)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of signals ``(..., n_samples)``."""
+        """Compute the spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of ``(..., n_samples)``."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         padded = np.zeros((*x.shape[:-1], self._n_rows * hop), dtype=self.dtype)
         padded[..., self.pad : self.pad + self.n_covered] = x[..., : self.n_covered]
@@ -139,7 +140,7 @@ class STFT:
         return scipy.fft.rfft(frames, axis=-2, overwrite_x=True)
 
     def inverse(self, X: np.ndarray) -> np.ndarray:
-        """Least-squares signal ``(..., n_samples)`` of spectrograms, consistent or not."""
+        """Return the least-squares signal ``(..., n_samples)`` of any spectrograms."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         frames = scipy.fft.irfft(X, n=n_fft, axis=-2)
         frames *= self._w
@@ -155,7 +156,7 @@ class STFT:
         return x
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """P_C: the consistent spectrogram nearest to `X`."""
+        """Return P_C(X): the consistent spectrogram nearest to `X`."""
         return self.forward(self.inverse(X))
 
     @property
@@ -171,7 +172,7 @@ class STFT:
         return index
 
     def _fold(self, padded: np.ndarray) -> np.ndarray:
-        """Adjoint of the padding: add every padded sample onto the sample that it copies."""
+        """Add every padded sample onto the sample that it copies: the adjoint of the padding."""
         x = np.zeros((*padded.shape[:-1], self.n_samples), dtype=padded.dtype)
         x[..., : self.n_covered] = padded[..., self.pad : self.pad + self.n_covered]
         if self._edge_at.size:
@@ -182,7 +183,7 @@ class STFT:
 def _copied_edges(
     n_samples: int, pad: int, pad_mode: str, n_padded: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the padded signal that copy a sample, and the samples that they copy."""
+    """Return positions in the padded signal that copy a sample, and the samples that they copy."""
     if pad_mode not in PAD_MODES:
         raise ValueError(f"pad_mode must be one of {', '.join(PAD_MODES)}; got {pad_mode!r}")
     if pad == 0 or pad_mode == "constant":

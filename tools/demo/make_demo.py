@@ -50,7 +50,7 @@ UTTERANCES = [  # list, number, synthesiser, voice, words per minute (espeak-ng)
 
 
 def version(synthesiser: str) -> str:
-    """Name and version of an installed synthesiser."""
+    """Return name and version of an installed synthesiser."""
     if shutil.which(synthesiser) is None:
         sys.exit(f"{synthesiser} is not installed (Debian packages: flite, espeak-ng)")
     # flite states its version, then exits with an error.
@@ -60,7 +60,7 @@ def version(synthesiser: str) -> str:
 
 
 def speak(synthesiser: str, voice: str, rate: int, text: str) -> np.ndarray:
-    """Have a sentence spoken; silence at its ends is cut to 0.1 s. Shape (n_samples,) at SR."""
+    """Synthesise a sentence; cut silence at its ends to 0.1 s. Shape (n_samples,) at SR."""
     with tempfile.TemporaryDirectory() as folder:
         wav = str(Path(folder) / "speech.wav")
         command = {

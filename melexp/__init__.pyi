@@ -1,0 +1,16 @@
+from melexp.batch import invert_batch as invert_batch
+from melexp.inversion.invert import invert as invert
+from melexp.inversion.librosa_compat import mel_to_audio as mel_to_audio
+from melexp.inversion.solve import Checkpoint as Checkpoint
+from melexp.inversion.solve import solve as solve
+from melexp.methods import Stop as Stop
+from melexp.methods import available_methods as available_methods
+from melexp.methods import make_method as make_method
+from melexp.metrics import score as score
+from melexp.problem import Problem as Problem
+from melexp.start import mel_to_magnitude as mel_to_magnitude
+from melexp.transforms.compression import Compression as Compression
+from melexp.transforms.mel import MelTransform as MelTransform
+
+__version__: str
+__all__: list[str]

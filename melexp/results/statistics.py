@@ -1,0 +1,222 @@
+"""Statistics of tables: means with intervals, summaries, names and order of methods."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+
+from melexp.discovery import read_config
+from melexp.results.columns import FIRST, LAST
+
+
+class Look(NamedTuple):
+    """Colour, line style and marker of a method, in matplotlib's words."""
+
+    colour: str
+    line: str
+    marker: str
+
+
+#: The methods in the order of every figure and table: cascades first, then the joint methods, then
+#: the variants of the ablation. The palette is that of Okabe and Ito, which colour-blind readers
+#: can tell apart; line style and marker make a figure readable without colour.
+LOOKS = {
+    "librosa": Look("#7F7F7F", "--", "x"),
+    "NNLS + GLA": Look("#009E73", "-", "^"),
+    "NNLS + FGLA": Look("#E69F00", "-.", "v"),
+    "NNLS + ADMM-GLA": Look("#CC79A7", ":", "D"),
+    "iPALM": Look("#0072B2", "-", "s"),
+    "iPALM (tuned)": Look("#56B4E9", "--", "s"),
+    "ADMM": Look("#D55E00", "-", "o"),
+    "ADMM, ramped": Look("#000000", "-", "P"),
+    "ADMM, new start": Look("#8C2D04", "--", "X"),
+    "ADMM, ramped, old start": Look("#555555", ":", "P"),
+    "KL + FGLA, new start": Look("#8C6D1F", "-.", "*"),
+    "iPALM (tuned), new start": Look("#08306B", "-.", "s"),
+}
+#: Looks of further methods, in turn.
+FURTHER = [Look("#1B7F79", "--", "*"), Look("#5B2A86", "-.", "X"), Look("#7A0019", ":", "h")]
+
+#: Label of the method that the others are compared with in a summary.
+BEST = "ADMM"
+
+
+class MetricFacts(NamedTuple):
+    """Label, direction, unit and digits of a metric, from ``conf/metric/<name>.yaml``."""
+
+    label: str
+    lower_is_better: bool
+    speech_only: bool
+    unit: str
+    digits: int
+
+    def text(self, value: float, *, minus: str = "-") -> str:
+        """Return a value with the digits of the metric."""
+        return f"{value:.{self.digits}f}".replace("-", minus)
+
+
+def metric_facts(metric: str) -> MetricFacts:
+    """Return the facts of a metric.
+
+    Raises
+    ------
+    ValueError
+        If there is no such metric.
+    """
+    return MetricFacts(**read_config("metric", metric))
+
+
+def methods_in_order(table: pd.DataFrame) -> list[str]:
+    """Return the labels of a table in the order of `LOOKS`, followed by the others, sorted."""
+    labels = list(table["label"].drop_duplicates())
+    return [name for name in LOOKS if name in labels] + sorted(set(labels) - set(LOOKS))
+
+
+def at_last(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Return the rows of the last iteration, and that iteration."""
+    last = int(np.max(table["iteration"]))
+    return table[table["iteration"] == last], last
+
+
+def parameters_of(table: pd.DataFrame) -> list[str]:
+    """Return the columns of the methods' parameters."""
+    return [column for column in table.columns if column not in {*FIRST, *LAST}]
+
+
+def parameter_text(value: Any) -> str:
+    """Return a parameter as it is named, whether it comes from a table or a configuration."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        return str(value)
+    return f"{value:.10g}"
+
+
+def named_setting(label: str, values: dict[Any, Any]) -> str:
+    """Return a label with parameters, such as ``ADMM (rho=0.2)``; empty values are left out."""
+    texts = {name: parameter_text(value) for name, value in values.items()}
+    inner = ", ".join(f"{name}={text}" for name, text in texts.items() if text)
+    return f"{label} ({inner})" if inner else label
+
+
+def telling_parameters(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the parameters that tell apart the settings of each label."""
+    names = [*parameters_of(table), "dtype"] if "dtype" in table else parameters_of(table)
+    return {
+        str(label): [p for p in names if rows[p].nunique(dropna=False) > 1]
+        for label, rows in table.groupby("label")
+    }
+
+
+def variants(table: pd.DataFrame) -> pd.Series:
+    """Return a name for the method of each row: its label and the parameters that vary under it.
+
+    Returns
+    -------
+    pd.Series
+        Such as ``ADMM`` or ``ADMM (rho=0.2)``.
+    """
+    telling = telling_parameters(table)
+    labels = table["label"].astype(str)
+    varying = sorted({p for names in telling.values() for p in names})
+    if not varying:
+        return labels
+    records = table[varying].to_dict("records")
+    return pd.Series(
+        [
+            named_setting(label, {p: record[p] for p in telling[label]})
+            for label, record in zip(labels, records, strict=True)
+        ],
+        index=table.index,
+    )
+
+
+def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean and its Student-t confidence interval over clips; NaN values are left out."""
+    values = np.asarray(values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return (float("nan"),) * 3
+    mean = float(values.mean())
+    if values.size == 1:
+        return mean, float("nan"), float("nan")
+    half = scipy.stats.sem(values) * scipy.stats.t.ppf((1 + level) / 2, values.size - 1)
+    return mean, mean - half, mean + half
+
+
+def mean_table(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the mean over clips with its 95 % interval, for each value of the columns `by`."""
+    rows = []
+    for key, group in table.groupby(by, sort=False):
+        mean, low, high = mean_interval(group["value"].to_numpy())
+        values = dict(zip(by, key, strict=True))
+        n = int(group["value"].notna().sum())
+        rows.append(values | {"clips": n, "mean": mean, "low95": low, "high95": high})
+    return pd.DataFrame(rows)
+
+
+def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool]) -> pd.DataFrame:
+    """Return one row per data set, metric and method, each compared clip by clip with one method.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Tidy rows of one iteration.
+    best : str
+        Label of the method that the others are compared with.
+    lower_is_better : dict
+        For each metric.
+
+    Returns
+    -------
+    pd.DataFrame
+        Over clips, each the mean over its seeds: mean, 95 % interval, median, number of clips with
+        a value, and the two-sided p of the paired Wilcoxon test. `win_rate` is the share of runs
+        (clip and seed) in which `best` is better, `clip_win_rate` that of clips.
+    """
+    rows = []
+    for (dataset, metric), group in table.groupby(["dataset", "metric"], sort=True):
+        runs = group.pivot(index=["clip", "seed"], columns="label", values="value")
+        wide = runs.groupby("clip").mean()
+        for label in group["label"].drop_duplicates():
+            values = wide[label].to_numpy() if label in wide else np.array([])
+            mean, low, high = mean_interval(values)
+            row = {
+                "dataset": dataset,
+                "metric": metric,
+                "method": label,
+                "clips": int(np.isfinite(values).sum()),
+                "mean": mean,
+                "low95": low,
+                "high95": high,
+                "median": float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan,
+                "seconds": float(group.loc[group["label"] == label, "seconds"].mean()),
+            }
+            if label != best and best in wide:
+                sign = 1 if lower_is_better[str(metric)] else -1
+                gain = (sign * (wide[label] - wide[best])).dropna()
+                gain_of_runs = (sign * (runs[label] - runs[best])).dropna()
+                row["win_rate"] = float((gain_of_runs > 0).mean())
+                row["clip_win_rate"] = float((gain > 0).mean())
+                row["p"] = float(scipy.stats.wilcoxon(gain).pvalue) if gain.any() else np.nan
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `summarise` against `BEST`, sorted by data set, metric and method.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Tidy rows of one iteration.
+    """
+    lower = {m: metric_facts(m).lower_is_better for m in table["metric"].unique()}
+    order = methods_in_order(table)
+    return summarise(table, best=BEST, lower_is_better=lower).sort_values(
+        ["dataset", "metric", "method"],
+        key=lambda column: column.map(order.index) if column.name == "method" else column,
+    )
