@@ -15,7 +15,8 @@ import soundfile
 
 from melexp import __main__ as cli
 from melexp.commands.invert import leveled
-from melexp.files.mels import Audio, oriented, read_input
+from melexp.files.mels import oriented, read_input
+from melexp.files.sound import Audio
 from melexp.files.torch_files import read_tensors
 from melexp.metrics import score
 from melexp.transforms.mel import MelTransform

@@ -32,7 +32,7 @@ def score(
 ) -> Score:
     """Score an estimate against a reference of the same length.
 
-    A failure inside the metric becomes a score without a value, with the reason.
+    If the metric fails, the score has no value and the error is its reason.
 
     Parameters
     ----------
