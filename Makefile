@@ -9,7 +9,7 @@ comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep test torture lint audit bench regress clean
+.PHONY: help setup reproduce figures report sweep test torture lint docs audit bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: ## build the documentation into site/; a broken link or reference fails
+	$(MAKE) --no-print-directory setup EXTRAS=docs,report
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 audit: ## look all pinned versions up in the database of known vulnerabilities, with pip-audit
 	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
 	for file in constraints*.txt; do echo $$file && .venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r $$file || bad=1; done; test -z "$$bad"
@@ -62,4 +66,4 @@ regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core
 
 clean: ## remove VENV, caches and the demo's results (results/core stays)
-	rm -rf $(VENV) .venv-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo
+	rm -rf $(VENV) .venv-audit build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo

@@ -14,7 +14,7 @@ from melexp.results.export import export, latex
 from melexp.results.merge import merge
 from melexp.results.statistics import variants
 from melexp.results.store import Store, write_json
-from melexp.results.tables import read_table
+from melexp.results.tables import read_table, table_checksum
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "results" / "core"
@@ -85,6 +85,13 @@ def test_parameters_are_told_apart_and_nothing_in_common_is_an_error() -> None:
         compare_all({"e": table([1])}, {"e": table([1], label="other")})
 
 
+def note_table(folder: Path, experiment: str) -> None:
+    """Write the provenance of a table, with its checksum."""
+    checksum = table_checksum((folder / f"{experiment}.csv").read_bytes())
+    body = {"experiment": experiment, "table": checksum}
+    write_json(folder / f"{experiment}.provenance.json", body)
+
+
 @pytest.mark.slow
 def test_compare_on_the_command_line(tmp_path: Path) -> None:
     same = melexp("compare", CORE, CORE, "--experiment", "fig4")
@@ -93,10 +100,11 @@ def test_compare_on_the_command_line(tmp_path: Path) -> None:
     worse = read_table(CORE, "fig4")
     worse.loc[worse["label"] == "ADMM", "value"] += 1.0
     worse.to_csv(tmp_path / "fig4.csv", index=False)
-    write_json(tmp_path / "fig4.provenance.json", {"experiment": "fig4"})
+    note_table(tmp_path, "fig4")
     done = melexp("compare", CORE, tmp_path)
     assert done.returncode == 1
     assert {line.split()[1] for line in done.stdout.splitlines() if "OUT" in line} == {"ADMM"}
+    assert len(same.stdout.splitlines()) == 2  # nothing differs: a summary
     wide = [f"--tolerance={m}=2" for m in ("scm", "sc")]
     assert melexp("compare", CORE, tmp_path, *wide).returncode == 0
     bad = melexp("compare", "nonsense", CORE)
@@ -109,11 +117,11 @@ def test_tables_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results" / "mine"
     folder.mkdir(parents=True)
-    write_json(folder / "e.provenance.json", {"experiment": "e"})
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     for value in (1.0, 2.0):
         table([value]).to_csv(folder / "e.csv", index=False)
+        note_table(folder, "e")
         subprocess.run([*git, "add", "."], check=True)
         subprocess.run([*git, "commit", "-qm", "x"], check=True)
     was, now = tables_of("HEAD~1:results/mine"), tables_of("HEAD", folder="results/mine")
@@ -166,13 +174,13 @@ def test_merge_joins_and_refuses_conflicts(tmp_path: Path) -> None:
     assert Store(tmp_path / "all").load("cc2ff") is None  # nothing was merged
     merge(tmp_path / "all", [new], rtol=0.5)
     assert Store(tmp_path / "all").load("aa0ff")["rows"][0]["value"] == 1.0
-    with pytest.raises(ValueError, match="no folder of results"):
+    with pytest.raises(ValueError, match="it cannot be merged"):
         merge(tmp_path / "all", [tmp_path])
 
 
 def test_merge_refuses_other_clips_under_one_configuration(tmp_path: Path) -> None:
     a, b = fill(tmp_path / "a", {"aa": 1.0}), fill(tmp_path / "b", {"bb": 1.0})
-    with pytest.raises(ValueError, match="with other clips or other code"):
+    with pytest.raises(ValueError, match="with other clips or another version of the code"):
         merge(a, [b])
 
 

@@ -175,7 +175,7 @@ def test_signals_end_a_long_iteration_within_two_seconds(tmp_path: Path, workers
 
 
 def refused(bench: Bench, tried: Tried, number: int, write: int, point: str) -> None:
-    """From this write on the system says no; then it is mended."""
+    """From this write on the system refuses; then it accepts again."""
     what = f"{errno.errorcode[number]} {point} write {write}"
     root = bench.new()
     ended = bench.run(root, fault={"write": write, "point": point, "errno": number})

@@ -1,4 +1,4 @@
-"""Damaged files, of results and in the cache: they are found and mended, by doctor and by a run.
+"""Corrupt files, of results and in the cache: doctor and runs find and repair them.
 
 Counted and printed as in `test_crash`; with ``-m torture`` every file is damaged in every way.
 """
@@ -43,7 +43,7 @@ def damages(content: bytes, other: bytes, rng: np.random.Generator) -> dict[str,
         "bit-flipped": bytes(flipped),
         "empty": b"",
         "foreign": b"\x89PNG\r\n\x1a\n" + rng.bytes(200),
-        "another's": other,
+        "swapped": other,
     }
 
 
@@ -54,12 +54,12 @@ def stored(root: Path) -> list[Path]:
 
 
 def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> None:
-    """One damaged file: found by doctor, or by the next run, and mended."""
+    """One corrupt file: found by doctor, or by the next run, and repaired."""
     whole = (bench.reference / file).read_bytes()
     others = [f for f in stored(bench.reference) if f != file and f.suffix == file.suffix]
     other = (bench.reference / others[0]).read_bytes() if others else b"a,b\n1,2\n"
     content = damages(whole, other, np.random.default_rng(seed))[kind]
-    by_itself = file.suffix == ".csv" or "provenance" in file.name  # the run writes it anew
+    by_itself = file.suffix == ".csv" or "provenance" in file.name  # the run writes it again
     for finder in ("doctor", "run"):
         what = f"{kind} {file}, found by {finder}"
         root = bench.new(filled=True)
@@ -97,7 +97,7 @@ def parsed(content: bytes) -> object:
         return content
 
 
-KINDS = ("truncated", "bit-flipped", "empty", "foreign", "another's")
+KINDS = ("truncated", "bit-flipped", "empty", "foreign", "swapped")
 
 
 @pytest.mark.slow

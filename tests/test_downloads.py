@@ -236,9 +236,8 @@ FAULTS = {
 def test_a_permanent_fault_is_explained(
     clip: Callable[..., Clip], server: Server, tmp_path: Path, waits: list[float], fault: str
 ) -> None:
-    with pytest.raises(
-        ClipError, match=r"wav: the file could not be downloaded from http"
-    ) as error:
+    message = r"made\.wav: the file could not be downloaded from http"
+    with pytest.raises(ClipError, match=message) as error:
         clip(fault).load(16000)
     assert "\n" not in str(error.value)
     assert FAULTS[fault] in str(error.value)

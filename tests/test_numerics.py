@@ -113,7 +113,7 @@ def is_equivariant(
 ) -> None:
     """The sound has the mel's level: to the last bit for powers of two, and to 1e-3 for others.
 
-    The mels are of float64: rounding them anew changes their last bits, and some methods
+    The mels are of float64: rounding them again changes their last bits, and some methods
     (`admm_gla`, which settles nowhere) find another sound for that.
     """
     mel = MELS[name].astype(np.float64)

@@ -103,7 +103,7 @@ def test_a_run_goes_on_from_a_state_and_leaves_it(small: MelTransform) -> None:
 
 
 def test_a_state_of_one_method_starts_another(small: MelTransform) -> None:
-    """From a magnitude and a spectrogram of one's own: that is a warm start."""
+    """From a given magnitude and spectrogram: a warm start."""
     problem = Problem(small(sound()), small, length=2000, dtype=np.float64)
     truth = problem.stft.forward(sound() / problem.scale)
     for name in ("admm", "ipalm", "gla"):

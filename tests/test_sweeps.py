@@ -193,7 +193,7 @@ def test_killing_a_worker_changes_nothing(tmp_path: Path, toy: Path, launcher: s
 
 
 def test_slurm_script(tmp_path: Path) -> None:
-    """The script that sbatch is given by a sweep: an sbatch of ours keeps it and refuses."""
+    """The script that sbatch is given by a sweep: a stand-in for sbatch keeps it and refuses."""
     needs("slurm")
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -279,11 +279,11 @@ def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> N
     said = sweep(tmp_path, *arguments, status=1, TOY_FAILS="2.0")
     lost = [line for line in said.splitlines() if line.startswith("no value: ")]
     assert len(lost) == 2
-    assert all("Toy (" in line and "weight=2.0" in line for line in lost)
+    assert all("Toy (" in line and "weight=2" in line for line in lost)
     assert all("RuntimeError: the toy is broken" in line for line in lost)
     assert "6 tasks in 3 jobs: 0 were there, 4 done, 2 failed" in said
     assert values(tmp_path)["value"].notna().sum() == 4 * 2
-    said = sweep(tmp_path, *arguments)  # mended: only what is missing is computed
+    said = sweep(tmp_path, *arguments)  # repaired: only missing tasks are computed
     assert "6 tasks in 3 jobs: 4 were there, 2 done, 0 failed" in said
     assert sweep(tmp_path, *arguments, "--quiet") == ""
     assert not list(tmp_path.rglob("progress-*"))

@@ -165,6 +165,12 @@ def pair(typing, re, im):
     return _COMPLEX(re, im), lambda context, builder, _, args: _pair(context, builder, *args)
 
 
+def _llvm(builder, name):
+    """Return LLVM's function of a vector of that name."""
+    kind = ir.FunctionType(_VECTOR, [_VECTOR])
+    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32")
+
+
 @intrinsic
 def inverse_sqrt(typing, x):
     """Return ``1 / sqrt(x)`` of positive numbers: the processor's estimate and a Newton step."""
@@ -178,8 +184,7 @@ def inverse_sqrt(typing, x):
     def lower(context, builder, signature, args):
         (x,) = args
         if name is None:
-            root = builder.module.declare_intrinsic("llvm.sqrt", [_VECTOR])
-            return builder.fdiv(_constant(1), builder.call(root, args))
+            return builder.fdiv(_constant(1), builder.call(_llvm(builder, "sqrt"), args))
         kind = ir.FunctionType(_VECTOR, [_VECTOR, *(c.type for c in rest)])
         estimate = cgutils.get_or_insert_function(builder.module, kind, name)
         r = builder.call(estimate, [x, *rest])

@@ -19,8 +19,8 @@ def admm_gla_update(ops: Any) -> BinFunction:
     def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
         (p,), (a,) = C, F
         z = p * c[0] + z * c[1]
-        # U += X - Z, which makes it P - Z;  X = A phase(Z - U)
-        return (phase(z + z - p) * a + p - z,), ()
+        u = p - z  # U += X - Z
+        return (u + phase(z - u) * a,), ()  # X = A phase(Z - U)
 
     return update
 

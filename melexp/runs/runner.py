@@ -47,7 +47,7 @@ class Task:
     transform: MelTransform
     seed: int
     dtype: str
-    #: The experiment that it belongs to alone, where its times are to be those of one run.
+    #: Name of the experiment that alone owns the task, so that its times are those of one run.
     scope: str = ""
 
     @cached_property

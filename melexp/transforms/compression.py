@@ -23,7 +23,7 @@ class Compression:
         \ell = \log\frac{\max(M + \epsilon,\, \mathrm{floor})}{\mathrm{ref}}, \qquad
         L = \mathrm{gain} \cdot \max(\ell,\; \max \ell - \mathrm{range}) + \mathrm{offset}
 
-    The inverse is exact but for the bins on the floor: of these only an upper bound is known.
+    The inverse is exact except in the bins on the floor, of which only an upper bound is known.
     `expand` returns them as a mask, and `melexp.Problem` weighs them as bounds.
 
     Parameters

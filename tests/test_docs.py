@@ -1,0 +1,191 @@
+"""Check README.md: its length, Python blocks, commands and numbers; and build the site strictly."""
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from melexp import MelTransform
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+#: Name in the table of README.md, metric, digits after the decimal point.
+COLUMNS = [("SCM dB", "scm", 2), ("SC dB", "sc", 2), ("PESQ", "pesq", 2), ("ESTOI", "estoi", 3)]
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """Return the contents of the code blocks of a text (default: README.md) in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Execute the Python blocks of README.md in a folder that has the embedded clips."""
+    here = tmp_path_factory.mktemp("readme")
+    demo = Path("melexp/datasets/demo")  # without the package, which would be imported from here
+    (here / demo).parent.mkdir(parents=True)
+    (here / demo).symlink_to(ROOT / demo)
+    names: dict[str, object] = {}
+    with working_directory(here):
+        for block in blocks("python"):
+            exec(compile(block, "README.md", "exec"), names)
+    assert names["z"].shape == names["y"].shape
+    shape = re.search(r"shape (\(\d+, \d+\))", README)
+    assert shape is not None
+    assert str(names["mel"].shape) == shape[1]
+    return here
+
+
+@contextlib.contextmanager
+def working_directory(path: Path) -> Iterator[None]:
+    """Change into a folder; contextlib.chdir needs Python 3.11."""
+    before = Path.cwd()
+    os.chdir(path)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def test_readme_has_at_most_120_lines() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+def test_python_of_readme_is_short(folder: Path) -> None:
+    (block,) = blocks("python")
+    assert len([line for line in block.splitlines() if line.strip()]) == 8
+    assert 'method="admm_ramp"' in block
+    assert (folder / "mel.npy").is_file()
+
+
+def test_files_that_readme_names_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
+    (tree,) = blocks("text")
+    for line in tree.splitlines():
+        inside = "melexp/" if line.startswith("  ") else ""
+        for name in re.findall(r"^ *((?:[\w/]+/ ?)+)", line)[0].split():
+            assert (ROOT / inside / name).is_dir(), name
+
+
+def test_commands_of_readme(folder: Path) -> None:
+    (block,) = blocks("console")
+    commands = re.findall(r"^\$ melexp (.*)\n((?:(?!\$).*\n)*)", block, flags=re.MULTILINE)
+    assert len(commands) >= 2
+    for command, shown in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "melexp", *shlex.split(command)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        measured, claimed = numbers(done.stdout), numbers(shown)
+        assert measured.keys() == claimed.keys()
+        for name, value in claimed.items():
+            assert measured[name] == pytest.approx(value, rel=0.02, abs=0.02), name
+
+
+def numbers(text: str) -> dict[str, float]:
+    """Return the values of the output of ``melexp invert`` by method and metric, without times."""
+    found = {}
+    for line in text.splitlines():
+        name, *_ = line.split()
+        found |= {
+            f"{name} {metric}": float(value)
+            for metric, value in re.findall(r"(SCM|SC|PESQ|ESTOI) (-?[\d.]+)", line)
+        }
+    return found
+
+
+def test_sweeps_of_readme_are_configurations() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from melexp.discovery import conf_dir
+    from melexp.runs.config import register
+
+    register()
+
+    runs = [line for block in blocks("sh") for line in block.splitlines() if "melexp run" in line]
+    assert runs
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for line in runs:
+            words = [w for w in shlex.split(line, comments=True)[2:] if w != "-m"]
+            compose("config", [word.split(",")[0] for word in words])
+
+
+def test_table_of_readme_is_the_committed_one() -> None:
+    summary = pd.read_csv(ROOT / "results" / "core" / "summary.csv")
+    summary = summary[summary["dataset"] == "ljspeech"]
+    table = pd.read_csv(
+        io.StringIO("\n".join(re.findall(r"^\| .*\|$", README, flags=re.MULTILINE))),
+        sep="|",
+        skipinitialspace=True,
+        dtype=str,
+    ).iloc[1:, 1:-1]
+    table.columns = table.columns.str.strip()
+    table = table.apply(lambda column: column.str.strip()).set_index("method")
+    assert list(table.index) == list(summary[summary["metric"] == "scm"]["method"])
+    assert list(table.columns) == [name for name, *_ in COLUMNS]
+    for name, metric, digits in COLUMNS:
+        rows = summary[summary["metric"] == metric].set_index("method")
+        for method, text in table[name].items():
+            assert text == f"{rows.loc[method, 'mean']:.{digits}f}", (method, name)
+    assert f"{rows['clips'].max()} clips" in README
+
+
+def test_get_started_runs() -> None:
+    (block,) = blocks("python", (ROOT / "docs" / "index.md").read_text())
+    names: dict[str, object] = {}
+    exec(compile(block, "docs/index.md", "exec"), names)
+    assert names["mel"].shape == (80, 87)
+    assert names["y"].shape == names["tone"].shape
+
+
+def test_every_preset_has_a_recipe() -> None:
+    text = (ROOT / "docs" / "invert.md").read_text()
+    calls = re.findall(r"MelTransform\.preset\((.*?)\)", text)
+    for call in calls:
+        eval(f"MelTransform.preset({call})", {"MelTransform": MelTransform})
+    assert set(MelTransform.presets()) == {
+        name for name in re.findall(r"`?\"?(\w+)\"?`?", text) if name in MelTransform.presets()
+    }
+
+
+def test_messages_of_troubleshooting_are_in_the_source() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    messages = re.findall(r"^\| `([^`]+)`", text, flags=re.MULTILINE)
+    assert len(messages) > 10
+    source = "".join(path.read_text() for path in sorted((ROOT / "melexp").rglob("*.py")))
+    source = re.sub(r'"\s*\n\s*(?:#.*\n\s*)?f?"', "", source)  # adjacent literals are one
+    hydra = {"Could not find", "Could not override"}
+    for message in messages:
+        for part in filter(None, (part.strip() for part in message.split("..."))):
+            assert part in source or part in hydra, part
+
+
+@pytest.mark.slow
+def test_site_builds_strictly_and_loads_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="needs the extra 'docs'")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = sorted(tmp_path.rglob("*.html"))
+    assert len(pages) > 20
+    loaded = r'(?:<(?:script|img|audio|source|iframe)[^>]*\ssrc|<link[^>]*\shref)="(?:https?:)?//'
+    for page in pages:
+        html = page.read_text()
+        assert not re.search(loaded, html), page.name
+        assert "generated:" not in html, page.name
+        assert ".. math::" not in html, page.name
+        assert not re.search(r"merror|<m[io][^>]*>(&|\\\w+)</m", html), page.name
