@@ -197,12 +197,14 @@ def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
     assert bench.forge.run("doctor", tmp_path, log=bench.log).status == 2
     assert "is no folder of results" in bench.log.read_text()
     ended = bench.forge.run("doctor", log=bench.log)
-    assert ended == Ended(2, "melexp: doctor needs a folder of results, or --cache\n")
+    assert ended == Ended(
+        2, "melexp: there is no folder to verify; give a results folder or --cache\n"
+    )
     root = bench.new(filled=True)
     (root / "tasks" / "foreign.txt").write_text("hello")
     ended = bench.forge.run("doctor", root, log=bench.log)
     assert ended.status == 1
-    assert "foreign.txt does not belong there; moved to" in ended.said
+    assert "foreign.txt does not belong in its folder; moved to" in ended.said
     assert "next: run what wrote" in ended.said
     assert bench.forge.run("doctor", root, log=bench.log).status == 0
 
