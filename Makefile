@@ -4,14 +4,12 @@ PROFILE ?= demo
 RESULTS ?= results/core
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
-# Processes of the tests.
-WORKERS ?= 2
 BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep test quick torture lint docs audit bench regress clean
+.PHONY: help setup reproduce figures report sweep quick test torture lint docs audit bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +25,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 
 # Such as report,joblib,slurm,ray,optuna,parquet; a later call may name more.
 EXTRAS ?= report
-TOOLS := pytest pytest-xdist pytest-benchmark hypothesis selenium ruff mypy hatchling
+TOOLS := pytest pytest-benchmark pytest-xdist hypothesis selenium ruff mypy hatchling
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
 	$(BIN)/melexp reproduce --profile $(PROFILE)
@@ -41,11 +39,15 @@ report: setup ## write the pages of RESULTS (default: results/core) into RESULTS
 sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05,0.1"
 	$(BIN)/melexp run -m $(ARGS)
 
-test: setup ## run the tests (with the real clips if MELEXP_DATA_MIRROR or ../shared/data has them)
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+# Processes that share the tests; a file of tests stays in one process, with its fixtures.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-quick: setup ## run the tests that take at most a few seconds each
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
+quick: setup ## run the tests that take less than a minute together
+	$(PYTEST) -q -m "not slow and not torture" $(ARGS)
+
+test: setup ## run the tests (with the real clips if MELEXP_DATA_MIRROR or ../shared/data has them)
+	$(PYTEST) --doctest-modules --doctest-ignore-import-errors melexp tests $(ARGS)
 
 torture: setup ## run the tests that take minutes: fuzzing, long runs, long sound, kills
 	$(BIN)/python -m pytest -m torture -rP $(ARGS)
@@ -71,4 +73,4 @@ regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core
 
 clean: ## remove VENV, caches and the demo's results (results/core stays)
-	rm -rf $(VENV) .venv-audit build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo
+	rm -rf $(VENV) .venv-audit build dist site .numba_cache *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo

@@ -3,13 +3,13 @@
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from melexp.discovery import own_folders
+from melexp.discovery import user_folders
 
 
 class OwnFolders(SearchPathPlugin):
     """Appends ``conf/`` of each folder in ``MELEXP_PATH``."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for folder in own_folders():
+        for folder in user_folders():
             if (folder / "conf").is_dir():
                 search_path.append("melexp-own", f"file://{folder / 'conf'}")
