@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -95,6 +96,9 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     A[~covered] = 0
     return A
 
+
+#: Estimators of the magnitude (of the power for a power mel), by name.
+MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
 
 _FLOOR = 1e-6
 #: Far below what moves the solution of least norm; keeps E E^T regular where filters coincide.
