@@ -17,8 +17,17 @@ def relative(reference: np.ndarray, estimate: np.ndarray) -> float:
     return float(np.linalg.norm(reference - estimate) / np.linalg.norm(reference))
 
 
-@pytest.mark.parametrize("power", [1.0, 2.0])
-@pytest.mark.parametrize(("method", "bound"), [("kl", 0.32), ("nnls", 0.42), ("pinv", 0.47)])
+@pytest.mark.parametrize(
+    ("method", "power", "bound"),
+    [
+        ("kl", 1.0, 0.10),
+        ("nnls", 1.0, 0.15),
+        ("pinv", 1.0, 0.21),
+        ("kl", 2.0, 0.16),
+        ("nnls", 2.0, 0.09),
+        ("pinv", 2.0, 0.33),
+    ],
+)
 def test_is_near_the_true_magnitude(
     method: str, bound: float, power: float, speech: np.ndarray
 ) -> None:
@@ -65,7 +74,7 @@ def test_takes_a_compressed_mel(speech: np.ndarray) -> None:
     transform = MelTransform.preset("hifigan")
     y = speech[: len(speech) // 256 * 256]
     estimate = mel_to_magnitude(transform(y), transform, length=len(y))
-    assert relative(true_magnitude(y, transform), estimate) < 0.32
+    assert relative(true_magnitude(y, transform), estimate) < 0.10
 
 
 def test_gives_each_member_of_a_stack_by_itself(small: MelTransform) -> None:
