@@ -315,9 +315,9 @@ def test_the_mel_system_is_solved(arguments: dict[str, Any], ridge: float) -> No
 
 
 def test_filters_that_are_no_neighbours_are_refused() -> None:
-    with pytest.raises(ValueError, match="a bin in filters that are not two neighbours"):
+    with pytest.raises(ValueError, match="a bin that lies in more than two adjacent filters"):
         MelFilters(np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.0]]))
-    with pytest.raises(ValueError, match="a bin in filters that are not two neighbours"):
+    with pytest.raises(ValueError, match="a bin that lies in more than two adjacent filters"):
         MelFilters(np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 0.0]]))
 
 

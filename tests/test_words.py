@@ -32,8 +32,9 @@ WORDS = re.compile(
 )
 
 #: A docstring of a function says what it does, so it does not begin with one of these.
-NO_VERBS = frozenset(
-    "a an the that this those these what when where which who whom whose why how whether".split()
+NO_VERBS = (
+    *("a", "an", "the", "that", "this", "those", "these", "what", "when", "where", "which"),
+    *("who", "whom", "whose", "why", "how", "whether"),
 )
 
 
