@@ -13,9 +13,9 @@ from melexp.transforms.filters import MelFilters
 class BatchFilters:
     """Apply the mel filter bank to tensors ``(n_clips, ..., n_frames)``.
 
-    E is dense, and its systems are inverted in advance in float64. A product is then one GPU kernel.
-    A tridiagonal solver would need 2 n_mels sequential kernels per iteration, each too small to
-    fill a GPU.
+    E is dense, and its systems are inverted in advance in float64, so that a product is one GPU
+    kernel. A tridiagonal solver would need 2 n_mels sequential kernels per iteration, each too
+    small to fill a GPU.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class BatchFilters:
         self._solvers: dict[float, Inverse] = {}
 
     def apply(self, Y: torch.Tensor) -> torch.Tensor:
-        """Return E Y: magnitudes ``(..., n_bins, n_frames)`` to mels ``(..., n_mels, n_frames)``."""
+        """Return E Y: magnitude ``(..., n_bins, n_frames)`` to mel ``(..., n_mels, n_frames)``."""
         return (Y.mT @ self._E.T).mT
 
     def adjoint(self, M: torch.Tensor) -> torch.Tensor:

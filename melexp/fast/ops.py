@@ -31,7 +31,8 @@ def clip(x):
 def cubic_root(p, q):
     """Return the root b >= 0 of ``b^3 + p b = q`` for q >= 0.
 
-    It serves `melexp.methods._prox.power_pair`. Halley's steps converge for a convex function as Newton's do, in fewer iterations.
+    Used by `melexp.methods._prox.power_pair`. For a convex function, Halley's steps converge as
+    safely as Newton's, in fewer iterations.
     """
     b = root(where_positive(p, full(0.0), full(0.0) - p)) + near_cube_root(q)
     for _ in range(5):
