@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,6 @@ import pandas as pd
 from melexp.datasets import load_dataset
 from melexp.methods import make_method, unit_phase
 from melexp.methods._prox import magnitude_pair
-from melexp.methods._splitting import douglas_rachford_step
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
@@ -140,25 +140,24 @@ def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
 
 
 def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.ndarray:
-    """The phase of the first quarter drawn towards that of the start, less and less."""
-    schedule, guide = ADMMRamp(ramp=n), unit_phase(X)
-    P, R = X, Y
+    """Pull the phase towards that of the start in the first quarter, with decreasing strength."""
+    method, guide = ADMMRamp(ramp=n), unit_phase(X)
+    E, solver = p.filters, method.mel_solver(p)
+    state = method.begin(p, Y, X)
     for k in range(1, n + 1):
-        rho_x, rho_y = schedule.penalties(k)
         weight = pull * max(0.0, 1 - (k - 1) / (n // 4))
         if weight == 0:
-            P, R = douglas_rachford_step(
-                p, P, R, rho_x=rho_x, rho_y=rho_y, ridge=1 / schedule.ratio
-            )
+            state = method.step(p, state)
             continue
-        E = p.filters
+        rho_x, rho_y = method.penalties(k)
+        P, R = state.P, state.R
         Z = p.stft.project(P)
-        d = E.adjoint(E.solver(1 / schedule.ratio).solve(p.mel - E.apply(R)))
+        d = E.adjoint(solver.solve(p.mel - E.apply(R)))
         zeta = 2 * Z - P
         size, y = magnitude_pair(np.abs(zeta), R + 2 * d, rho_x=rho_x, rho_y=rho_y)
         unit = unit_phase(unit_phase(zeta) + p.dtype.type(weight) * guide)
-        P, R = P + size * unit - Z, y - d
-    return p.waveform(P)
+        state = dataclasses.replace(state, iteration=k, P=P + size * unit - Z, R=y - d)
+    return method.signal(p, state)
 
 
 def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:

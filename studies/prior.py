@@ -12,7 +12,7 @@ shifted and filtered.
 from __future__ import annotations
 
 import argparse
-import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -137,20 +137,20 @@ def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
 
 
 def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
-    """admm_ramp with mu/2 ||Y - A||^2 added: in the (X, Y) step it joins the penalty of W = Y."""
-
-    def pair(
-        z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        w = (rho_y * w + mu * A) / (rho_y + mu)
-        return magnitude_pair(z, w, rho_x=rho_x, rho_y=rho_y + mu)
-
-    p = copy.copy(p)
-    p.pair = pair
+    """Run admm_ramp with the term mu/2 ||Y - A||^2, which joins the penalty of W = Y."""
     method = ADMMRamp(ramp=n)
+    E, solver = p.filters, method.mel_solver(p)
     state = method.begin(p, Y, X)
-    for _ in range(n):  # the portable steps: the fast engine has a pair of its own
-        state = method.step(p, state)
+    for k in range(1, n + 1):  # here, because the update of the method has no such term
+        rho_x, rho_y = method.penalties(k)
+        Z = p.stft.project(state.P)
+        d = E.adjoint(solver.solve(p.mel - E.apply(state.R)))
+        zeta = 2 * Z - state.P
+        size = np.abs(zeta)
+        w = (rho_y * (state.R + 2 * d) + mu * A) / (rho_y + mu)
+        x, y = magnitude_pair(size, w.astype(p.dtype), rho_x=rho_x, rho_y=rho_y + mu)
+        P = state.P + x * unit_phase(zeta, size) - Z
+        state = dataclasses.replace(state, iteration=k, P=P, R=y - d)
     return method.signal(p, state)
 
 
