@@ -31,7 +31,7 @@ WORDS = re.compile(
     r"\b(?:" + "|".join(p.replace(" ", SPACE) for p in KEPT_OUT) + r")\b", re.IGNORECASE
 )
 
-#: A docstring of a function says what it does, so it does not begin with one of these.
+#: The docstring of a function begins with a verb, so not with any of these words.
 NO_VERBS = (
     *("a", "an", "the", "that", "this", "those", "these", "what", "when", "where", "which"),
     *("who", "whom", "whose", "why", "how", "whether"),

@@ -347,7 +347,7 @@ FOLEY: dict[str, Callable[[np.random.Generator, bool], np.ndarray]] = {
 
 
 def make_foley(category: str, variant: int) -> np.ndarray:
-    """Make a foley clip as it is stored.
+    """Make a foley clip in its stored form.
 
     Parameters
     ----------
