@@ -236,7 +236,7 @@ FAULTS = {
 def test_a_fault_that_stays_is_explained(
     clip: Callable[..., Clip], server: Server, tmp_path: Path, waits: list[float], fault: str
 ) -> None:
-    with pytest.raises(ClipError, match=r"made\.wav: could not be fetched from http") as error:
+    with pytest.raises(ClipError, match=r"made\.wav: could not be downloaded from http") as error:
         clip(fault).load(16000)
     assert "\n" not in str(error.value)
     assert FAULTS[fault] in str(error.value)
@@ -268,7 +268,7 @@ def test_a_redirect_is_followed_but_not_for_ever(
     assert len(clip("moved", "whole").load(16000)) == len(SOUND)
     assert server.paths == ["/made.wav", "/elsewhere/made.wav"]
     cached(tmp_path)[0].unlink()
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("moved").load(16000)
     assert "redirects" in str(error.value)
     assert cached(tmp_path) == []
@@ -285,7 +285,7 @@ def test_a_redirect_to_elsewhere_is_not_followed(
     monkeypatch.setattr(
         Handler, "moved", lambda self: self.head(302, Location=place, Content_Length=0)
     )
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("moved").load(16000)
     assert "\n" not in str(error.value)
     assert cached(tmp_path) == []
@@ -304,7 +304,7 @@ def test_a_clip_that_cannot_be_fetched_does_not_stop_the_others(
     overrides = ["dataset=ljspeech", "checkpoints=[2]", "metric=[scm]", "workers=1"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         (line,) = run(compose("config", [*overrides, f"results={tmp_path / 'r'}"]))
-    assert "made.wav: could not be fetched" in line
+    assert "made.wav: could not be downloaded" in line
     assert "404" in line
     table = write_table(tmp_path / "r", "run").set_index("clip")
     assert table["value"].notna().to_dict() == {"made": False, "other": True}
@@ -322,7 +322,7 @@ def test_a_slow_server_is_waited_for(clip: Callable[..., Clip], server: Server) 
 def test_no_network(
     clip: Callable[..., Clip], tmp_path: Path, waits: list[float], url: str
 ) -> None:
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("whole", url=url).load(16000)
     assert "\n" not in str(error.value)
     assert cached(tmp_path) == []
@@ -333,7 +333,7 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MELEXP_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("whole").load(16000)
     assert "\n" not in str(error.value)
 
