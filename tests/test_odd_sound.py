@@ -212,7 +212,7 @@ def test_a_run_at_an_end_tells_which_file_was_bad(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "nan.wav: holds NaN or infinite samples" in done.stderr
+    assert "nan.wav: the sound holds NaN or infinite samples" in done.stderr
     rows = read_table(tmp_path / "r", "run")
     rows = rows[rows["metric"] == "scm"].set_index("clip")
     assert rows["value"].notna().to_dict() == {
