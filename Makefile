@@ -1,15 +1,17 @@
-# Set-up needs Python >= 3.10, gcc and make; everything else is put into VENV.
+# Set-up needs Python >= 3.10, gcc and make; it installs everything else into VENV.
 PYTHON ?= python3
 PROFILE ?= demo
 RESULTS ?= results/core
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
+# Processes that share the tests. A file of tests stays in one process, with its fixtures.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep quick test torture lint docs audit bench regress clean
+.PHONY: help setup reproduce figures report sweep test quick torture lint docs audit bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,14 +25,14 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.$(if $(EXTRAS),[$(EXTRAS)])' $(TOOLS)
 	touch $@
 
-# Such as report,joblib,slurm,ray,optuna,parquet; asked for later, they are installed then.
+# Such as report,joblib,slurm,ray,optuna,parquet; a later call may name more.
 EXTRAS ?= report
-TOOLS := pytest pytest-benchmark pytest-xdist hypothesis selenium ruff mypy hatchling
+TOOLS := pytest pytest-xdist pytest-benchmark hypothesis selenium ruff mypy hatchling
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
 	$(BIN)/melexp reproduce --profile $(PROFILE)
 
-figures: setup ## draw the figures and tables of PROFILE again from the stored results
+figures: setup ## redraw the figures and tables of PROFILE from the stored results
 	$(BIN)/melexp reproduce --profile $(PROFILE) --figures-only
 
 report: setup ## write the pages of RESULTS (default: results/core) into RESULTS/report
@@ -39,17 +41,13 @@ report: setup ## write the pages of RESULTS (default: results/core) into RESULTS
 sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05,0.1"
 	$(BIN)/melexp run -m $(ARGS)
 
-# Processes that share the tests; a file of tests stays in one process, with its fixtures.
-WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-
-quick: setup ## run the tests that take less than a minute together
-	$(PYTEST) -q -m "not slow and not torture" $(ARGS)
-
 test: setup ## run the tests (with the real clips if MELEXP_DATA_MIRROR or ../shared/data has them)
-	$(PYTEST) --doctest-modules --doctest-ignore-import-errors melexp tests $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound, kills
+quick: setup ## run the tests that take at most a few seconds each
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
+
+torture: setup ## run the tests that take minutes: fuzzing, long runs, long sound, kills
 	$(BIN)/python -m pytest -m torture -rP $(ARGS)
 
 lint: setup ## check style and types
@@ -61,7 +59,7 @@ docs: ## build the documentation into site/; a broken link or reference fails
 	$(MAKE) --no-print-directory setup EXTRAS=docs,report
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-audit: ## look all pinned versions up in the database of known vulnerabilities, with pip-audit
+audit: ## check all pinned versions for known vulnerabilities, with pip-audit
 	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
 	for file in constraints*.txt; do echo $$file && .venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r $$file || bad=1; done; test -z "$$bad"
 
@@ -73,4 +71,4 @@ regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core
 
 clean: ## remove VENV, caches and the demo's results (results/core stays)
-	rm -rf $(VENV) .venv-audit build dist site .numba_cache *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo
+	rm -rf $(VENV) .venv-audit build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo
