@@ -42,6 +42,7 @@ def _status() -> int:
         # command.main() would turn a signal into an Abort.
         with command.make_context("melexp", sys.argv[1:]) as context:
             result = command.invoke(context)
+            sys.stdout.flush()  # here, so that a closed pipe is noticed
     except typer.Exit as error:
         return error.exit_code
     except _UsageError as error:
@@ -52,6 +53,9 @@ def _status() -> int:
         message = one_line(error.format_message()).rstrip(".")
         print(f"melexp: {message}; see {path} --help", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of a pipe has ended, such as `melexp data list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         print(f"melexp: {error}", file=sys.stderr)
         from melexp.results.store import DamagedFile

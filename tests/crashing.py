@@ -1,7 +1,7 @@
-"""Runs ``melexp`` many times without its imports, with faults set in what it writes.
+"""Run ``melexp`` many times from one process, with faults injected into its writes.
 
-A process that has imported it all and is forked for each run: see `Forge`. Each run is the real
-command from its `main` on, so what it leaves when it is killed is what the command leaves.
+`Forge` is a process with all imports that forks for each run. Each run is the real command from
+`main` on, so a killed run leaves the same files as a killed command.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass
 class Ended:
-    """What a run came to: its exit code (below 0: minus the signal) and what it said."""
+    """The end of a run: its exit code (minus the signal if negative) and its output."""
 
     status: int
     said: str
 
 
 class Forge:
-    """The process that is forked; a context.
+    """The process that forks, as a context manager.
 
     A fault is a dict: ``write`` is the number of the write, from 1, or 0 for all of them;
     ``point`` is a point of it (see `at_each_write`); ``signal`` is sent to the process itself, or
@@ -49,15 +49,15 @@ class Forge:
         self._process.communicate()
 
     def start(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> int:
-        """Start ``melexp`` with these arguments; its process."""
+        """Start ``melexp`` with these arguments; return its process id."""
         return self._ask({"argv": [str(a) for a in arguments], "log": str(log), "fault": fault})
 
     def wait(self, pid: int, log: Path) -> Ended:
-        """Wait for its end."""
+        """Wait for the end of a run."""
         return Ended(self._ask({"wait": pid}), log.read_text())
 
     def run(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> Ended:
-        """Start it and wait."""
+        """Start a run and wait for its end."""
         return self.wait(self.start(*arguments, log=log, fault=fault), log)
 
     def _ask(self, request: dict[str, Any]) -> int:
@@ -123,7 +123,7 @@ def set_fault(spec: dict[str, Any]) -> None:
 
 
 def serve() -> None:
-    """Fork for each request of the standard input; in the child, return when it has its turn."""
+    """Fork for each request on the standard input; return in the child."""
     from melexp.methods import make_method
     from melexp.runs.interrupts import stop_on_signals
     from melexp.runs.runner import warm_up

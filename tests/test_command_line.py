@@ -133,11 +133,28 @@ def test_bad_usage_ends_with_2_and_one_line(
     assert words in err
 
 
+def test_a_closed_pipe_ends_it_silently() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "melexp", "methods"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+
+
 def test_run_hands_its_arguments_to_hydra() -> None:
     done = melexp("run", "--cfg", "job", "method=gla", "checkpoints=[7]", "-p", "checkpoints")
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "- 7"
     assert melexp("run", "--version").stdout.startswith("Hydra ")
+    shown = melexp("run", "--help").stdout
+    assert shown.startswith("Run a method on every clip")
+    assert "\n  melexp run -m method=admm,gla" in shown
 
 
 def test_figures_without_tables_name_the_command(

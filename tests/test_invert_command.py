@@ -1,4 +1,4 @@
-"""`melexp invert`: what it reads, what it refuses in one line, what it writes."""
+"""`melexp invert`: its inputs, its errors in one line, its outputs."""
 
 import io
 import pickle
@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run `melexp invert` in this process: exit code, standard output, standard error."""
+    """Return a function that runs `melexp invert` here: exit code, output, error output."""
     monkeypatch.chdir(tmp_path)
 
     def invert(*arguments: object) -> tuple[int, str, str]:
@@ -45,7 +45,7 @@ def hifigan() -> MelTransform:
 
 @pytest.fixture
 def mel(speech: np.ndarray, hifigan: MelTransform, tmp_path: Path) -> np.ndarray:
-    """A HiFi-GAN mel of half a second, also at `mel.npy`."""
+    """A HiFi-GAN mel of half a second, also stored as `mel.npy`."""
     mel = hifigan(speech[:11008])
     np.save(tmp_path / "mel.npy", mel)
     return mel
@@ -55,7 +55,7 @@ def mel(speech: np.ndarray, hifigan: MelTransform, tmp_path: Path) -> np.ndarray
 
 
 def refused(run: Run, *arguments: object) -> str:
-    """Run with arguments that must be refused; the one line that says why."""
+    """Run with arguments that must be refused; return the line with the reason."""
     before = set(Path().rglob("*"))
     code, out, err = run(*arguments)
     assert code == 2
@@ -68,7 +68,7 @@ def refused(run: Run, *arguments: object) -> str:
 
 
 def bad_files(mel: np.ndarray) -> dict[str, tuple[bytes, str]]:
-    """Content and a word of the answer."""
+    """Return the content of bad files, and a word of the message for each."""
 
     def npy(array: np.ndarray) -> bytes:
         buffer = io.BytesIO()
@@ -200,7 +200,7 @@ def test_every_kind_of_mel_gives_the_same_sound(run: Run, mel: np.ndarray) -> No
     assert len(set(sounds.values())) == 1
 
 
-def test_the_sound_is_that_of_the_mel(run: Run, mel: np.ndarray, hifigan: MelTransform) -> None:
+def test_the_sound_has_the_mel(run: Run, mel: np.ndarray, hifigan: MelTransform) -> None:
     code, out, err = run("mel.npy", "out.wav", "--preset", "hifigan", "--n-iter", 60)
     assert (code, err) == (0, "")
     y, sr = soundfile.read("out.wav", dtype="float32")

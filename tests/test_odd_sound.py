@@ -39,21 +39,21 @@ def encoded(
 
 
 def claiming(size: int, data: bytes | None = None) -> bytes:
-    """A WAV whose header gives its data another size."""
+    """Return a WAV whose header gives a wrong size of the data."""
     data = encoded(subtype="PCM_16") if data is None else data
     at = data.index(b"data") + 4
     return data[:at] + struct.pack("<I", size) + data[at + 4 :]
 
 
 def with_field(at: int, form: str, value: int) -> bytes:
-    """A WAV of 16 bits with another number in its header."""
+    """Return a 16-bit WAV with a wrong number in its header."""
     data = bytearray(encoded(subtype="PCM_16"))
     struct.pack_into(form, data, at, value)
     return bytes(data)
 
 
 def with_total(samples: int) -> bytes:
-    """A FLAC whose header says that it has so many samples."""
+    """Return a FLAC whose header declares this number of samples."""
     data = bytearray(encoded(kind="FLAC", subtype="PCM_16"))
     word = int.from_bytes(data[18:26], "big") >> 36 << 36
     data[18:26] = (word | samples).to_bytes(8, "big")
@@ -140,7 +140,7 @@ EVERY = GOOD | SILENT | {name: content for name, (content, _) in BAD.items()}
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, list[str]]:
-    """One run over all files: its table by file names, and the lines of the failures."""
+    """Run once over all files; return the table by file name, and the lines of the failures."""
     folder = tmp_path_factory.mktemp("odd")
     for name, content in EVERY.items():
         (folder / "clips" / name).mkdir(parents=True)  # the category names the file
@@ -203,7 +203,7 @@ def test_what_invert_makes_of_it(
 
 
 def test_a_run_at_an_end_tells_which_file_was_bad(tmp_path: Path) -> None:
-    """From the shell: the others have their values, the summary names it, the exit code is 1."""
+    """One bad file: the others have values, the summary names it, the exit code is 1."""
     (tmp_path / "clips").mkdir()
     for name in ("zeros.wav", "8bit.wav", "nan.wav", "gsm.wav"):
         (tmp_path / "clips" / name).write_bytes(EVERY[name])
@@ -224,7 +224,7 @@ def test_a_run_at_an_end_tells_which_file_was_bad(tmp_path: Path) -> None:
 
 
 def test_levels_do_not_change_a_metric(paper: object, speech: np.ndarray) -> None:
-    """At any level that float32 has: pystoi by itself finds soft speech unintelligible."""
+    """ESTOI does not depend on the level; pystoi alone finds soft speech unintelligible."""
     estimate = speech + 0.01 * NOISE[:1]
     for metric in ("scm", "sc", "estoi", "pesq"):
         wanted = score(metric, speech, estimate, transform=paper).value  # type: ignore[arg-type]
@@ -317,7 +317,7 @@ def damaged(whole: bytes, changes: list[tuple[str, float, int]]) -> bytes:
 
 
 def reads_or_refuses(read: Callable[[bytes], object], data: bytes) -> bool:
-    """Whether bytes are taken; if not, there is one line why."""
+    """Return whether bytes are accepted; otherwise the reason must be one line."""
     reason = ""
     try:
         read(data)
@@ -378,7 +378,7 @@ def test_fuzz_the_readers(fuzz: Callable, tmp_path: Path) -> None:
 
 
 def zipped_tensor() -> bytes:
-    """A file of torch.save with one tensor of 2 by 3."""
+    """Return a file of torch.save with one tensor of 2 by 3."""
 
     def tuple_of(*values: int) -> bytes:
         return b"(" + b"".join(b"K" + bytes([value]) for value in values) + b"t"

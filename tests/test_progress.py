@@ -35,7 +35,7 @@ def test_events_are_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_tally_by_hand() -> None:
-    """Two jobs of three begun: A costs 2 s a task and B has not begun, two tasks at a time."""
+    """Two of three jobs have begun; a task of A takes 2 s, and two tasks run at a time."""
     tally = Tally(jobs=3)
     tally.take({"event": "job", "label": "A", "tasks": 4, "stored": 1})
     tally.take({"event": "job", "label": "B", "tasks": 4, "stored": 0})

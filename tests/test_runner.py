@@ -1,4 +1,4 @@
-"""Runs through Hydra's configuration: what is stored, resumed, refused and put into the table."""
+"""Runs of configurations: stored tasks, resumption, refused values, and the table."""
 
 import json
 import os
@@ -33,7 +33,7 @@ register()
 
 
 def go(results: Path, *overrides: str) -> list[str]:
-    """`melexp run` in this process; the failures."""
+    """Run `melexp run` in this process; return the failures."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", [*QUICK, f"results={results}", *overrides])
     return run(config)
@@ -51,7 +51,7 @@ def app(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
 
 
 def values(results: Path, experiment: str = "run") -> pd.DataFrame:
-    """The table without the times."""
+    """Return the table without the times."""
     return write_table(results, experiment).drop(columns="seconds").reset_index(drop=True)
 
 
@@ -60,7 +60,7 @@ def stamps(results: Path) -> dict[Path, int]:
 
 
 def test_a_timed_run_computes_what_another_experiment_has(tmp_path: Path) -> None:
-    """Its times are of one run, and its values the same."""
+    """The times of a timed experiment come from one run; its values are the same."""
     go(tmp_path)
     before = stamps(tmp_path)
     go(tmp_path, "experiment=walltime", "method=admm", *QUICK)
@@ -136,7 +136,7 @@ def test_seeds_differ_and_methods_share_their_start(tmp_path: Path) -> None:
 
 
 def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was computed from a start of older code is not taken for today's."""
+    """A task from an older version of the start is computed again."""
     go(tmp_path, "method=admm_ramp")
     before = stamps(tmp_path)
     monkeypatch.setitem(VERSIONS, "nnls", 5)  # which it does not begin with
@@ -148,7 +148,7 @@ def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_recorded_configuration_is_run(tmp_path: Path) -> None:
-    """As `melexp regress` does with those in the provenance of committed tables."""
+    """`melexp regress` runs the configurations in the provenance of committed tables."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", [*QUICK, f"results={tmp_path}"]))
     assert run(OmegaConf.create(config)) == []

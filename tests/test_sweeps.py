@@ -24,7 +24,7 @@ PLUGINS = {
     "slurm": "hydra_plugins.hydra_submitit_launcher",
     "ray": "ray",
 }
-#: A method that writes down each task that it computes, and may take its time over it.
+#: A method that logs each task that it computes, and may be slow, fail or kill its process.
 TOY = """
 import hashlib, os, time
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def installed(module: str) -> bool:
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The log of the toy method, which lies in a folder of the user's own."""
+    """The log of the toy method, which lies in a folder of MELEXP_PATH."""
     own = tmp_path / "own"
     (own / "methods").mkdir(parents=True)
     (own / "conf" / "method").mkdir(parents=True)
@@ -87,7 +87,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(results: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
-    """`melexp run` in a process group of its own."""
+    """Start `melexp run` in a new process group."""
     return subprocess.Popen(
         [sys.executable, "-m", "melexp", "run", *overrides, f"results={results}"],
         cwd=ROOT,
@@ -100,7 +100,7 @@ def start(results: Path, *overrides: str, **environment: str) -> subprocess.Pope
 
 
 def sweep(results: Path, *overrides: str, status: int = 0, **environment: str) -> str:
-    """Run to the end; what it said on stderr."""
+    """Run to the end; return its error output."""
     process = start(results, *overrides, **environment)
     _, said = process.communicate(timeout=300)
     assert process.returncode == status, said
@@ -112,7 +112,7 @@ def values(results: Path, experiment: str = "run") -> pd.DataFrame:
 
 
 def computed(log: Path) -> Counter[str]:
-    """How often each task was computed."""
+    """Return how often each task was computed."""
     if not log.exists():
         return Counter()
     return Counter(" ".join(line.split()[:2]) for line in log.read_text().splitlines())
@@ -189,7 +189,7 @@ def test_killing_a_worker_changes_nothing(tmp_path: Path, toy: Path, launcher: s
 
 
 def test_slurm_script(tmp_path: Path) -> None:
-    """The script that sbatch is given by a sweep: a stand-in for sbatch keeps it and refuses."""
+    """Check the script that a sweep hands to sbatch; a stand-in for sbatch keeps it and fails."""
     needs("slurm")
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -250,7 +250,7 @@ def test_a_claim_excludes_others_and_ends_with_its_holder(tmp_path: Path) -> Non
         assert not ours
     holder.kill()
     holder.communicate()
-    assert store.path("ab12").with_suffix(".lock").exists()  # left, and claims nothing
+    assert store.path("ab12").with_suffix(".lock").exists()  # a leftover, which locks nothing
     with store.claim("ab12", wait=False) as ours:
         assert ours
     assert not list(tmp_path.rglob("*.lock"))
@@ -330,7 +330,7 @@ def test_adding_a_method_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.M
         assert "Mine" in (tmp_path / "pages" / page).read_text()
 
 
-def test_a_folder_of_ones_own_that_is_missing_is_named() -> None:
+def test_a_missing_folder_of_melexp_path_is_named() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "melexp", "methods"],
         capture_output=True,

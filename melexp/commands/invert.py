@@ -149,7 +149,7 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
     else:
         mel = oriented(given, transform, options.orientation)
     if not np.isfinite(mel).all():
-        raise ValueError("the mel has NaN or infinite values; compute it again")
+        raise ValueError("mel has values that are NaN or infinite; compute it again")
     compression = transform.compression
     if (
         reference is None

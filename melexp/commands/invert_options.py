@@ -184,7 +184,7 @@ def invert(
     details = {name.rstrip("_"): given[name] for name in _COMPRESSION if name in given}
     if ref is not None:
         details["ref"] = value_of(ref)
-    start = {name: given[name] for name in ("magnitude", "phase") if name in given}
+    start: dict[str, Any] = {name: given[name] for name in ("magnitude", "phase") if name in given}
     if orientation not in ("auto", "mels-first", "frames-first"):
         raise ValueError(
             f"--orientation must be auto, mels-first or frames-first; got {orientation!r}"

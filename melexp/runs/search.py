@@ -120,7 +120,9 @@ def search(
     from optuna.storages.journal import JournalFileBackend
 
     if not ranges:
-        raise ValueError("there is no range; give at least one, such as --range lam=50:100000:log")
+        raise ValueError(
+            "there is no range; give at least one range, such as --range lam=50:100000:log"
+        )
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         base = compose("config", [*overrides, f"metric=[{metric}]"])
