@@ -62,4 +62,4 @@ regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core
 
 clean: ## remove VENV, caches and the demo's results (results/core stays)
-	rm -rf $(VENV) .venv-audit build dist site .numba_cache *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo
+	rm -rf $(VENV) .venv-audit build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis results/demo

@@ -19,75 +19,67 @@ def phase(X: np.ndarray) -> np.ndarray:
 
 
 class Reference:
-    """A frame-by-frame STFT and the methods on it.
+    """STFT, projection and methods for signals of one length, with a Hann window.
 
     Parameters
     ----------
-    window : np.ndarray [shape=(n_fft,)]
-    hop : int
-    n_samples : int
-    pad : int
-        Samples added at each end.
-    pad_mode : str
-        "constant" (zeros) or a mode of `numpy.pad`.
+    n_fft, hop, n_samples : int
+        Frame length, hop and signal length, in samples.
+    E : np.ndarray [shape=(n_mels, n_bins)]
+        Filter bank.
+    padding : str
+        "reflect" or "zeros" for centred frames; "none" for frames that are not centred.
     weights : np.ndarray [shape=(n_frames,)] or None
         Factor of each frame.
-    basis : np.ndarray [shape=(n_mels, n_bins)] or None
-        Mel filter bank, for the methods that use the mel-spectrogram.
     """
 
     def __init__(
         self,
-        window: np.ndarray,
+        n_fft: int,
         hop: int,
         n_samples: int,
-        *,
-        pad: int = 0,
-        pad_mode: str = "constant",
+        E: np.ndarray,
+        padding: str = "zeros",
         weights: np.ndarray | None = None,
-        basis: np.ndarray | None = None,
     ) -> None:
-        self.window, self.hop, self.n_fft = np.asarray(window, float), hop, len(window)
-        self.E, self.n_samples = basis, n_samples
-        # The sample at each place of the padded signal; -1 is a zero.
-        index = np.arange(n_samples)
-        if pad_mode == "constant":
-            index = np.pad(index, pad, constant_values=-1)
-        elif pad:
-            index = np.pad(index, pad, mode=pad_mode)
-        self.n_frames = 1 + max(0, len(index) - self.n_fft) // hop
-        length = self.n_fft + hop * (self.n_frames - 1)
-        self.index = np.pad(index, (0, max(0, length - len(index))), constant_values=-1)[:length]
-        self.weights = np.ones(self.n_frames) if weights is None else np.asarray(weights, float)
+        self.n_fft, self.hop, self.n_samples, self.E = n_fft, hop, n_samples, E
+        self.window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        index, half = np.arange(n_samples), n_fft // 2
+        if padding == "reflect":
+            index = np.pad(index, half, mode="reflect")
+        elif padding == "zeros":
+            index = np.pad(index, half, constant_values=-1)
+        self.n_frames = 1 + max(0, len(index) - n_fft) // hop
+        length = n_fft + hop * (self.n_frames - 1)
+        index = np.pad(index, (0, max(0, length - len(index))), constant_values=-1)
+        #: Sample that each padded sample copies; -1 for a zero.
+        self.index = index[:length]
+        weights = np.ones(self.n_frames) if weights is None else weights
+        self.windows = np.asarray(weights)[:, None] * self.window
+        total = self.fold(self.overlap_add(self.windows**2))
+        self.inv_norm = np.divide(1, total, out=np.zeros(n_samples), where=total > 1e-8)
 
-    def places(self, t: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return where frame t has samples, and their indices."""
-        index = self.index[t * self.hop : t * self.hop + self.n_fft]
-        return index >= 0, index[index >= 0]
+    def overlap_add(self, frames: np.ndarray) -> np.ndarray:
+        out = np.zeros(self.n_fft + self.hop * (self.n_frames - 1))
+        for t, frame in enumerate(frames):
+            out[t * self.hop : t * self.hop + self.n_fft] += frame
+        return out
 
-    def stft(self, x: np.ndarray) -> np.ndarray:
-        """Return the STFT of x [shape=(n_bins, n_frames)]."""
-        X = np.empty((self.n_fft // 2 + 1, self.n_frames), complex)
-        for t in range(self.n_frames):
-            inside, index = self.places(t)
-            frame = np.zeros(self.n_fft)
-            frame[inside] = x[index]
-            X[:, t] = np.fft.rfft(frame * self.window * self.weights[t])
-        return X
+    def fold(self, padded: np.ndarray) -> np.ndarray:
+        out = np.zeros(self.n_samples)
+        np.add.at(out, self.index[self.index >= 0], padded[self.index >= 0])
+        return out
 
     def istft(self, X: np.ndarray) -> np.ndarray:
-        """Return the signal whose STFT is nearest to X; zero where no frame has a sample."""
-        total, norm = np.zeros((2, self.n_samples))
-        for t in range(self.n_frames):
-            inside, index = self.places(t)
-            window = self.window * self.weights[t]
-            frame = np.fft.irfft(X[:, t], self.n_fft) * window
-            np.add.at(total, index, frame[inside])
-            np.add.at(norm, index, window[inside] ** 2)
-        return np.divide(total, norm, out=np.zeros_like(total), where=norm > 1e-8)
+        frames = np.fft.irfft(X.T, n=self.n_fft) * self.windows
+        return self.inv_norm * self.fold(self.overlap_add(frames))
+
+    def stft(self, x: np.ndarray) -> np.ndarray:
+        padded = np.where(self.index >= 0, x[self.index], 0)
+        starts = self.hop * np.arange(self.n_frames)[:, None]
+        return np.fft.rfft(padded[starts + np.arange(self.n_fft)] * self.windows).T
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """Return the nearest consistent spectrogram."""
         return self.stft(self.istft(X))
 
     # --- Methods with a fixed magnitude A ---------------------------------------------------------
@@ -163,17 +155,17 @@ class Reference:
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """ADMM in its variables X, Y, Z, W and scaled duals U, V, none eliminated: X + U, Y + V.
 
-        Y is a magnitude, or a power if there is an `envelope` [shape=(n_bins, n_frames)], to which
-        the squared differences of powers are relative. `ridge` is the ratio rho_y / lambda.
+        Y is a magnitude. With an `envelope` [shape=(n_bins, n_frames)] it is a power, and squared
+        differences of powers are relative to the envelope.
         """
         U, V = np.zeros_like(X), np.zeros_like(Y)
-        fit = (
-            self.magnitude_fit(M, ridge) if envelope is None else self.power_fit(M, ridge, envelope)
-        )
-        for rho_x, rho_y in penalties:
-            Z = self.project(X + U)
-            W = fit(Y + V)
-            U, V = U + X - Z, V + Y - W
+        fit = self.magnitude_fit(M, ridge)
+        if envelope is not None:
+            fit = self.power_fit(M, ridge, envelope)
+        P, R = X + U, Y + V
+        for a, b in penalties:
+            Z, W = self.project(P), fit(R)
+            U, V = P - Z, R - W
             z, w = np.abs(Z - U), W - V
             if envelope is None:
                 x, Y = magnitude_pair(z, w, rho_x, rho_y)
@@ -184,8 +176,9 @@ class Reference:
 
     def magnitude_fit(self, M: np.ndarray, ridge: float) -> Callable[[np.ndarray], np.ndarray]:
         """Return the minimiser of ||M - E W||^2 + ridge ||W - R||^2 as a function of R."""
-        inverse = np.linalg.inv(self.E.T @ self.E + ridge * np.eye(self.E.shape[1]))
-        return lambda R: inverse @ (self.E.T @ M + ridge * R)
+        E = self.E
+        inverse = np.linalg.inv(E @ E.T + ridge * np.eye(len(E)))
+        return lambda R: R + E.T @ inverse @ (M - E @ R)
 
     def power_fit(
         self, M: np.ndarray, ridge: float, envelope: np.ndarray

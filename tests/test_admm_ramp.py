@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from reference import Reference
+from reference import ramp as growing
 
 from melexp.inversion.invert import invert
 from melexp.inversion.solve import solve

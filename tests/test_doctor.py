@@ -151,6 +151,7 @@ def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
     assert values(root).equals(sweep.table)
 
 
+@pytest.mark.slow
 def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Doctor keeps a held lock and a file that is being written, and removes leftovers."""
     root = bench.new(filled=True)

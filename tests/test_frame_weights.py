@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import Reference
+from reference import Reference, ramp
 
 from melexp import MelTransform, Problem, Stop, invert, make_method
 from melexp.datasets import load_dataset
@@ -86,11 +86,11 @@ def test_the_weighted_projection_is_orthogonal(pad_mode: str, hop: int) -> None:
 
 def reference_ramp(p: Problem, n_iter: int, g: np.ndarray) -> np.ndarray:
     """Return the waveform of `admm_ramp` with the frame weights g, from the reference."""
-    layout = {"pad": 64, "weights": g, "basis": p.transform.basis}
-    reference = Reference(np.hanning(129)[:-1], 32, p.n_samples, **layout)
+    reference = Reference(128, 32, p.n_samples, p.transform.basis, weights=g)
     Y = kl(p)
     X = Y * np.exp(1j * pghi(Y, p, np.random.default_rng(0)))
-    return reference.istft(reference.admm_ramp(p.mel * g, Y * g, X * g, n_iter)) * p.scale
+    P, _ = reference.admm(p.mel * g, Y * g, X * g, ramp(n_iter), 2e-5)
+    return reference.istft(P) * p.scale
 
 
 def test_the_method_with_weights_is_the_reference() -> None:

@@ -1,4 +1,4 @@
-"""The methods against the reference, and the contract of each method."""
+"""The methods against a plain transcription of their equations, and the contract of each."""
 
 import dataclasses
 import functools

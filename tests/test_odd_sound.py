@@ -180,6 +180,7 @@ def test_a_bad_file_has_a_line(table: tuple[pd.DataFrame, list[str]], name: str)
     assert BAD[name][1] in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_what_invert_makes_of_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

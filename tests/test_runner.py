@@ -248,6 +248,7 @@ def test_typos_on_the_command_line_are_refused(tmp_path: Path, typo: str) -> Non
     assert key in f"{error.value} {error.value.__cause__}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typo", "key"),
     [
@@ -266,6 +267,7 @@ def test_typos_in_an_experiment_are_refused(tmp_path: Path, typo: str, key: str)
     assert not (tmp_path / "run.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -312,6 +314,7 @@ def test_every_experiment_and_its_figure(tmp_path: Path) -> None:
 # --- The command, the store, the summary ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_commands() -> None:
     assert app("methods").stdout.split()[0] == "admm"
     listed = app("data", "list").stdout

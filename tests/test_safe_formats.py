@@ -149,6 +149,7 @@ def test_a_study_cannot_lead_out_of_the_results(tmp_path: Path, name: str) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "asked",
     [
@@ -222,6 +223,7 @@ def test_a_yaml_file_makes_no_object(tmp_path: Path) -> None:
         OmegaConf.load(path)
 
 
+@pytest.mark.slow
 def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "melexp", "run", f"results={tmp_path / 'r'}"]
     for override, word in (
