@@ -1,17 +1,15 @@
-# Set-up needs Python >= 3.10, gcc and make; it installs everything else into VENV.
+# Set-up needs Python >= 3.10, gcc and make. It installs everything else into VENV.
 PYTHON ?= python3
 PROFILE ?= demo
 RESULTS ?= results/core
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
-# Processes of the tests.
-WORKERS ?= 2
 BIN := $(VENV)/bin
 comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep test quick torture lint docs audit bench regress clean
+.PHONY: help setup reproduce figures report sweep quick test torture lint docs audit bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,9 +23,9 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.$(if $(EXTRAS),[$(EXTRAS)])' $(TOOLS)
 	touch $@
 
-# Such as report,joblib,slurm,ray,optuna,parquet; a later call may name more.
+# Extras to install, such as report,joblib,slurm,ray,optuna,parquet. Changing the list installs more.
 EXTRAS ?= report
-TOOLS := pytest pytest-xdist pytest-benchmark hypothesis selenium ruff mypy hatchling
+TOOLS := pytest pytest-benchmark pytest-xdist hypothesis selenium ruff mypy hatchling
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
 	$(BIN)/melexp reproduce --profile $(PROFILE)
@@ -41,13 +39,10 @@ report: setup ## write the pages of RESULTS (default: results/core) into RESULTS
 sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05,0.1"
 	$(BIN)/melexp run -m $(ARGS)
 
-test: setup ## run the tests (with the real clips if MELEXP_DATA_MIRROR or ../shared/data has them)
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+test: setup ## run the tests (with real clips if MELEXP_DATA_MIRROR or ../shared/data has them)
+	$(BIN)/python -m pytest $(ARGS)
 
-quick: setup ## run the tests that take at most a few seconds each
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(ARGS)
-
-torture: setup ## run the tests that take minutes: fuzzing, long runs, long sound, kills
+torture: setup ## run the tests that take minutes: fuzzing, long runs, long sound, fault injection
 	$(BIN)/python -m pytest -m torture -rP $(ARGS)
 
 lint: setup ## check style and types
@@ -55,15 +50,11 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: ## build the documentation into site/; a broken link or reference fails
-	$(MAKE) --no-print-directory setup EXTRAS=docs,report
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
 audit: ## check all pinned versions for known vulnerabilities, with pip-audit
 	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
 	for file in constraints*.txt; do echo $$file && .venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r $$file || bad=1; done; test -z "$$bad"
 
-bench: setup ## time the methods against their floor and their peers, in one run
+bench: setup ## time the methods against a lower bound and their peers, in one run
 	$(BIN)/melexp bench
 	$(BIN)/python -m pytest -q tests/benchmarks/bench_speed.py --benchmark-autosave --benchmark-storage=file://./results/bench/history
 

@@ -1,11 +1,11 @@
-"""Hydra launcher that runs jobs as tasks of a Ray cluster.
+"""Launcher that runs Hydra jobs as tasks of a Ray cluster.
 
-It replaces hydra-ray-launcher, which up to version 1.2.2 requires boto3 and cloudpickle below 3 and
-therefore conflicts with current versions of other packages. In addition, Ray re-runs a job whose
-worker died. The tasks that the job had finished are in the store.
+It replaces hydra-ray-launcher, whose requirements (up to 1.2.2: cloudpickle below 3, and boto3)
+conflict with current versions. In addition, Ray re-runs a job if its worker dies. The store keeps
+the finished tasks of that job.
 """
 
-# Without postponed annotations: dataclasses cannot resolve them in modules that Hydra imports.
+# No postponed annotations: dataclasses cannot resolve them in plugins that Hydra imports.
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="melexp_ray", node=Ray
 
 
 class RayTasks(Launcher):
-    """Launcher that runs each job of a sweep as a Ray task."""
+    """Run each job of a sweep as a Ray task."""
 
     def __init__(self, init: DictConfig, remote: DictConfig) -> None:
         self.init, self.remote = dict(init), dict(remote)
@@ -51,9 +51,7 @@ class RayTasks(Launcher):
         if not ray.is_initialized():
             ray.init(**{"include_dashboard": False, "log_to_driver": False} | self.init)
         # Workers of a running cluster do not inherit the environment of this process.
-        environment = {
-            k: v for k, v in os.environ.items() if k.startswith(("MELEXP_", "PYTHONPATH"))
-        }
+        told = {k: v for k, v in os.environ.items() if k.startswith(("MELEXP_", "PYTHONPATH"))}
         task = ray.remote(**self.remote)(_run)
         runs = []
         for place, overrides in enumerate(job_overrides):
@@ -66,7 +64,7 @@ class RayTasks(Launcher):
             runs.append(
                 task.remote(
                     self.hydra_context, config, self.task_function, Singleton.get_state(),
-                    os.getcwd(), environment,
+                    os.getcwd(), told,
                 )
             )  # fmt: skip
         try:
@@ -82,11 +80,11 @@ def _run(
     task_function: TaskFunction,
     singletons: dict[Any, Any],
     folder: str,
-    environment: dict[str, str],
+    told: dict[str, str],
 ) -> JobReturn:
-    """Run one job in a worker."""
+    """Run a job in a worker."""
     os.chdir(folder)
-    os.environ.update(environment)
+    os.environ.update(told)
     Singleton.set_state(singletons)
     setup_globals()
     return run_job(

@@ -1,20 +1,18 @@
-"""Train a small network as a magnitude prior; try it as a start and as a term of ADMM.
+"""Train a small network as a magnitude prior, and try it as a start and as a term of ADMM.
 
-    python studies/prior.py train prior.npz      # requires torch; some minutes on 2 cores
-    python studies/prior.py try prior.npz        # requires NumPy only; tables of docs/beyond.md
+    python studies/prior.py train prior.npz      # needs torch; takes minutes on 2 cores
+    python studies/prior.py try prior.npz        # needs only NumPy; the tables of docs/beyond.md
 
-The input of the network is the log mel-spectrogram of a frame and its neighbours. The output is the
-gain of the `kl` magnitude in each bin. The training data are every second clip of LJ Speech (the
-others are held back), the embedded clips, and resampled, shifted and filtered versions of both.
+The input of the network is the log mel-spectrogram of a frame and its neighbours. Its output is a
+correction of the `kl` magnitude in each bin. The training set has every second clip of LJ Speech
+(the others are held out), the embedded clips, and resampled, shifted and filtered copies of both.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +21,8 @@ import soxr
 from joblib import Parallel, delayed
 
 from melexp.datasets import Clip, load_dataset
-from melexp.methods import Bins, unit_phase
-from melexp.methods._prox import magnitude_coefficients, magnitude_step
-from melexp.methods._splitting import MAGNITUDE
+from melexp.methods import unit_phase
+from melexp.methods._prox import magnitude_pair
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
@@ -33,7 +30,7 @@ from melexp.start import kl, pghi, start
 from melexp.transforms.mel import MelTransform
 
 TRANSFORM = MelTransform()
-#: Neighbouring frames on each side in the input, and units of the two hidden layers.
+#: Number of context frames on either side, and of units in each of the two hidden layers.
 CONTEXT, HIDDEN = 4, 384
 #: Lower limit of magnitudes and mels, relative to the largest.
 FLOOR = 1e-5
@@ -41,9 +38,9 @@ SPEEDS = (0.85, 1.0, 1.0, 1.15)
 
 
 def features(mel: np.ndarray) -> np.ndarray:
-    """Return the network's input of each frame [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
+    """Return the input of the network [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
 
-    It is the logarithm of the mel (maximum 1) minus its mean over the frames of the input, and this
+    It is the logarithm of the mel, whose maximum is 1, minus its mean over the context, and this
     mean.
     """
     log = np.log(np.maximum(mel, FLOOR)).T
@@ -55,7 +52,7 @@ def features(mel: np.ndarray) -> np.ndarray:
 
 
 def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Return the network's output, a gain in nepers [shape=(n_bins, n_frames)]."""
+    """Return the output of the network, in nepers [shape=(n_bins, n_frames)]."""
     for layer in range(3):
         x = x @ weights[f"{2 * layer}.weight"].T + weights[f"{2 * layer}.bias"]
         if layer < 2:
@@ -64,7 +61,7 @@ def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 def pairs(clip: Clip, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return features, `kl` and true magnitudes of a clip and its variants, frames first."""
+    """Return features, `kl` and true magnitudes of a clip and its copies, frames first."""
     rng = np.random.default_rng([seed, int(clip.sha256[:8], 16)])
     out = []
     for speed in SPEEDS:
@@ -139,41 +136,21 @@ def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
     np.savez(path, **{k: v.numpy() for k, v in model.state_dict().items()})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Held(ADMMRamp):
-    """`ADMMRamp` with the term mu/2 ||Y - A||^2, merged into the penalty of W = Y."""
-
-    A: Any
-    mu: float
-
-    def bins(self, problem: Problem) -> Bins:
-        return dataclasses.replace(MAGNITUDE, update=self.update)
-
-    def coefficients(self, problem: Problem, k: int) -> tuple[float, ...]:
-        rho_x, rho_y = self.penalties(k)
-        return (*magnitude_coefficients(rho_x, rho_y + self.mu), rho_y)
-
-    def update(self, ops: Any) -> Any:
-        """Build the update of :func:`melexp.methods._splitting.admm_update` with this term."""
-        pair = magnitude_step(ops)
-
-        def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Any) -> Any:
-            (p,), (r,), (*step, rho_y) = C, R, c
-            w = (rho_y * (r + d + d) + self.mu * self.A) / (rho_y + self.mu)
-            zeta = z + z - p
-            size = ops.magnitude(zeta)
-            x, y = pair(size, w, step)
-            return (p + ops.phase(zeta, size) * x - z,), (y - d,)
-
-        return update
-
-
 def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
-    """Return the waveform after n iterations of `Held`."""
-    method = Held(ramp=n, A=A, mu=mu)
+    """Run admm_ramp with the term mu/2 ||Y - A||^2, which joins the penalty of W = Y."""
+    method = ADMMRamp(ramp=n)
+    E, solver = p.filters, method.mel_solver(p)
     state = method.begin(p, Y, X)
-    for _ in range(n):  # portable steps: the fast engine cannot compile this update
-        state = method.step(p, state)
+    for k in range(1, n + 1):  # here, because the update of the method has no such term
+        rho_x, rho_y = method.penalties(k)
+        Z = p.stft.project(state.P)
+        d = E.adjoint(solver.solve(p.mel - E.apply(state.R)))
+        zeta = 2 * Z - state.P
+        size = np.abs(zeta)
+        w = (rho_y * (state.R + 2 * d) + mu * A) / (rho_y + mu)
+        x, y = magnitude_pair(size, w.astype(p.dtype), rho_x=rho_x, rho_y=rho_y + mu)
+        P = state.P + x * unit_phase(zeta, size) - Z
+        state = dataclasses.replace(state, iteration=k, P=P, R=y - d)
     return method.signal(p, state)
 
 
@@ -207,7 +184,7 @@ def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.
 
 
 def attempt(path: Path, n: int) -> None:
-    """Print the means on held-back speech and on foley, and the worst change of PESQ."""
+    """Print the means on held-out speech and on foley, and the worst change of PESQ."""
     with np.load(path, allow_pickle=False) as stored:
         weights = dict(stored)
     sets = {"ljspeech": load_dataset("ljspeech")[1::4], "esc10": load_dataset("esc10")[::10]}
@@ -222,11 +199,8 @@ def attempt(path: Path, n: int) -> None:
         print(means.round(4).to_string(), flush=True)
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=["train", "try"])
     parser.add_argument("weights", type=Path)
     arguments = parser.parse_args()
@@ -234,7 +208,3 @@ def main() -> None:
         train(arguments.weights)
     else:
         attempt(arguments.weights, 100)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
-"""Run ``melexp`` many times from one process, with faults injected into its writes.
+"""Runs ``melexp`` many times without its imports, with faults set in what it writes.
 
-`Forge` is a process with all imports that forks for each run. Each run is the real command from
-`main` on, so a killed run leaves the same files as a killed command.
+A process that has imported it all and is forked for each run: see `Forge`. Each run is the real
+command from its `main` on, so what it leaves when it is killed is what the command leaves.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +22,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass
 class Ended:
-    """The end of a run: its exit code (minus the signal if negative) and its output."""
+    """What a run came to: its exit code (below 0: minus the signal) and what it said."""
 
     status: int
     said: str
 
 
 class Forge:
-    """The process that forks, as a context manager.
+    """The process that is forked; a context.
 
-    A fault is a dict of ``write`` (the number of the write from 1, or 0 for each write), ``point``
-    (see `melexp.files.atomic.fault`), and either ``signal`` (sent to itself) or ``errno`` (raised).
+    A fault is a dict: ``write`` is the number of the write, from 1, or 0 for all of them;
+    ``point`` is a point of it (see `at_each_write`); ``signal`` is sent to the process itself, or
+    ``errno`` is raised as an OSError.
     """
 
     def __enter__(self) -> Forge:
@@ -46,15 +49,15 @@ class Forge:
         self._process.communicate()
 
     def start(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> int:
-        """Start ``melexp`` with these arguments; return its process id."""
+        """Start ``melexp`` with these arguments; its process."""
         return self._ask({"argv": [str(a) for a in arguments], "log": str(log), "fault": fault})
 
     def wait(self, pid: int, log: Path) -> Ended:
-        """Wait for the end of a run."""
+        """Wait for its end."""
         return Ended(self._ask({"wait": pid}), log.read_text())
 
     def run(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> Ended:
-        """Start a run and wait for its end."""
+        """Start it and wait."""
         return self.wait(self.start(*arguments, log=log, fault=fault), log)
 
     def _ask(self, request: dict[str, Any]) -> int:
@@ -65,10 +68,46 @@ class Forge:
         return int(self._process.stdout.readline())
 
 
-def set_fault(spec: dict[str, Any]) -> None:
-    """Inject a fault into a write of this process."""
-    from melexp.files import atomic as files
+def at_each_write(fault: Callable[[str, Path], None]) -> None:
+    """Call `fault` with a point and a path at four points of each atomic write of this process.
 
+    The points are ``before`` the write, ``during`` it (half of the content is in the file),
+    ``synced`` (the new file is complete but not yet renamed), and ``after`` it.
+    """
+    from melexp.files import atomic
+
+    write, sync, replace = atomic._write, os.fsync, os.replace
+    paths: list[Path] = []
+
+    def faulty_write(path: Path, content: bytes) -> None:
+        fault("before", path)
+        paths.append(path)
+        try:
+            write(path, content)
+        finally:
+            paths.pop()
+        fault("after", path)
+
+    def faulty_sync(handle: int) -> None:
+        status = os.fstat(handle)
+        if paths and stat.S_ISREG(status.st_mode):
+            half = status.st_size // 2
+            rest = os.pread(handle, status.st_size, half)
+            os.ftruncate(handle, half)
+            fault("during", paths[-1])
+            os.pwrite(handle, rest, half)
+        sync(handle)
+
+    def faulty_replace(source: str, target: str) -> None:
+        if paths:
+            fault("synced", paths[-1])
+        replace(source, target)
+
+    atomic._write, os.fsync, os.replace = faulty_write, faulty_sync, faulty_replace
+
+
+def set_fault(spec: dict[str, Any]) -> None:
+    """Inject one fault into the writes of this process; see `Forge`."""
     writes = 0
 
     def fault(point: str, path: Path) -> None:
@@ -80,11 +119,11 @@ def set_fault(spec: dict[str, Any]) -> None:
             raise OSError(spec["errno"], os.strerror(spec["errno"]))
         os.kill(os.getpid(), spec["signal"])
 
-    files.fault = fault
+    at_each_write(fault)
 
 
 def serve() -> None:
-    """Fork for each request on the standard input; return in the child."""
+    """Fork for each request of the standard input; in the child, return when it has its turn."""
     from melexp.methods import make_method
     from melexp.runs.interrupts import stop_on_signals
     from melexp.runs.runner import warm_up

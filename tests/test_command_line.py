@@ -152,6 +152,9 @@ def test_run_hands_its_arguments_to_hydra() -> None:
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1] == "- 7"
     assert melexp("run", "--version").stdout.startswith("Hydra ")
+    shown = melexp("run", "--help").stdout
+    assert shown.startswith("Run a method on every clip")
+    assert "\n  melexp run -m method=admm,gla" in shown
 
 
 def test_figures_without_tables_name_the_command(

@@ -77,6 +77,7 @@ def test_files_that_readme_names_exist() -> None:
             assert (ROOT / inside / name).is_dir(), name
 
 
+@pytest.mark.slow
 def test_commands_of_readme(folder: Path) -> None:
     (block,) = blocks("console")
     commands = re.findall(r"^\$ melexp (.*)\n((?:(?!\$).*\n)*)", block, flags=re.MULTILINE)

@@ -10,6 +10,7 @@ import functools
 import http.server
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,7 @@ def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
     assert values(root).equals(sweep.table)
 
 
+@pytest.mark.slow
 def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Doctor keeps a held lock and a file that is being written, and removes leftovers."""
     root = bench.new(filled=True)
@@ -159,7 +161,10 @@ def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixtu
     (task.parent / "ab.lock").touch()
     (root / ".hydra" / "progress-old").mkdir(parents=True)
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(task)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(task)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "during\n"
@@ -178,13 +183,14 @@ def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixtu
 WRITER = """
 import sys, time
 from pathlib import Path
-from melexp.files import atomic as files
+from crashing import at_each_write
+from melexp.files.atomic import write_text
 def fault(point, path):
     if point == "during":
         print(point, flush=True)
         time.sleep(3)
-files.fault = fault
-files.write_text(Path(sys.argv[1]), "new")
+at_each_write(fault)
+write_text(Path(sys.argv[1]), "new")
 """
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tensor_files import number, saved_tensor, tensor_pickle, text, torch_file
 
-from melexp.files.mels import Audio, oriented, read_input
+from melexp.files.mels import oriented, read_input
+from melexp.files.sound import Audio
 from melexp.files.torch_files import read_tensors
 from melexp.transforms.mel import MelTransform
 

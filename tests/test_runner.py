@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -241,22 +242,32 @@ def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typo", ["checkpoint=[5]", "method.rh0=3", "datasett=demo_foley"])
 def test_typos_on_the_command_line_are_refused(tmp_path: Path, typo: str) -> None:
-    with pytest.raises((ConfigCompositionException, ValueError)):
+    key = typo.partition("=")[0].removeprefix("method.")
+    with pytest.raises((ConfigCompositionException, ValueError)) as error:
         go(tmp_path, typo)
+    assert key in f"{error.value} {error.value.__cause__}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "typo", ["checkpoint: [5]", "method: {rh0: 3}", "metric: {scm: {lable: x}}"]
+    ("typo", "key"),
+    [
+        ("checkpoint: [5]", "checkpoint"),
+        ("method: {rh0: 3}", "rh0"),
+        ("metric: {scm: {lable: x}}", "lable"),
+    ],
 )
-def test_typos_in_an_experiment_are_refused(tmp_path: Path, typo: str) -> None:
+def test_typos_in_an_experiment_are_refused(tmp_path: Path, typo: str, key: str) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{typo}\n")
     done = app("run", f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", *QUICK,
                f"results={tmp_path}")  # fmt: skip
     assert done.returncode != 0
+    assert re.search(rf"\b{key}\b", done.stderr), done.stderr
     assert not (tmp_path / "run.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -303,6 +314,7 @@ def test_every_experiment_and_its_figure(tmp_path: Path) -> None:
 # --- The command, the store, the summary ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_commands() -> None:
     assert app("methods").stdout.split()[0] == "admm"
     listed = app("data", "list").stdout

@@ -217,6 +217,7 @@ def test_slurm_script(tmp_path: Path) -> None:
     assert f"{tmp_path}/r/.hydra/submitit" in "".join(script)
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_not_installed_is_named(tmp_path: Path) -> None:
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"
@@ -270,6 +271,7 @@ def test_a_task_that_kills_its_worker_ends_only_itself(tmp_path: Path, toy: Path
 # --- Failures ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> None:
     arguments = ["-m", *GRID, "limit=2", "workers=1"]
     said = sweep(tmp_path, *arguments, status=1, TOY_FAILS="2.0")
@@ -285,6 +287,7 @@ def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> N
     assert not list(tmp_path.rglob("progress-*"))
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_keeps_what_the_others_did(tmp_path: Path, toy: Path) -> None:
     arguments = ["-m", "method=admm", "method.lam=5,-1", *GRID[2:], "limit=1", "workers=1"]
     said = sweep(tmp_path, *arguments, status=1)

@@ -1,75 +1,100 @@
-"""Migrate results from before the renaming of the methods to the current names and columns.
+"""Convert a folder of results made before the methods were renamed.
 
-The script renames ``nnls_gla``, ``nnls_fgla`` and ``nnls_admm_gla`` to ``gla``, ``fgla`` and
-``admm_gla``. It drops the column ``schedule`` (always geometric), adds the column ``frame_weights``
-(always 0) and clears the start of librosa. The values do not change. Finished tasks get the ids of
-the current code, so that they are not recomputed. The script prints the counts; with ``--write`` it
-changes the files.
+- Rename ``nnls_gla``, ``nnls_fgla`` and ``nnls_admm_gla`` to ``gla``, ``fgla`` and ``admm_gla``.
+- Drop the parameter ``schedule`` of ``admm_ramp``, which must be ``geometric``.
+- Add the parameter ``frame_weights`` (0) to every method except ``librosa``.
+- Drop the parameters ``magnitude`` and ``phase`` of ``librosa``.
+- Give each finished task the id of the present code, so that a re-run skips it.
+
+Values and times are unchanged. The command refuses a folder that it cannot convert completely. It
+prints the numbers of files; ``--write`` converts them. Stop every run in the folder first. After an
+interruption, run the same command again.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
-from melexp.discovery import conf_file
+from melexp.discovery import read_config
+from melexp.errors import one_line
 from melexp.files.atomic import write_text
 from melexp.methods import make_method
 from melexp.results.columns import FIRST, LAST
-from melexp.results.store import FORMAT, Store, digest, read_json, write_json
-from melexp.results.tables import provenance_of, read_table, table_checksum
+from melexp.results.store import (
+    FORMAT,
+    Store,
+    digest,
+    read_json,
+    read_note,
+    read_task,
+    write_json,
+)
+from melexp.results.tables import (
+    provenance_of,
+    read_provenance,
+    read_table,
+    table_checksum,
+)
 from melexp.runs.runner import Task
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
 NAMES = {"nnls_gla": "gla", "nnls_fgla": "fgla", "nnls_admm_gla": "admm_gla"}
 OLD_NAMES = {new: old for old, new in NAMES.items()}
-#: Arguments of the transform that old ids omit at these values.
-LATER = {"pad": None, "compression": None, "empty_filters": False}
+#: Arguments of the transform that the old ids omitted at these values.
+OMITTED = {"pad": None, "compression": None, "empty_filters": False}
 
 
 def new_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a job as the current code resolves it.
+    """Return the configuration of a job as the present code resolves it.
 
     Raises
     ------
     ValueError
-        If the current code has no such method or parameter.
+        If the present code has no such method, parameter or metric.
     """
     given = dict(config["method"])
     name, label = given.pop("name"), given.pop("label")
     name = NAMES.get(name, name)
     if given.pop("schedule", "geometric") != "geometric":
-        raise ValueError(
-            f"{label}: a constant schedule cannot be migrated; re-run the job with ramp=1"
-        )
+        raise ValueError(f"{label} has a constant schedule; re-run it with ramp=1")
     if name == "librosa":
-        given = {k: v for k, v in given.items() if k == "momentum"}
+        given = {k: v for k, v in given.items() if k not in ("magnitude", "phase", "frame_weights")}
     method = {"name": name, "label": label, **make_method(name, **given).parameters()}
-    metric = {
-        m: OmegaConf.to_container(OmegaConf.load(conf_file("metric", m))) for m in config["metric"]
-    }
+    metric = {m: read_config("metric", m) for m in config["metric"]}
     return {"timed": False, **config, "method": method, "metric": metric}
 
 
 def new_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the current names and columns and the same values."""
+    """Return a table with the present names and columns; its values are unchanged.
+
+    Raises
+    ------
+    ValueError
+        If a row has a constant schedule.
+    """
+    if "schedule" in table and set(table["schedule"].dropna()) - {"geometric"}:
+        raise ValueError("the column schedule has other values than geometric; re-run with ramp=1")
     table = table.drop(columns="schedule", errors="ignore")
     table["method"] = table["method"].replace(NAMES)
     peer = table["method"] == "librosa"
     if "frame_weights" not in table:
         table["frame_weights"] = 0.0
-    table.loc[peer, "frame_weights"] = float("nan")
+    table["frame_weights"] = table["frame_weights"].fillna(0.0).mask(peer)
     for column in {"magnitude", "phase"} & set(table.columns):
         table[column] = table[column].astype(object).mask(peer)
     parameters = sorted(set(table.columns) - {*FIRST, *LAST})
-    kept = [p for p in parameters if table[p].notna().any() or p not in ("magnitude", "phase")]
+    only_peer = ("magnitude", "phase", "frame_weights") if peer.all() else ()
+    kept = [p for p in parameters if p not in only_peer]
     table = table[[*FIRST, *kept, *LAST]]
     return table.sort_values([*FIRST[:-1], *kept, "seed", "iteration", "metric"])
 
@@ -87,11 +112,8 @@ def task_ids(config: dict[str, Any], sha256: str) -> tuple[str, str]:
         parameters.pop("frame_weights", None)
     if name == "admm_ramp":
         parameters["schedule"] = "geometric"
-    starts = {
-        n: VERSIONS[n]
-        for n in (parameters.get("magnitude"), parameters.get("phase"))
-        if n in VERSIONS
-    }
+    chosen = (parameters.get("magnitude"), parameters.get("phase"))
+    starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
     if name == "librosa":
         parameters |= {"magnitude": "librosa", "phase": "librosa"}
     settings = dataclasses.asdict(transform)
@@ -101,7 +123,7 @@ def task_ids(config: dict[str, Any], sha256: str) -> tuple[str, str]:
         "method": OLD_NAMES.get(name, name),
         "version": method.version,
         "parameters": parameters,
-        "transform": {k: v for k, v in settings.items() if k not in LATER or v != LATER[k]},
+        "transform": {k: v for k, v in settings.items() if k not in OMITTED or v != OMITTED[k]},
         "seed": config["seed"],
         "dtype": config["dtype"],
         **({"starts": starts} if starts else {}),
@@ -110,77 +132,186 @@ def task_ids(config: dict[str, Any], sha256: str) -> tuple[str, str]:
     return digest(old), new.id
 
 
-def migrate(results: Path, *, write: bool = False) -> dict[str, int]:
-    """Migrate a folder of results.
+@dataclasses.dataclass
+class Conversion:
+    """The files to write and to remove, as read from a folder of results.
 
-    Returns
-    -------
-    counts : dict
-        Numbers of migrated ``tables``, ``notes`` and ``tasks``, and of tasks that another version
-        of the code computed (``other``). These do not change.
+    Attributes
+    ----------
+    tasks, notes, provenance : dict
+        Content of JSON files by path.
+    tables : dict
+        Text of tables by path.
+    gone : set of Path
+        Files of old tasks and notes.
+    other : int
+        Number of tasks that another version of the code computed; they stay as they are.
+    """
+
+    tasks: dict[Path, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    notes: dict[Path, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    provenance: dict[Path, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    tables: dict[Path, str] = dataclasses.field(default_factory=dict)
+    gone: set[Path] = dataclasses.field(default_factory=set)
+    other: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of tables, job notes and tasks, and of tasks of other versions."""
+        return {
+            "tables": len(self.tables),
+            "notes": len(self.notes),
+            "tasks": len(self.tasks),
+            "tasks of other versions": self.other,
+        }
+
+    def write(self) -> None:
+        """Write new files first, so that an interruption loses nothing; then remove old ones."""
+        for part in (self.tasks, self.notes):
+            for path, body in part.items():
+                write_json(path, body)
+        for path, text in self.tables.items():
+            write_text(path, text)
+            provenance = provenance_of(path.parent, path.stem)
+            write_json(provenance, self.provenance[provenance])
+        for path in self.gone - self.tasks.keys() - self.notes.keys():
+            path.unlink()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Refuse a file that cannot be understood, with its name."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path} cannot be converted ({type(error).__name__}: {one_line(error)}); nothing was "
+            "written"
+        ) from error
+
+
+def convert_note(path: Path, store: Store, conversion: Conversion) -> None:
+    """Add the note of a job and its tasks to a conversion."""
+    note = read_note(path)
+    config = new_config(note["config"])
+    shas = {(c["dataset"], c["id"]): c["sha256"] for c in note["provenance"]["clips"]}
+    for entry in note["tasks"]:
+        old, new = task_ids(config, shas[entry["dataset"], entry["clip"]])
+        if entry["task"] == new:
+            continue
+        if entry["task"] != old:
+            conversion.other += 1
+            continue
+        entry["task"] = new
+        source, target = store.path(old), store.path(new)
+        if source.exists():
+            rows = read_task(source)["rows"]
+            # A run with the present code may have stored some of the rows already.
+            stored = read_task(target)["rows"] if target.exists() else []
+            joined = {(row["iteration"], row["metric"]): row for row in [*rows, *stored]}
+            conversion.tasks[target] = {
+                **read_task(source),
+                "task": new,
+                "rows": [joined[key] for key in sorted(joined)],
+            }
+            conversion.gone.add(source)
+    method = {k: v for k, v in config["method"].items() if k != "name"}
+    note |= {"config": config, "method": {"method": config["method"]["name"], **method}}
+    place = path.with_name(f"{digest(config)}.json")
+    conversion.gone.add(path)
+    present = conversion.notes.get(place)
+    if present is None and place != path and place.exists():
+        present = read_note(place)
+    if present is not None and asked(present) != asked(note):
+        raise ValueError(f"{place.name} is the same job with other clips")
+    conversion.notes[place] = present or note
+
+
+def asked(note: dict[str, Any]) -> list[str]:
+    """Return the ids of the tasks of a job, sorted."""
+    return sorted(entry["task"] for entry in note["tasks"])
+
+
+def convert_table(path: Path, conversion: Conversion) -> None:
+    """Add a table and its provenance to a conversion."""
+    body = read_provenance(path)
+    experiment = body["experiment"]
+    file = path.with_name(f"{experiment}.csv")
+    if body.get("table", checksum := table_checksum(file.read_bytes())) != checksum:
+        raise ValueError(f"{file.name} does not match its checksum; restore it or re-run")
+    with file.open(encoding="utf-8") as stream:
+        text = new_table(read_table(stream, experiment)).to_csv(index=False, lineterminator="\n")
+    jobs = [job | {"config": new_config(job["config"])} for job in body["jobs"]]
+    conversion.tables[file] = text
+    conversion.provenance[path] = body | {"jobs": jobs, "table": table_checksum(text.encode())}
+
+
+def converted(results: Path) -> Conversion:
+    """Return the conversion of a folder of results; writes nothing.
 
     Raises
     ------
     ValueError
-        If a file cannot be migrated. Nothing is written in this case.
+        If a file cannot be understood, or the folder has no results.
     """
-    store, counts = Store(results), dict.fromkeys(("tables", "notes", "tasks", "other"), 0)
-    bodies: dict[Path, dict[str, Any]] = {}
-    texts: dict[Path, str] = {}
-    gone: list[Path] = []
+    store, conversion = Store(results), Conversion()
     for path in sorted(results.glob("jobs/*/*.json")):
-        note = read_json(path)
-        config = new_config(note["config"])
-        shas = {(c["dataset"], c["id"]): c["sha256"] for c in note["provenance"]["clips"]}
-        for entry in note["tasks"]:
-            old, new = task_ids(config, shas[entry["dataset"], entry["clip"]])
-            if old != entry["task"]:
-                counts["other"] += entry["task"] != new
-                continue
-            if store.path(old).exists():
-                bodies[store.path(new)] = read_json(store.path(old)) | {"task": new}
-                gone.append(store.path(old))
-            entry["task"] = new
-            counts["tasks"] += 1
-        method = {k: v for k, v in config["method"].items() if k != "name"}
-        note |= {"config": config, "method": {"method": config["method"]["name"], **method}}
-        bodies[path.with_name(f"{digest(config)}.json")] = note
-        gone.append(path)
-        counts["notes"] += 1
+        with naming(path):
+            convert_note(path, store, conversion)
     for path in sorted(results.glob("*.provenance.json")):
-        experiment = path.name.removesuffix(".provenance.json")
-        body = read_json(path)
-        if "jobs" not in body:
-            continue
-        body.setdefault("table", table_checksum((results / f"{experiment}.csv").read_bytes()))
-        with (results / f"{experiment}.csv").open(encoding="utf-8") as file:
-            table = new_table(read_table(file, experiment))
-        text = table.to_csv(index=False, lineterminator="\n")
-        jobs = [job | {"config": new_config(job["config"])} for job in body["jobs"]]
-        texts[results / f"{experiment}.csv"] = text
-        body |= {"jobs": jobs, "table": table_checksum(text.encode())}
-        bodies[provenance_of(results, experiment)] = body
-        counts["tables"] += 1
-    if write:
-        for file, text in texts.items():
-            write_text(file, text)
-        for file, content in bodies.items():
-            write_json(file, content)
-        for file in set(gone) - set(bodies):
-            file.unlink()
-    return counts
+        with naming(path):
+            if "experiment" in read_json(path):  # the other ones are of benchmarks
+                convert_table(path, conversion)
+    if not conversion.notes and not conversion.tables:
+        raise ValueError(f"{results} has no results: neither jobs/ nor a table with provenance")
+    return conversion
+
+
+def migrate(results: Path, *, write: bool = False) -> dict[str, int]:
+    """Convert a folder of results, or count the files to convert.
+
+    Parameters
+    ----------
+    results : Path
+        A folder that ``melexp run`` wrote, or a folder of its tables only.
+    write : bool
+        Change the files.
+
+    Returns
+    -------
+    counts : dict
+        See `Conversion.counts`.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be understood; nothing is written then.
+    """
+    if not write:
+        return converted(results).counts()
+    store = Store(results)
+    with ExitStack() as locks:
+        for folder in sorted(path for path in results.glob("jobs/*") if path.is_dir()):
+            locks.enter_context(store.writing(folder.name))
+        conversion = converted(results)
+        conversion.write()
+    return conversion.counts()
 
 
 def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("results", type=Path, nargs="+", help="folders of results")
-    parser.add_argument("--write", action="store_true", help="change the files")
+    parser.add_argument("--write", action="store_true", help="convert the files")
     arguments = parser.parse_args()
     for folder in arguments.results:
-        counts = migrate(folder, write=arguments.write)
+        try:
+            counts = migrate(folder, write=arguments.write)
+        except (ValueError, OSError) as error:
+            sys.exit(f"migrate_results: {one_line(error)}")
         text = ", ".join(f"{count} {name}" for name, count in counts.items())
-        print(f"{folder}: {text}{'' if arguments.write else ' (nothing written; use --write)'}")
+        print(f"{folder}: {text}{'' if arguments.write else ' (nothing written: give --write)'}")
 
 
 if __name__ == "__main__":

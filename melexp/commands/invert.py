@@ -17,8 +17,8 @@ import numpy as np
 
 from melexp.commands.invert_options import InvertOptions
 from melexp.errors import one_line
-from melexp.files.mels import AUDIO_SUFFIXES, MEL_SUFFIXES, Audio, oriented, read_input
-from melexp.files.sound import file_format, write_sound
+from melexp.files.mels import AUDIO_SUFFIXES, MEL_SUFFIXES, oriented, read_input
+from melexp.files.sound import Audio, file_format, write_sound
 from melexp.inversion.invert import invert
 from melexp.methods import Peer, make_method
 from melexp.metrics import score

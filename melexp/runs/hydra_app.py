@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from melexp.discovery import conf_dir, own_folders
+from melexp.discovery import conf_dir, user_folders
 from melexp.errors import one_line, require
 from melexp.runs.config import register
 from melexp.runs.interrupts import Stopped, ignore_signals, raise_if_stopped
@@ -105,7 +105,7 @@ def check(arguments: list[str]) -> None:
     ValueError
         If the package of a launcher or a folder of ``MELEXP_PATH`` is missing.
     """
-    own_folders()
+    user_folders()
     for argument in arguments:
         name, _, launcher = argument.partition("=")
         if name == "launcher" and launcher in NEEDS:
