@@ -1,21 +1,22 @@
-"""The oracle: STFT and methods written as their equations, in float64, slow and independent.
+"""The oracle of the tests: the equations of the STFT and of the methods, in float64.
 
-Nothing here uses the package. Each method returns its spectrogram after n iterations, before the
-last projection, so that `Reference.istft` of it is the waveform.
+It is slow and independent of the package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 
-def phase(X: np.ndarray) -> np.ndarray:
-    """Return X / |X|, and 1 where X is zero."""
-    size = np.abs(X)
-    return np.where(size > 0, X / np.where(size > 0, size, 1), 1)
+def phase(z: np.ndarray) -> np.ndarray:
+    size = np.abs(z)
+    return np.where(size > 0, z / np.where(size > 0, size, 1), 1)
+
+
+def error(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
 class Reference:
@@ -82,78 +83,16 @@ class Reference:
     def project(self, X: np.ndarray) -> np.ndarray:
         return self.stft(self.istft(X))
 
-    # --- Methods with a fixed magnitude A ---------------------------------------------------------
-
-    def gla(self, A: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:
-        """Griffin-Lim."""
-        return self.fgla(A, X, n, momentum=0.0)
-
-    def fgla(self, A: np.ndarray, X: np.ndarray, n: int, *, momentum: float = 0.99) -> np.ndarray:
-        """Griffin-Lim with momentum."""
-        C, T = X, X
-        for _ in range(n):
-            new = self.project(A * phase(T))
-            C, T = new, new + momentum * (new - C)
-        return C
-
-    def admm_gla(self, A: np.ndarray, X: np.ndarray, n: int, *, rho: Any = 0.1) -> np.ndarray:
-        """Griffin-Lim-like phase recovery by ADMM: X + U; rho may differ by iteration."""
-        P, U = X, np.zeros_like(X)
-        for r in np.broadcast_to(rho, n):
-            Z = (r * P + self.project(P)) / (1 + r)
-            U = P - Z
-            P = A * phase(Z - U) + U
-        return P
-
-    # --- Methods with the mel-spectrogram M -------------------------------------------------------
-
-    def ipalm(
-        self, M: np.ndarray, Y: np.ndarray, X: np.ndarray, n: int, **params: Any
-    ) -> np.ndarray:
-        """Inertial alternating minimisation."""
-        return self.ipalm_pair(M, Y, X, n, **params)[0]
-
-    def ipalm_pair(
-        self, M: np.ndarray, Y: np.ndarray, X: np.ndarray, n: int,
-        *, lam: float = 5000.0, inertia: float | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Return X and Y of `ipalm`; the inertia of iteration k is (k - 1) / (k + 2)."""
-        lipschitz = 1 + lam * np.linalg.norm(self.E, 2) ** 2
-        X_old, Y_old = X, Y
-        for k in range(1, n + 1):
-            a = (k - 1) / (k + 2) if inertia is None else inertia
-            ahead, Y_ahead = X + a * (X - X_old), Y + a * (Y - Y_old)
-            X, X_old = self.project(Y * phase(ahead)), X
-            slope = (Y_ahead - np.abs(X)) + lam * self.E.T @ (self.E @ Y_ahead - M)
-            Y, Y_old = np.maximum(0, Y_ahead - slope / lipschitz), Y
-        return X, Y
-
     def admm(
-        self, M: np.ndarray, Y: np.ndarray, X: np.ndarray, n: int,
-        *, lam: float = 5000.0, rho: float = 0.1,
-    ) -> np.ndarray:  # fmt: skip
-        """ADMM with one penalty: X + U."""
-        return self.splitting(M, Y, X, [(rho, rho)] * n, ridge=rho / lam)[0]
-
-    def admm_ramp(
-        self, M: np.ndarray, Y: np.ndarray, X: np.ndarray, n: int,
-        *, rho_x: float = 0.001, rho_x_last: float = 0.3, rho_y: float = 0.01,
-        rho_y_last: float = 0.3, ratio: float = 50000.0, ramp: int | None = None,
-    ) -> np.ndarray:  # fmt: skip
-        """ADMM with geometrically growing penalties: X + U."""
-        ramp = n if ramp is None else ramp
-        s = [min(1.0, k / (ramp - 1)) if ramp > 1 else 1.0 for k in range(n)]
-        penalties = [
-            (rho_x * (rho_x_last / rho_x) ** a, rho_y * (rho_y_last / rho_y) ** a) for a in s
-        ]
-        return self.splitting(M, Y, X, penalties, ridge=1 / ratio)[0]
-
-    def splitting(
-        self, M: np.ndarray, Y: np.ndarray, X: np.ndarray,
-        penalties: Sequence[tuple[float, float]], *, ridge: float,
+        self,
+        M: np.ndarray,
+        Y: np.ndarray,
+        X: np.ndarray,
+        penalties: Sequence[tuple[float, float]],
+        ridge: float,
         envelope: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """ADMM in its variables X, Y, Z, W and scaled duals U, V, none eliminated: X + U, Y + V.
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return P = X + U and R = Y + V; no variable is eliminated.
 
         Y is a magnitude. With an `envelope` [shape=(n_bins, n_frames)] it is a power, and squared
         differences of powers are relative to the envelope.
@@ -167,12 +106,14 @@ class Reference:
             Z, W = self.project(P), fit(R)
             U, V = P - Z, R - W
             z, w = np.abs(Z - U), W - V
-            if envelope is None:
-                x, Y = magnitude_pair(z, w, rho_x, rho_y)
-            else:
-                x, Y = power_pair(z, w, rho_x, rho_y / envelope)
-            X = x * phase(Z - U)
-        return X + U, Y + V
+            pair = (
+                magnitude_pair(z, w, a, b)
+                if envelope is None
+                else power_pair(z, w, a, b / envelope)
+            )
+            X, Y = pair[0] * phase(Z - U), pair[1]
+            P, R = X + U, Y + V
+        return P, R
 
     def magnitude_fit(self, M: np.ndarray, ridge: float) -> Callable[[np.ndarray], np.ndarray]:
         """Return the minimiser of ||M - E W||^2 + ridge ||W - R||^2 as a function of R."""
@@ -195,36 +136,65 @@ class Reference:
 
         return fit
 
+    def ipalm(
+        self, M: np.ndarray, Y: np.ndarray, X: np.ndarray, inertia: Sequence[float], lam: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        lipschitz = 1 + lam * np.linalg.norm(self.E, 2) ** 2
+        X_old, Y_old = X, Y
+        for a in inertia:
+            ahead, Y_ahead = X + a * (X - X_old), Y + a * (Y - Y_old)
+            X, X_old = self.project(Y * phase(ahead)), X
+            slope = Y_ahead - np.abs(X) + lam * self.E.T @ (self.E @ Y_ahead - M)
+            Y, Y_old = np.maximum(0, Y_ahead - slope / lipschitz), Y
+        return X, Y
+
+    def fgla(self, A: np.ndarray, X: np.ndarray, momentum: Sequence[float]) -> np.ndarray:
+        """Return the spectrogram of fast Griffin-Lim; of Griffin-Lim if all momenta are zero."""
+        C, T = X, X
+        for a in momentum:
+            new = self.project(A * phase(T))
+            C, T = new, new + a * (new - C)
+        return C
+
+    def admm_gla(self, A: np.ndarray, X: np.ndarray, rho: Sequence[float]) -> np.ndarray:
+        """Return P = X + U."""
+        P = X
+        for r in rho:
+            Z = (r * P + self.project(P)) / (1 + r)
+            U = P - Z
+            P = A * phase(Z - U) + U
+        return P
+
+
+def ramp(n: int, length: int | None = None) -> list[tuple[float, float]]:
+    """Return the default penalties of `admm_ramp` for n iterations, which grow over `length`."""
+    last = max((length or n) - 1, 1)
+    s = [min(1.0, k / last) for k in range(n)]
+    return [(0.001 * 300**a, 0.01 * 30**a) for a in s]
+
 
 def magnitude_pair(
-    z: np.ndarray, w: np.ndarray, rho_x: float, rho_y: float
+    z: np.ndarray, w: np.ndarray, a: float, b: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return x, y >= 0 that minimise (x - y)^2 + rho_x (x - z)^2 + rho_y (y - w)^2."""
-    # Without bounds: (1 + rho_x) x - y = rho_x z and (1 + rho_y) y - x = rho_y w.
-    system = np.array([[1 + rho_x, -1], [-1, 1 + rho_y]])
-    x, y = np.linalg.solve(system, np.stack([rho_x * z.ravel(), rho_y * w.ravel()]))
-    x, y = x.reshape(z.shape), y.reshape(z.shape)
-    return np.where(y < 0, rho_x * z / (1 + rho_x), x), np.maximum(y, 0)
+    """Return x, y >= 0 that minimise (x - y)^2 + a (x - z)^2 + b (y - w)^2."""
+    q = 1 / (a + b + a * b)
+    y = q * ((1 + a) * b * w + a * z)
+    x = q * ((1 + b) * a * z + b * w)
+    return np.where(y < 0, a * z / (1 + a), x), np.maximum(y, 0)
 
 
 def power_pair(
-    z: np.ndarray, w: np.ndarray, rho_x: float, rho_y: np.ndarray
+    z: np.ndarray, w: np.ndarray, a: float, b: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return x, y >= 0 that minimise (x - sqrt y)^2 + rho_x (x - z)^2 + rho_y (y - w)^2."""
-    b = np.zeros(z.shape)
-    for at in np.ndindex(z.shape):
-        b[at] = best_root(z[at], w[at], rho_x, rho_y[at])
-    return (b + rho_x * z) / (1 + rho_x), b**2
+    """Return x, y >= 0 that minimise (x - sqrt y)^2 + a (x - z)^2 + b (y - w)^2."""
+    root = np.array([best_root(*each, a, c) for *each, c in np.broadcast(z, w, b)]).reshape(z.shape)
+    return (root + a * z) / (1 + a), root**2
 
 
-def best_root(z: float, w: float, rho_x: float, rho_y: float) -> float:
-    """Return the b = sqrt y of `power_pair`, from the roots of the cubic of its derivative."""
-    c = rho_x / (1 + rho_x)
-
-    def objective(b: float) -> float:
-        return c * (b - z) ** 2 + rho_y * (b**2 - w) ** 2
-
-    h = c / (2 * rho_y)
-    roots = np.roots([1, 0, h - w, -h * z])
-    real = [float(r.real) for r in roots if abs(r.imag) < 1e-7 * (1 + abs(r)) and r.real > 0]
-    return min([0.0, *real], key=objective)
+def best_root(z: float, w: float, a: float, b: float) -> float:
+    """Return sqrt y of `power_pair`: the best root of the derivative, or 0."""
+    c = a / (1 + a)
+    roots = np.roots([2 * b, 0, c - 2 * b * w, -c * z])
+    real = roots.real[np.abs(roots.imag) < 1e-9 * (1 + np.abs(roots))]
+    found = np.concatenate([[0.0], real[real > 0]])
+    return float(found[np.argmin(c * (found - z) ** 2 + b * (found**2 - w) ** 2)])

@@ -26,6 +26,24 @@ ITERATIVE = [name for name in available_methods() if name != "librosa"]
 ENGINES = ("portable", "fast")
 
 
+def reference(transform: MelTransform, n_samples: int) -> Reference:
+    return Reference(transform.n_fft, transform.hop_length, n_samples, transform.basis)
+
+
+def twenty(
+    oracle: Reference, name: str, M, Y, X, *, lam=5000.0, rho=0.1, inertia=None, momentum=0.99
+) -> np.ndarray:
+    """The waveform of the oracle after 20 iterations."""
+    if name == "admm":
+        return oracle.istft(oracle.admm(M, Y, X, [(rho, rho)] * 20, rho / lam)[0])
+    if name == "ipalm":
+        given = [(k - 1) / (k + 2) if inertia is None else inertia for k in range(1, 21)]
+        return oracle.istft(oracle.ipalm(M, Y, X, given, lam)[0])
+    if name == "admm_gla":
+        return oracle.istft(oracle.admm_gla(Y, X, [rho] * 20))
+    return oracle.istft(oracle.fgla(Y, X, [momentum if name == "fgla" else 0.0] * 20))
+
+
 def tone(n: int, sr: float = 8000) -> np.ndarray:
     """A harmonic sound with a gliding pitch and a little noise."""
     t = np.arange(n) / sr
@@ -58,10 +76,7 @@ def test_twenty_iterations_of_the_equations(small: MelTransform, name: str, para
     X = X[0] + 1j * X[1]
     Y = np.abs(X)
     state = method.advance(problem, method.begin(problem, Y, X), 20)
-    layout = {"pad": 64, "pad_mode": "constant", "basis": small.basis}
-    reference = Reference(np.hanning(129)[:-1], 32, 1500, **layout)
-    given = (Y, X) if name in ("gla", "fgla", "admm_gla") else (problem.mel, Y, X)
-    expected = reference.istft(getattr(reference, name)(*given, 20, **params))
+    expected = twenty(reference(small, 1500), name, problem.mel, Y, X, **params)
     got = method.signal(problem, state) / problem.scale
     assert np.linalg.norm(got - expected) < 1e-9 * np.linalg.norm(expected)
 

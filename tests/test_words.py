@@ -46,6 +46,8 @@ def words_kept_out(text: str) -> Iterator[tuple[int, str]]:
 def docstrings_without_a_verb(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if any("property" in ast.unparse(d) for d in node.decorator_list):
+                continue  # described like an attribute
             first = (ast.get_docstring(node) or "").partition("\n")[0]
             word = re.match(r"\W*(\w*)", first)
             if word and word[1].lower() in NO_VERBS:
