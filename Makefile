@@ -1,4 +1,4 @@
-# Set-up needs Python >= 3.10, gcc and make; everything else is put into VENV.
+# Set-up needs Python >= 3.10, gcc and make. It installs everything else into VENV.
 PYTHON ?= python3
 PROFILE ?= demo
 RESULTS ?= results/core
@@ -9,7 +9,7 @@ comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep test torture lint docs audit bench regress clean
+.PHONY: help setup reproduce figures report sweep quick test torture lint docs audit bench regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,14 +23,14 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	PIP_CONSTRAINT= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.$(if $(EXTRAS),[$(EXTRAS)])' $(TOOLS)
 	touch $@
 
-# Such as report,joblib,slurm,ray,optuna,parquet; asked for later, they are installed then.
+# Extras to install, such as report,joblib,slurm,ray,optuna,parquet. Changing the list installs more.
 EXTRAS ?= report
-TOOLS := pytest pytest-benchmark hypothesis selenium ruff mypy hatchling
+TOOLS := pytest pytest-benchmark pytest-xdist hypothesis selenium ruff mypy hatchling
 
 reproduce: setup ## run every experiment of PROFILE and draw its figures and tables
 	$(BIN)/melexp reproduce --profile $(PROFILE)
 
-figures: setup ## draw the figures and tables of PROFILE again from the stored results
+figures: setup ## redraw the figures and tables of PROFILE from the stored results
 	$(BIN)/melexp reproduce --profile $(PROFILE) --figures-only
 
 report: setup ## write the pages of RESULTS (default: results/core) into RESULTS/report
@@ -39,10 +39,10 @@ report: setup ## write the pages of RESULTS (default: results/core) into RESULTS
 sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05,0.1"
 	$(BIN)/melexp run -m $(ARGS)
 
-test: setup ## run the tests (with the real clips where MELEXP_DATA_MIRROR or ../shared/data has them)
+test: setup ## run the tests (with real clips if MELEXP_DATA_MIRROR or ../shared/data has them)
 	$(BIN)/python -m pytest $(ARGS)
 
-torture: setup ## run the tests that take minutes: fuzzing, thousands of iterations, two hours of sound, kills
+torture: setup ## run the tests that take minutes: fuzzing, long runs, long sound, fault injection
 	$(BIN)/python -m pytest -m torture -rP $(ARGS)
 
 lint: setup ## check style and types
@@ -50,15 +50,11 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: ## build the documentation into site/; a broken link or reference fails
-	$(MAKE) --no-print-directory setup EXTRAS=docs,report
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
-audit: ## look all pinned versions up in the database of known vulnerabilities, with pip-audit
+audit: ## check all pinned versions for known vulnerabilities, with pip-audit
 	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
 	for file in constraints*.txt; do echo $$file && .venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r $$file || bad=1; done; test -z "$$bad"
 
-bench: setup ## time the methods against their floor and their peers, in one run
+bench: setup ## time the methods against a lower bound and their peers, in one run
 	$(BIN)/melexp bench
 	$(BIN)/python -m pytest -q tests/benchmarks/bench_speed.py --benchmark-autosave --benchmark-storage=file://./results/bench/history
 

@@ -1,11 +1,11 @@
-"""Hydra's jobs as tasks of a Ray cluster.
+"""Launcher that runs Hydra jobs as tasks of a Ray cluster.
 
-It stands for hydra-ray-launcher, which cannot be installed beside current versions: up to 1.2.2
-it asks for cloudpickle below 3, and for boto3. Unlike that one, it has Ray run a job again whose
-worker has died; what that job had finished is in the store.
+It replaces hydra-ray-launcher, whose requirements (up to 1.2.2: cloudpickle below 3, and boto3)
+conflict with current versions. In addition, Ray re-runs a job if its worker dies. The store keeps
+the finished tasks of that job.
 """
 
-# No postponed annotations: Hydra imports plugins in a way in which dataclasses cannot resolve them.
+# No postponed annotations: dataclasses cannot resolve them in plugins that Hydra imports.
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="melexp_ray", node=Ray
 
 
 class RayTasks(Launcher):
-    """A Ray task for each job of a sweep."""
+    """Run each job of a sweep as a Ray task."""
 
     def __init__(self, init: DictConfig, remote: DictConfig) -> None:
         self.init, self.remote = dict(init), dict(remote)
@@ -50,7 +50,7 @@ class RayTasks(Launcher):
 
         if not ray.is_initialized():
             ray.init(**{"include_dashboard": False, "log_to_driver": False} | self.init)
-        # Workers of a cluster that runs already do not inherit what this process was told.
+        # Workers of a running cluster do not inherit the environment of this process.
         told = {k: v for k, v in os.environ.items() if k.startswith(("MELEXP_", "PYTHONPATH"))}
         task = ray.remote(**self.remote)(_run)
         runs = []
@@ -82,7 +82,7 @@ def _run(
     folder: str,
     told: dict[str, str],
 ) -> JobReturn:
-    """Run one job in a worker."""
+    """Run a job in a worker."""
     os.chdir(folder)
     os.environ.update(told)
     Singleton.set_state(singletons)

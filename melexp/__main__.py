@@ -10,7 +10,7 @@ import typer
 
 from melexp.commands import app
 from melexp.errors import one_line
-from melexp.runs.interrupts import Stopped, ignore_signals, stop_if_wanted, stop_on_signals
+from melexp.runs.interrupts import Stopped, ignore_signals, raise_if_stopped, stop_on_signals
 
 #: The base of all errors of usage; typer exports the class derived from it only.
 _UsageError: Any = typer.BadParameter.__base__
@@ -23,14 +23,14 @@ def main() -> None:
         try:
             sys.exit(_status())
         except Exception:
-            stop_if_wanted()
+            raise_if_stopped()
             raise
     except Stopped as signal:
         ignore_signals()
         print("melexp: stopped", file=sys.stderr)
         sys.exit(signal.status)
     finally:
-        ignore_signals()  # what follows is the end
+        ignore_signals()  # let the interpreter shut down
 
 
 def _status() -> int:
@@ -39,9 +39,10 @@ def _status() -> int:
         app(prog_name="melexp")
     command = typer.main.get_command(app)
     try:
-        # Not command.main(), which would make an Abort of a signal.
+        # command.main() would turn a signal into an Abort.
         with command.make_context("melexp", sys.argv[1:]) as context:
             result = command.invoke(context)
+            sys.stdout.flush()  # here, so that a closed pipe is noticed
     except typer.Exit as error:
         return error.exit_code
     except _UsageError as error:
@@ -52,6 +53,9 @@ def _status() -> int:
         message = one_line(error.format_message()).rstrip(".")
         print(f"melexp: {message}; see {path} --help", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of a pipe has ended, such as `melexp data list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError) as error:
         print(f"melexp: {error}", file=sys.stderr)
         from melexp.results.store import DamagedFile

@@ -1,8 +1,9 @@
-"""Find methods, metrics, data sets and configurations, in the package and in folders of the user.
+"""Find methods, metrics, data sets and configurations, in the package and in ``MELEXP_PATH``.
 
-The variable ``MELEXP_PATH`` names such folders, separated as in ``PATH``. They are laid out like
-the source tree: ``methods/<name>.py`` with ``conf/method/<name>.yaml``, and likewise for metrics
-and data sets. Files in them are found as if they came with the package.
+``MELEXP_PATH`` lists folders of the user, separated as in ``PATH``. Each is laid out like the
+source tree: ``methods/<name>.py`` with ``conf/method/<name>.yaml``, and likewise ``metrics`` and
+``datasets``. Modules and configurations in these folders are used like those of the package. If
+two have the same name, the package's is used.
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from typing import Any
 
 VARIABLE = "MELEXP_PATH"
 
+_NOUNS = {"datasets": "data set", "methods": "method", "metrics": "metric"}
 
-def own_folders() -> list[Path]:
-    """Return the folders that `MELEXP_PATH` names.
+
+def user_folders() -> list[Path]:
+    """Return the folders listed in ``MELEXP_PATH``, as absolute paths.
 
     Raises
     ------
     ValueError
-        If one of them does not exist.
+        If an entry is not an existing folder.
     """
     folders = [Path(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
     for folder in folders:
@@ -33,38 +36,47 @@ def own_folders() -> list[Path]:
     return [folder.resolve() for folder in folders]
 
 
-def with_own(path: Iterable[str], kind: str) -> list[str]:
-    """Return the search path of a package, followed by the user's folders of a kind."""
-    return [*path, *(str(folder / kind) for folder in own_folders())]
+def search_path(path: Iterable[str], kind: str) -> list[str]:
+    """Return the `path` of a package, extended by the subfolders `kind` of the user's folders."""
+    return [*path, *(str(folder / kind) for folder in user_folders())]
 
 
-def names(path: Iterable[str]) -> list[str]:
-    """Return the public modules on the search path of a package, sorted; imports none of them."""
-    return sorted({m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")})
-
-
-def load(package: str, name: str, known: Iterable[str], kind: str) -> ModuleType:
-    """Import a module of a package.
+def names(package: str) -> list[str]:
+    """Return the names of the public modules of a package, sorted, without importing them.
 
     Parameters
     ----------
     package : str
-        Such as ``melexp.metrics``.
+        Full name of the package, such as ``"melexp.metrics"``.
+
+    Examples
+    --------
+    >>> names("melexp.metrics")
+    ['estoi', 'pesq', 'sc', 'scm']
+    """
+    path = importlib.import_module(package).__path__
+    return sorted({m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")})
+
+
+def load(package: str, name: str) -> ModuleType:
+    """Import a public module of a package.
+
+    Parameters
+    ----------
+    package : str
+        Full name of the package, such as ``"melexp.metrics"``.
     name : str
-        Name of the module.
-    known : iterable of str
-        The names that exist.
-    kind : str
-        Word for such a module in the error message, such as "metric".
+        One of `names`.
 
     Raises
     ------
     ValueError
-        If `name` is not among `known`; lists them.
+        If there is no such module; the message lists the names.
     """
-    known = list(known)
+    known = names(package)
     if name not in known:
-        raise ValueError(f"there is no {kind} {name!r}; the {kind}s are {', '.join(known)}")
+        kind = package.rpartition(".")[2]
+        raise ValueError(_unknown(_NOUNS.get(kind, kind), name, known))
     return importlib.import_module(f"{package}.{name}")
 
 
@@ -75,28 +87,30 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else here.parent / "conf"
 
 
-def _conf_dirs() -> list[Path]:
-    return [conf_dir(), *(folder / "conf" for folder in own_folders())]
-
-
 def config_names(group: str) -> list[str]:
-    """Return the names of the configurations of a group, such as ``method``, sorted."""
-    return sorted({path.stem for conf in _conf_dirs() for path in (conf / group).glob("*.yaml")})
+    """Return the names of the configurations of a group, sorted.
+
+    Parameters
+    ----------
+    group : str
+        Name of a folder in ``conf``, such as ``"metric"``.
+    """
+    return sorted({path.stem for folder in _groups(group) for path in folder.glob("*.yaml")})
 
 
 def conf_file(group: str, name: str) -> Path:
-    """Return the file of a configuration.
+    """Return the path of a configuration, ``conf/<group>/<name>.yaml``.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no such file; the message lists the names.
     """
-    paths = [conf / group / f"{name}.yaml" for conf in _conf_dirs()]
-    for path in paths:
+    for folder in _groups(group):
+        path = folder / f"{name}.yaml"
         if path.exists():
             return path
-    raise ValueError(f"there is no {group} {name!r}: {paths[0]} is missing")
+    raise ValueError(_unknown(group, name, config_names(group)))
 
 
 def read_config(group: str, name: str) -> dict[str, Any]:
@@ -105,9 +119,17 @@ def read_config(group: str, name: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no such file; the message lists the names.
     """
-    from omegaconf import OmegaConf  # here, because the names alone do without
+    from omegaconf import OmegaConf  # only here: it takes long to import
 
     values: Any = OmegaConf.to_container(OmegaConf.load(conf_file(group, name)))
     return values
+
+
+def _groups(group: str) -> list[Path]:
+    return [conf_dir() / group, *(folder / "conf" / group for folder in user_folders())]
+
+
+def _unknown(noun: str, name: str, known: list[str]) -> str:
+    return f"there is no {noun} {name!r}; the {noun}s are {', '.join(known) or 'none'}"

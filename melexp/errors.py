@@ -27,9 +27,16 @@ def require(extra: str, *modules: str, what: str) -> None:
     what : str
         The subject of the message, such as "the report".
     """
-    missing = [name for name in modules if find_spec(name.partition(".")[0]) is None]
+    missing = [name for name in modules if not _is_installed(name)]
     if missing:
         raise MissingExtra(
-            f"{what} needs {', '.join(missing)}, not installed here; run: "
+            f"{what} needs {', '.join(missing)}, which is not installed; run: "
             f"pip install 'melexp[{extra}]'"
         )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent package is missing
+        return False

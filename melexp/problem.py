@@ -1,4 +1,4 @@
-"""One mel-spectrogram to invert, with the operators that every method works with."""
+"""A mel-spectrogram to invert, with the operators that the methods use."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 
 class Problem:
-    """A mel-spectrogram, scaled to a maximum of 1, with its STFT and filter bank.
+    """Mel-spectrogram scaled to a maximum of 1, with its STFT and filter bank.
 
-    Scaling here makes every method equivariant to the level of the mel and keeps float32 away
-    from its limits.
+    The scaling makes every method equivariant to the level of the mel, and avoids overflow and
+    underflow in float32.
 
     Parameters
     ----------
     mel : np.ndarray [shape=(n_mels, n_frames)]
-        The mel-spectrogram as `transform` makes it: compressed if that has a compression, else
-        linear and non-negative.
+        The mel-spectrogram as `transform` makes it: compressed if the transform has a compression,
+        otherwise linear and non-negative.
     transform : MelTransform
-        How it was computed.
+        The front end that computed it.
     length : int or None
-        Length of the waveform in samples; by default the shortest with that many frames.
+        Length of the waveform in samples. None means the shortest with this number of frames.
     dtype : np.float32 or np.float64
         Precision of all computation.
     engine : "auto", "fast" or "portable"
-        "auto" uses the fast engine if it supports the shapes and otherwise the portable one,
-        logging the reason; "fast" and "portable" force one.
+        "auto" uses the fast engine if it supports the problem, otherwise the portable one with the
+        reason in the log. "fast" and "portable" force one engine.
     floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
-        Where a linear `mel` is only an upper bound. A compressed one says so itself.
+        True where a linear `mel` is an upper bound. A compression determines this by itself.
     threads : int > 0
         Number of threads of the fast engine. Results differ by rounding between thread counts.
 
@@ -51,15 +51,15 @@ class Problem:
     mel : np.ndarray [shape=(n_mels, n_frames)]
         The linear mel-spectrogram M divided by its maximum.
     floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
-        Where a compression's floor hides the value, so that `mel` is an upper bound of it.
+        True where the floor of the compression hides the value and `mel` is an upper bound.
     scale : float
-        What the waveform is multiplied by in the end.
+        Factor of the waveform that restores the level of the given mel.
     stft : STFT
     filters : MelFilters
     frame_weights : float
-        The exponent that :meth:`weighted` was given; 0 without weights.
+        Exponent of :meth:`weighted`; 0 means no weights.
     frame_gains : np.ndarray [shape=(n_frames,)] or None
-        Of the frames, if made by :meth:`weighted`; `mel` and `stft` then include them.
+        Gains of the frames, set by :meth:`weighted`. `mel` and `stft` then include them.
     """
 
     def __init__(
@@ -105,37 +105,43 @@ class Problem:
         if self.stft.n_frames != mel.shape[1]:
             raise ValueError(
                 f"length = {length} gives {self.stft.n_frames} frames, but mel has "
-                f"{mel.shape[1]}; use {transform.n_samples(mel.shape[1])} or leave it out"
+                f"{mel.shape[1]}; use length = {transform.n_samples(mel.shape[1])} or leave it out"
             )
         self.filters = transform.filters(self.dtype)
         peak = float(mel.max())
         self.scale = peak ** (1 / transform.power) if peak > 0 else 1.0
         self.mel = (mel.astype(np.float64) / (peak or 1.0)).astype(self.dtype)
-        self.mel[self.filters.empty] = 0  # a compression's floor stands there, and means nothing
+        self.mel[self.filters.empty] = (
+            0  # these bands are unused; a compression's floor may be here
+        )
         self.frame_weights = 0.0
         self.frame_gains: np.ndarray | None = None
         self._plain: Problem | None = None
 
     def weighted(self, exponent: float) -> Problem:
-        r"""Return a copy that gives quiet frames more weight, so that loud ones do not dominate.
+        r"""Return a copy that gives quiet frames more weight, so that loud frames do not dominate.
 
         .. math::
             g_t = (e_t / \max e)^{-a}, \qquad
             e_t^2 = \|M_t\|^2 + (10^{-3} \max_\tau \|M_\tau\|)^2
 
-        multiplies frame t of the spectrograms (for power mels :math:`g_t^2` the mel), that is, both
-        windows. The consistent spectrograms are then those of the weighted STFT, and every method
-        applies as it is.
+        multiplies frame t of the spectrograms and of the mel (:math:`g_t^2` for a power mel). The
+        consistent spectrograms are then those of the weighted STFT, so every method applies without
+        changes.
 
         Parameters
         ----------
         exponent : float in [0, 1]
-            a; 0 returns the problem without weights.
+            The exponent a. 0 returns the problem without weights.
+
+        Returns
+        -------
+        problem : Problem
 
         Raises
         ------
         ValueError
-            If the exponent is out of its range.
+            If the exponent is not in [0, 1].
         """
         if not 0 <= exponent <= 1:
             raise ValueError(f"frame_weights must be from 0 to 1; got {exponent}")
@@ -160,12 +166,12 @@ class Problem:
 
     @property
     def plain(self) -> Problem:
-        """The problem without weights: the start is computed there, and the misfit."""
+        """Problem without weights, which the start and the misfit use."""
         return self._plain or self
 
     @cached_property
     def lanes(self) -> LaneEngine | None:
-        """The fast engine for this problem, or None."""
+        """Fast engine for this problem, or None if the portable engine is used."""
         if self._engine == "portable":
             return None
         reason = self._why_not_fast()
@@ -174,7 +180,7 @@ class Problem:
         if reason:
             logging.getLogger("melexp").info("portable engine: %s", reason)
             return None
-        from melexp.fast import LaneEngine  # here, because numba takes a while to import
+        from melexp.fast import LaneEngine  # here, because importing numba is slow
 
         return LaneEngine(
             n_fft=self.stft.n_fft,
@@ -196,15 +202,15 @@ class Problem:
         from melexp.fast import LaneEngine
 
         if self.dtype != np.float32:
-            return f"the fast engine has float32 only, not {self.dtype}"
+            return f"the fast engine supports only float32, not {self.dtype}"
         return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
 
     @cached_property
     def envelope(self) -> np.ndarray:
-        """Power density that the mel implies, smooth over the bins [shape=(n_bins, n_frames)].
+        """Smooth estimate of the power density [shape=(n_bins, n_frames)].
 
-        A band's power divided by its filter's sum, and of the two bands of a bin the mean by their
-        weights there. At least -80 dB of the largest, also where no filter reaches.
+        The density of a band is its power divided by the sum of its filter. A bin takes the mean of
+        its two bands, weighted by their filters. The lower limit is -80 dB of the largest density.
         """
         E = self.transform.basis
         rows, columns = E.sum(axis=1)[:, None], E.sum(axis=0)[:, None]
@@ -215,13 +221,13 @@ class Problem:
         return np.maximum(spread, 1e-8 * peak if peak > 0 else 1.0).astype(self.dtype)
 
     def misfit(self, y: np.ndarray) -> float:
-        """Return ||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
+        """Compute ||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
         p = self.plain
         X = p.stft.forward(y / self.dtype.type(self.scale))
         return float(relative_error(p.mel, self.filters.apply(self.transform.spectrum(X))))
 
     def waveform(self, X: np.ndarray) -> np.ndarray:
-        """Return the waveform of a spectrogram [shape=(n_samples,)] at the level of the mel."""
+        """Return the waveform [shape=(n_samples,)] of X at the level of the given mel."""
         y = self.stft.inverse(X) if self.lanes is None else self.lanes.signal(X)
         y *= self.dtype.type(self.scale)
         return y

@@ -1,8 +1,9 @@
-"""What limits the quality, and what was tried to get past it: the tables of docs/beyond.md."""
+"""Limits of the quality, and attempts to raise them: makes the tables of docs/beyond.md."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,6 @@ import pandas as pd
 from melexp.datasets import load_dataset
 from melexp.methods import make_method, unit_phase
 from melexp.methods._prox import magnitude_pair
-from melexp.methods._splitting import douglas_rachford_step
 from melexp.methods.admm_ramp import ADMMRamp
 from melexp.metrics import score
 from melexp.problem import Problem
@@ -38,14 +38,14 @@ def from_start(p: Problem, n: int, Y: np.ndarray, unit: np.ndarray, name: str = 
 
 
 def named(p: Problem, n: int, name: str, **params: object) -> np.ndarray:
-    """Return the waveform of a method after n iterations from its own start."""
+    """Return the waveform of a method after n iterations from its default start."""
     method = make_method(name, **params)
     p = p.weighted(method.frame_weights)
     return method.signal(p, method.advance(p, method.init(p, np.random.default_rng(0)), n))
 
 
 def limits(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Start from the truth, in part: is it the magnitude or the phase that is missing?"""
+    """Start from parts of the true spectrogram, to separate the errors of magnitude and phase."""
     rng = np.random.default_rng(0)
     X = p.stft.forward((x / p.scale).astype(p.dtype))
     A, true_phase, Y = np.abs(X), unit_phase(X), kl(p)
@@ -60,7 +60,7 @@ def limits(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def starts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Compare the start with every method, and each part of it alone."""
+    """Try the new start with every method, and each of its parts alone."""
     for magnitude, phase in (("pinv", "random"), ("pinv", "pghi"), ("nnls", "pghi")):
         params = {"magnitude": magnitude, "phase": phase}
         yield f"admm_ramp, {magnitude} + {phase}", named(p, n, "admm_ramp", ramp=n, **params)
@@ -70,24 +70,24 @@ def starts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     tuned = {"lam": 20000.0, "inertia": 0.99}
     for name, params in (("admm", {}), ("ipalm", {}), ("ipalm", tuned)):
         label = name + (", tuned" if params else "")
-        yield f"{label}, its own start", named(p, n, name, **params)
+        yield f"{label}, its default start", named(p, n, name, **params)
         yield f"{label}, kl + pghi", named(p, n, name, **params, **both)
     for name in ("fgla", "admm_gla"):
-        yield f"{name}, its own start", named(p, n, name)
+        yield f"{name}, its default start", named(p, n, name)
         yield f"{name}, nnls + pghi", named(p, n, name, phase="pghi")
         yield f"{name}, kl + pghi", named(p, n, name, **both)
 
 
 def faint(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Vary the level below the largest bin at which PGHI leaves the phase random."""
+    """Vary the threshold below the largest bin under which PGHI leaves the phase random."""
     Y = kl(p)
     for tol in (1e-6, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2):
         unit = phasor(pghi(Y, p, np.random.default_rng(0), tol=tol))
-        yield f"chance below {20 * np.log10(tol):.0f} dB", from_start(p, n, Y, unit)
+        yield f"random below {20 * np.log10(tol):.0f} dB", from_start(p, n, Y, unit)
 
 
 def schedules(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Vary the first and last penalties, and keep them constant."""
+    """Vary the first and the last penalties."""
     yield "0.001, 0.01 to 0.3, 0.3", named(p, n, "admm_ramp", ramp=n)
     for last in ((0.1, 0.3), (1.0, 0.3), (0.3, 0.1), (0.3, 1.0)):
         params = {"rho_x_last": last[0], "rho_y_last": last[1]}
@@ -101,7 +101,7 @@ def schedules(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Try frame weights, a magnitude smooth in time, a phase held near its start, many starts."""
+    """Try frame weights, a magnitude smooth in time, a guided phase and several starts."""
     rng = np.random.default_rng(0)
     Y, X = start(p, rng, magnitude="kl", phase="pghi")
     yield "admm_ramp", named(p, n, "admm_ramp", ramp=n)
@@ -117,13 +117,13 @@ def ideas(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
     for seed in range(8):
         noise = 0.3 * np.random.default_rng(seed).standard_normal(Y.shape) if seed else 0
         runs.append(from_start(p, n, Y, unit_phase(X) * phasor(noise)))
-    yield "8 starts, the least mel residual", min(runs, key=p.misfit)
+    yield "8 starts, smallest mel residual", min(runs, key=p.misfit)
     pesq = [score("pesq", x, y, transform=p.transform).value for y in runs]
-    yield "8 starts, the best PESQ (not knowable)", runs[int(np.argmax(pesq))]
+    yield "8 starts, best PESQ (needs the original)", runs[int(np.argmax(pesq))]
 
 
 def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
-    """Run `kl` with (side, 1, side) along time beside the window's main lobe."""
+    """Compute `kl` with the kernel (side, 1, side) along time in addition to the main lobe."""
     E, M = p.filters, p.mel
     along_f, along_t = main_lobe(p.stft.window).astype(p.dtype), np.array([side, 1, side], p.dtype)
 
@@ -140,31 +140,30 @@ def smooth_kl(p: Problem, side: float, n_iter: int = 30) -> np.ndarray:
 
 
 def guided(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, pull: float) -> np.ndarray:
-    """Draw the phase of the first quarter towards that of the start, less and less."""
-    schedule, guide = ADMMRamp(ramp=n), unit_phase(X)
-    P, R = X, Y
+    """Pull the phase towards that of the start in the first quarter, with decreasing strength."""
+    method, guide = ADMMRamp(ramp=n), unit_phase(X)
+    E, solver = p.filters, method.mel_solver(p)
+    state = method.begin(p, Y, X)
     for k in range(1, n + 1):
-        rho_x, rho_y = schedule.penalties(k)
         weight = pull * max(0.0, 1 - (k - 1) / (n // 4))
         if weight == 0:
-            P, R = douglas_rachford_step(
-                p, P, R, rho_x=rho_x, rho_y=rho_y, ridge=1 / schedule.ratio
-            )
+            state = method.step(p, state)
             continue
-        E = p.filters
+        rho_x, rho_y = method.penalties(k)
+        P, R = state.P, state.R
         Z = p.stft.project(P)
-        d = E.adjoint(E.solver(1 / schedule.ratio).solve(p.mel - E.apply(R)))
+        d = E.adjoint(solver.solve(p.mel - E.apply(R)))
         zeta = 2 * Z - P
         size, y = magnitude_pair(np.abs(zeta), R + 2 * d, rho_x=rho_x, rho_y=rho_y)
         unit = unit_phase(unit_phase(zeta) + p.dtype.type(weight) * guide)
-        P, R = P + size * unit - Z, y - d
-    return p.waveform(P)
+        state = dataclasses.replace(state, iteration=k, P=P + size * unit - Z, R=y - d)
+    return method.signal(p, state)
 
 
 def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Vary the weight and the penalties of `admm` and `admm_ramp` on power mels."""
+    """Vary the weight and the penalties of `admm` and `admm_ramp` for power mels."""
     both = {"magnitude": "kl", "phase": "pghi"}
-    yield "admm, its own start", named(p, n, "admm")
+    yield "admm, its default start", named(p, n, "admm")
     yield "admm, kl + pghi", named(p, n, "admm", **both)
     for lam in (500.0, 50000.0):
         yield f"the same, lam {lam:g}", named(p, n, "admm", lam=lam, **both)
@@ -180,13 +179,13 @@ def power(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 
 def layouts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
-    """Compare the paper's method at 5 n iterations with `admm_ramp` at n and 5 n."""
+    """Compare `admm` at 5 n iterations with `admm_ramp` at n and at 5 n."""
     yield f"admm, {5 * n}", named(p, 5 * n, "admm")
     yield f"admm_ramp, {n}", named(p, n, "admm_ramp", ramp=n)
     yield f"admm_ramp, {5 * n}", named(p, 5 * n, "admm_ramp", ramp=5 * n)
 
 
-#: Other layouts than the paper's for the study of them.
+#: Layouts of the study `layouts`.
 LAYOUTS = {
     "paper": MelTransform(),
     "16k": MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=64),
@@ -213,15 +212,17 @@ def main() -> None:
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--layout", choices=LAYOUTS, default="paper")
     parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--every", type=int, default=2, help="use each so many-th clip")
-    parser.add_argument("--seconds", type=float, default=6.0, help="use the first of a clip")
+    parser.add_argument("--every", type=int, default=2, help="use every n-th clip")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="use the first seconds of each clip"
+    )
     args = parser.parse_args()
     transform, rows = LAYOUTS["power" if args.study == "power" else args.layout], []
     clips = load_dataset("ljspeech")[:: args.every]
     for clip in clips:
         x = clip.load(int(transform.sr))[: int(args.seconds * transform.sr)]
         problem = Problem(transform(x), transform, length=len(x))
-        problem.waveform(problem.stft.forward(x))  # the engine's tables, before the clock runs
+        problem.waveform(problem.stft.forward(x))  # build the engine's tables before timing
         runs, began = STUDIES[args.study](problem, x, args.iterations), time.perf_counter()
         for name, y in runs:
             seconds = time.perf_counter() - began
@@ -238,7 +239,7 @@ def main() -> None:
 
 
 def print_gains(table: pd.DataFrame) -> None:
-    """Print each run against the first, clip by clip: means with 95 % intervals, and the time."""
+    """Print each run against the first, paired by clip: means with 95 % intervals, and time."""
     runs = list(table["run"].unique())
     wide = table.pivot(index="clip", columns="run")
     for run in runs[1:]:

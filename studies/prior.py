@@ -1,18 +1,17 @@
-"""A small network as a magnitude prior: trains it, and tries it as a start and as a term of ADMM.
+"""Train a small network as a magnitude prior, and try it as a start and as a term of ADMM.
 
-    python studies/prior.py train prior.npz      # needs torch; 2 cores, some minutes
-    python studies/prior.py try prior.npz        # NumPy alone: the tables of docs/beyond.md
+    python studies/prior.py train prior.npz      # needs torch; takes minutes on 2 cores
+    python studies/prior.py try prior.npz        # needs only NumPy; the tables of docs/beyond.md
 
-The network sees the log mel-spectrogram of a frame and of its neighbours, and says by how much the
-`kl` magnitude must be raised or lowered in each bin. It is trained on every second clip of LJ
-Speech (the others are held back), the embedded clips, and versions of both that are resampled,
-shifted and filtered.
+The input of the network is the log mel-spectrogram of a frame and its neighbours. Its output is a
+correction of the `kl` magnitude in each bin. The training set has every second clip of LJ Speech
+(the others are held out), the embedded clips, and resampled, shifted and filtered copies of both.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +30,18 @@ from melexp.start import kl, pghi, start
 from melexp.transforms.mel import MelTransform
 
 TRANSFORM = MelTransform()
-#: Frames on either side that the network sees, and units of its two hidden layers.
+#: Number of context frames on either side, and of units in each of the two hidden layers.
 CONTEXT, HIDDEN = 4, 384
-#: Magnitudes and mels below this share of the largest are as good as none.
+#: Lower limit of magnitudes and mels, relative to the largest.
 FLOOR = 1e-5
 SPEEDS = (0.85, 1.0, 1.0, 1.15)
 
 
 def features(mel: np.ndarray) -> np.ndarray:
-    """Return the network's input of each frame [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
+    """Return the input of the network [shape=(n_frames, (2 CONTEXT + 1) n_mels + 1)].
 
-    The logarithm of the mel (its maximum 1), less its mean over the frames seen, and that mean.
+    It is the logarithm of the mel, whose maximum is 1, minus its mean over the context, and this
+    mean.
     """
     log = np.log(np.maximum(mel, FLOOR)).T
     padded = np.pad(log, ((CONTEXT, CONTEXT), (0, 0)), mode="edge")
@@ -52,7 +52,7 @@ def features(mel: np.ndarray) -> np.ndarray:
 
 
 def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Return the network's answer, in nepers [shape=(n_bins, n_frames)]."""
+    """Return the output of the network, in nepers [shape=(n_bins, n_frames)]."""
     for layer in range(3):
         x = x @ weights[f"{2 * layer}.weight"].T + weights[f"{2 * layer}.bias"]
         if layer < 2:
@@ -61,7 +61,7 @@ def apply(weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 def pairs(clip: Clip, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return features, `kl` and true magnitudes of a clip and its variants, frames first."""
+    """Return features, `kl` and true magnitudes of a clip and its copies, frames first."""
     rng = np.random.default_rng([seed, int(clip.sha256[:8], 16)])
     out = []
     for speed in SPEEDS:
@@ -137,25 +137,25 @@ def train(path: Path, *, seed: int = 0, epochs: int = 12) -> None:
 
 
 def held(p: Problem, Y: np.ndarray, X: np.ndarray, n: int, A: np.ndarray, mu: float) -> np.ndarray:
-    """Run admm_ramp with mu/2 ||Y - A||^2 added, which joins the penalty of W = Y."""
-
-    def pair(
-        z: np.ndarray, w: np.ndarray, *, rho_x: float, rho_y: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        w = (rho_y * w + mu * A) / (rho_y + mu)
-        return magnitude_pair(z, w, rho_x=rho_x, rho_y=rho_y + mu)
-
-    p = copy.copy(p)
-    p.pair = pair
+    """Run admm_ramp with the term mu/2 ||Y - A||^2, which joins the penalty of W = Y."""
     method = ADMMRamp(ramp=n)
+    E, solver = p.filters, method.mel_solver(p)
     state = method.begin(p, Y, X)
-    for _ in range(n):  # the portable steps: the fast engine has a pair of its own
-        state = method.step(p, state)
+    for k in range(1, n + 1):  # here, because the update of the method has no such term
+        rho_x, rho_y = method.penalties(k)
+        Z = p.stft.project(state.P)
+        d = E.adjoint(solver.solve(p.mel - E.apply(state.R)))
+        zeta = 2 * Z - state.P
+        size = np.abs(zeta)
+        w = (rho_y * (state.R + 2 * d) + mu * A) / (rho_y + mu)
+        x, y = magnitude_pair(size, w.astype(p.dtype), rho_x=rho_x, rho_y=rho_y + mu)
+        P = state.P + x * unit_phase(zeta, size) - Z
+        state = dataclasses.replace(state, iteration=k, P=P, R=y - d)
     return method.signal(p, state)
 
 
 def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.DataFrame:
-    """Score a clip's first 6 s, with and without the network."""
+    """Score the first 6 s of a clip, with and without the network."""
     x = clip.load(22050)[: 6 * 22050]
     p = Problem(TRANSFORM(x), TRANSFORM, length=len(x))
     Y, X = start(p, np.random.default_rng(0), magnitude="kl", phase="pghi")
@@ -184,7 +184,7 @@ def one(clip: Clip, weights: dict[str, np.ndarray], n: int, speech: bool) -> pd.
 
 
 def attempt(path: Path, n: int) -> None:
-    """Print the means on held-back speech and on foley, and the worst change of PESQ."""
+    """Print the means on held-out speech and on foley, and the worst change of PESQ."""
     with np.load(path, allow_pickle=False) as stored:
         weights = dict(stored)
     sets = {"ljspeech": load_dataset("ljspeech")[1::4], "esc10": load_dataset("esc10")[::10]}

@@ -1,4 +1,4 @@
-"""What cutting long input into segments costs: the waveform joined against the whole solution."""
+"""Cost of inverting long input in segments: the joined waveform against the whole solution."""
 
 import argparse
 import resource
@@ -14,7 +14,7 @@ from melexp.metrics.scm import long_scm
 from melexp.transforms.blocks import long_mel
 from melexp.transforms.mel import MelTransform
 
-#: Seconds of a segment.
+#: Length of a segment in seconds.
 SEGMENT = 20.0
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="ljspeech")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--n-iter", type=int, default=300)
-    parser.add_argument("--no-whole", action="store_true", help="the joined one only")
+    parser.add_argument("--no-whole", action="store_true", help="invert in segments only")
     arguments = parser.parse_args()
     transform = MelTransform()
     sr = round(transform.sr)
@@ -39,12 +39,14 @@ def main() -> None:
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"{arguments.minutes:g} minutes of {arguments.dataset}, {arguments.n_iter} iterations")
     print(f"joined: SCM {long_scm(mel, joined, transform):.2f} dB, {seconds:.1f} s")
-    print(f"memory beyond input: {more / 1024:.0f} MiB, of it output {joined.nbytes / 2**20:.0f}")
+    print(
+        f"memory beyond input: {more / 1024:.0f} MiB, including output {joined.nbytes / 2**20:.0f}"
+    )
     if arguments.no_whole:
         return
     whole = invert(mel, transform, **options)
     print(f"whole: SCM {long_scm(mel, whole, transform):.2f} dB")
-    # What two segments share: the seam is somewhere in it.
+    # Overlaps of adjacent segments, which contain the seams.
     plan = segment_frames(mel.shape[1], transform, SEGMENT, OVERLAP)
     seams = [np.arange(a, b) for (_, b), (a, _) in pairwise(plan)]
     for name, z in (("joined", joined), ("whole", whole)):

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from crashing import Forge
 from faults import RUN, SWEEP, Bench, Tried
 from hypothesis import settings
+from sounds import sine
 
 from melexp.datasets import load_dataset
 from melexp.transforms.mel import MelTransform
@@ -50,6 +52,14 @@ def paper() -> MelTransform:
 def small() -> MelTransform:
     """A transform that is quick to invert."""
     return MelTransform(sr=8000, n_fft=128, hop_length=32, n_mels=12, fmax=4000)
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    """A sound file: half a second of a sine at 16 kHz."""
+    path = tmp_path / "made.wav"
+    soundfile.write(path, sine(440, 16000), 16000)
+    return path
 
 
 @pytest.fixture

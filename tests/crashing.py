@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,9 @@ class Ended:
 class Forge:
     """The process that is forked; a context.
 
-    A fault is a dict of ``write`` (which of the run's writes, from 1; 0 for each) and ``point``
-    (see `melexp.files.atomic.fault`), and of ``signal`` to send itself or ``errno`` to meet.
+    A fault is a dict: ``write`` is the number of the write, from 1, or 0 for all of them;
+    ``point`` is a point of it (see `at_each_write`); ``signal`` is sent to the process itself, or
+    ``errno`` is raised as an OSError.
     """
 
     def __enter__(self) -> Forge:
@@ -65,10 +68,46 @@ class Forge:
         return int(self._process.stdout.readline())
 
 
-def set_fault(spec: dict[str, Any]) -> None:
-    """Let a write of this process go wrong."""
-    from melexp.files import atomic as files
+def at_each_write(fault: Callable[[str, Path], None]) -> None:
+    """Call `fault` with a point and a path at four points of each atomic write of this process.
 
+    The points are ``before`` the write, ``during`` it (half of the content is in the file),
+    ``synced`` (the new file is complete but not yet renamed), and ``after`` it.
+    """
+    from melexp.files import atomic
+
+    write, sync, replace = atomic._write, os.fsync, os.replace
+    paths: list[Path] = []
+
+    def faulty_write(path: Path, content: bytes) -> None:
+        fault("before", path)
+        paths.append(path)
+        try:
+            write(path, content)
+        finally:
+            paths.pop()
+        fault("after", path)
+
+    def faulty_sync(handle: int) -> None:
+        status = os.fstat(handle)
+        if paths and stat.S_ISREG(status.st_mode):
+            half = status.st_size // 2
+            rest = os.pread(handle, status.st_size, half)
+            os.ftruncate(handle, half)
+            fault("during", paths[-1])
+            os.pwrite(handle, rest, half)
+        sync(handle)
+
+    def faulty_replace(source: str, target: str) -> None:
+        if paths:
+            fault("synced", paths[-1])
+        replace(source, target)
+
+    atomic._write, os.fsync, os.replace = faulty_write, faulty_sync, faulty_replace
+
+
+def set_fault(spec: dict[str, Any]) -> None:
+    """Inject one fault into the writes of this process; see `Forge`."""
     writes = 0
 
     def fault(point: str, path: Path) -> None:
@@ -80,7 +119,7 @@ def set_fault(spec: dict[str, Any]) -> None:
             raise OSError(spec["errno"], os.strerror(spec["errno"]))
         os.kill(os.getpid(), spec["signal"])
 
-    files.fault = fault
+    at_each_write(fault)
 
 
 def serve() -> None:

@@ -1,4 +1,4 @@
-"""What the tests of crashes and of damage share: a run that is compared with an undisturbed one."""
+"""Helpers of the fault injection tests: compare a run with an undisturbed one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TORTURE = pytest.mark.torture
 
 @dataclass
 class Tried:
-    """The counts of one kind of fault; `wrong` says what was lost, changed or unclear."""
+    """The counts of one kind of fault; `wrong` lists the failures."""
 
     fault: str
     tried: int = 0
@@ -39,7 +39,7 @@ class Tried:
 
 
 class Bench:
-    """A folder of results at a time, beside that of an undisturbed run."""
+    """Results folders of disturbed runs, beside the folder of an undisturbed run."""
 
     def __init__(self, folder: Path, forge: Forge, *arguments: str) -> None:
         self.folder, self.forge, self.log = folder, forge, folder / "log"
@@ -50,7 +50,7 @@ class Bench:
         self.tasks = set(contents(self.reference))
 
     def new(self, *, filled: bool = False) -> Path:
-        """A new folder of results; with the files of the undisturbed run."""
+        """Return a new results folder, if `filled` with the files of the undisturbed run."""
         self.n += 1
         root = self.folder / str(self.n)
         if filled:
@@ -64,7 +64,7 @@ class Bench:
         return self.forge.start(*self.arguments, f"results={root}", log=log or self.log)
 
     def resume(self, root: Path, tried: Tried, what: str) -> None:
-        """After whatever has happened to `root`: `heal` it, run again, and compare."""
+        """After any fault in `root`: `heal` it, re-run, and compare."""
         before = self.heal(root, tried, what)
         ended = self.run(root)
         self.compare(root, tried, what, ended)
@@ -75,13 +75,13 @@ class Bench:
                 tried.wrong.append(f"{what}: {name} was done, and was computed again")
 
     def heal(self, root: Path, tried: Tried, what: str) -> dict[str, bytes]:
-        """Let doctor clear up; what is done."""
+        """Run doctor; return the finished tasks."""
         tried.tried += 1
         before = contents(root)
         if root.exists() and any(root.iterdir()):
             with contextlib.redirect_stdout(said := io.StringIO()):
                 status = doctor([root])
-            if status:  # a kill damages nothing
+            if status:  # a kill corrupts no file
                 tried.changed += 1
                 tried.wrong.append(f"{what}: doctor: {said.getvalue()}")
             if left := leftovers(root):
@@ -93,7 +93,7 @@ class Bench:
         return before
 
     def compare(self, root: Path, tried: Tried, what: str, ended: Ended) -> None:
-        """The table and the tasks with those of the undisturbed run."""
+        """Compare the table and the tasks with those of the undisturbed run."""
         if ended.status or "Traceback" in ended.said:
             tried.unclear += 1
             tried.wrong.append(f"{what}: the run after it ended with {ended}")
@@ -115,13 +115,13 @@ class Bench:
 
 
 def values(root: Path) -> pd.DataFrame:
-    """The stored table without the times, as text so that equal means every digit."""
-    read_table(root, "run")  # verifies it
+    """Return the stored table without the times, as text, so that every digit is compared."""
+    read_table(root, "run")  # verifies its checksum
     return pd.read_csv(root / "run.csv", dtype=str, keep_default_na=False).drop(columns="seconds")
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """The finished tasks."""
+    """Return the files of the finished tasks."""
     return {p.name: p.read_bytes() for p in (root / "tasks").glob("*/*.json")}
 
 
@@ -134,7 +134,7 @@ def leftovers(root: Path) -> list[str]:
 
 
 def clear(ended: Ended, status: int, *words: str) -> bool:
-    """Whether a run ended with one clear line that has these words in it."""
+    """Return whether a run ended with one clear line that contains these words."""
     lines = [line for line in ended.said.splitlines() if line.startswith("melexp: ")]
     return (
         ended.status == status

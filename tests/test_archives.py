@@ -1,4 +1,4 @@
-"""`melexp data unpack`: corpora come out as they are, hostile archives not at all."""
+"""`melexp data unpack`: corpora are unpacked unchanged, hostile archives are refused."""
 
 import bz2
 import gzip
@@ -54,7 +54,7 @@ def special(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
 
 
 def declared(header: bytes, size: int) -> bytes:
-    """A tar whose first member says that it has another size."""
+    """Return a tar whose first member declares another size."""
     number = b"\x80" + size.to_bytes(11, "big", signed=True) if size >= 0 else b"\xff" * 4
     number = number if size >= 0 else b"\xff" + size.to_bytes(11, "big", signed=True)
     block = bytearray(header[:512])
@@ -64,7 +64,7 @@ def declared(header: bytes, size: int) -> bytes:
 
 
 def refused(archive: bytes, tmp_path: Path, **limits: float) -> str:
-    """Unpack what must be refused; the reason. Nothing may be left, nor anything changed."""
+    """Unpack an archive that must be refused, check that no file has changed; return the reason."""
     source, outside = tmp_path / "archive", tmp_path / "outside"
     source.write_bytes(archive)
     outside.write_bytes(b"mine")
@@ -78,13 +78,13 @@ def refused(archive: bytes, tmp_path: Path, **limits: float) -> str:
 
 
 @pytest.mark.parametrize("make", [tar, *(lambda m=m: tar(m) for m in ("gz", "bz2", "xz")), zipped])
-def test_what_is_packed_comes_out(tmp_path: Path, make: Callable[[], bytes]) -> None:
+def test_all_formats_are_unpacked(tmp_path: Path, make: Callable[[], bytes]) -> None:
     (tmp_path / "archive").write_bytes(make())
     folder = tmp_path / "new" / "folder"
     assert unpack(tmp_path / "archive", folder) == len(FILES)
     found = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
     assert {name: path.read_bytes() for name, path in found.items()} == FILES
-    assert folder.stat().st_mode == folder.parent.stat().st_mode  # as of any new folder
+    assert folder.stat().st_mode == folder.parent.stat().st_mode  # the default permissions
     assert list(folder.parent.iterdir()) == [folder]
 
 
@@ -114,7 +114,7 @@ def sound(k: int) -> bytes:
 
 
 def test_members_of_a_zip_that_overlap(tmp_path: Path) -> None:
-    """A bomb without nesting: many entries of the directory name the same packed bytes."""
+    """A bomb without nesting: many entries of the directory refer to the same packed bytes."""
     packed = zipped({"a": bytes(10**7)})
     start = packed.index(b"PK\x01\x02")
     entry, end = packed[start : packed.index(b"PK\x05\x06")], packed[-22:]
@@ -129,14 +129,14 @@ def test_the_command(
     (tmp_path / "corpus.zip").write_bytes(zipped())
     arguments = ["melexp", "data", "unpack", str(tmp_path / "corpus.zip"), str(tmp_path / "new")]
     monkeypatch.setattr(sys, "argv", arguments)
-    for code, words in ((0, "3 files"), (2, "is there already")):
+    for code, words in ((0, "3 files"), (2, "exists; name a new folder")):
         with pytest.raises(SystemExit) as end:
             cli.main()
         assert end.value.code == code
         assert words in "".join(capsys.readouterr())
 
 
-def test_no_archive_and_no_new_folder(tmp_path: Path) -> None:
+def test_other_files_and_existing_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="absent is not a file"):
         unpack(tmp_path / "absent", tmp_path / "folder")
     for content in (b"", b"no archive at all", b"PK\x03\x04", b"\x1f\x8b", bytes(5000)):
@@ -144,7 +144,7 @@ def test_no_archive_and_no_new_folder(tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(tar())
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine").touch()
-    with pytest.raises(ArchiveError, match="folder is there already"):
+    with pytest.raises(ArchiveError, match="folder exists; name a new folder"):
         unpack(tmp_path / "archive", tmp_path / "folder")
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["mine"]
 
@@ -163,7 +163,7 @@ def test_no_archive_and_no_new_folder(tmp_path: Path) -> None:
     ],
 )
 def test_a_path_out_of_the_folder(tmp_path: Path, make: Callable, name: str) -> None:
-    assert "does not stay in the folder" in refused(make({"good": b"", name: b"bad"}), tmp_path)
+    assert "leads out of the folder" in refused(make({"good": b"", name: b"bad"}), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -180,17 +180,17 @@ def test_a_path_out_of_the_folder(tmp_path: Path, make: Callable, name: str) -> 
     ids=["symlink", "hard link", "link within", "character", "block", "fifo", "unknown"],
 )
 def test_a_special_member_of_a_tar(tmp_path: Path, member: tarfile.TarInfo) -> None:
-    after = tarfile.TarInfo("link/outside")  # what would be written through the link
+    after = tarfile.TarInfo("link/outside")  # would be written through the link
     after.size = 3
-    assert "no plain file" in refused(tar("gz", member, after), tmp_path)
+    assert "not a plain file" in refused(tar("gz", member, after), tmp_path)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK])
 def test_a_special_member_of_a_zip(tmp_path: Path, kind: int) -> None:
-    assert "no plain file" in refused(zipped({"x": b"../outside"}, kind | 0o777), tmp_path)
+    assert "not a plain file" in refused(zipped({"x": b"../outside"}, kind | 0o777), tmp_path)
 
 
-def test_permissions_of_the_archive_are_not_taken(tmp_path: Path) -> None:
+def test_permissions_of_the_archive_are_ignored(tmp_path: Path) -> None:
     member = special("run", tarfile.REGTYPE)
     member.mode, member.uid = 0o6777, 0
     (tmp_path / "archive").write_bytes(tar("", member))
@@ -226,19 +226,19 @@ def test_decompression_bombs(tmp_path: Path, mode: str) -> None:
         assert "bomb" in refused(bomb, tmp_path, **limits)
 
 
-def test_sizes_that_are_lies(tmp_path: Path) -> None:
+def test_wrong_declared_sizes(tmp_path: Path) -> None:
     assert "bomb" in refused(declared(tar(), 2**62), tmp_path)
-    assert "damaged" in refused(declared(tar(), 10**6), tmp_path)
-    assert "no plain file" in refused(declared(tar(), -512), tmp_path)
+    assert "corrupt" in refused(declared(tar(), 10**6), tmp_path)
+    assert "not a plain file" in refused(declared(tar(), -512), tmp_path)
     header = special("x", tarfile.XHDTYPE).tobuf()
-    for size in (-512, 2**40):  # an extended header is read as a whole
+    for size in (-512, 2**40):  # tarfile reads an extended header at once
         refused(declared(header, size) + bytes(2048), tmp_path)
     bomb = gzip.compress(declared(header, 2**30) + bytes(2**25))
     assert "bomb" in refused(bomb, tmp_path)
     packed = bytearray(zipped({"a": bytes(10**5)}))
-    for at in (22, packed.index(b"PK\x01\x02") + 24):  # less than there is
+    for at in (22, packed.index(b"PK\x01\x02") + 24):  # less than the actual size
         packed[at : at + 4] = struct.pack("<I", 10)
-    assert "damaged" in refused(bytes(packed), tmp_path)
+    assert "corrupt" in refused(bytes(packed), tmp_path)
 
 
 def test_sparse_members(tmp_path: Path) -> None:
@@ -248,25 +248,25 @@ def test_sparse_members(tmp_path: Path) -> None:
         info = tarfile.TarInfo("sparse")
         info.pax_headers, info.size = pax, 512
         archive.addfile(info, io.BytesIO(b"0\n".ljust(512, b"\0")))
-    assert "no plain file" in refused(buffer.getvalue(), tmp_path)
+    assert "not a plain file" in refused(buffer.getvalue(), tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["", "gz", "bz2", "xz", "zip"])
-def test_archives_that_are_cut_short(tmp_path: Path, mode: str) -> None:
-    """Nowhere may a part of an archive be taken for the whole of it."""
+def test_truncated_archives(tmp_path: Path, mode: str) -> None:
+    """A truncated archive is never accepted as complete."""
     rng = np.random.default_rng(0)
     files = {f"{k}.wav": rng.bytes(700) for k in range(3)}
     whole = zipped(files) if mode == "zip" else tar(mode, files=files)
-    # The padding behind the end of a tar says nothing.
+    # The padding behind the end of a tar carries no information.
     needed = len(whole) if mode else 3 * 1536 + 512
     for length in {*range(0, needed, 97), *range(0, needed, 512), needed - 1}:
         refused(whole[:length], tmp_path)
 
 
-def test_a_damaged_header_is_no_end(tmp_path: Path) -> None:
+def test_a_corrupt_header_is_not_an_end(tmp_path: Path) -> None:
     whole = bytearray(tar(files={"a": b"1", "b": b"2", "c": b"3"}))
     whole[1024 + 3] ^= 1  # in the name of b: its checksum is wrong
-    assert "it has no end" in refused(bytes(whole), tmp_path)
+    assert "no end of the archive" in refused(bytes(whole), tmp_path)
 
 
 def test_a_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +284,7 @@ _SEEDS = [tar(), tar("gz"), bz2.compress(tar()), tar("xz"), zipped()]
 
 
 def _attack(tmp_path: Path, whole: bytes, changes: list[tuple[float, int]]) -> None:
-    """Unpack a damaged archive: refused in one line, or files inside the folder."""
+    """Unpack a corrupt archive: it is refused in one line, or all its files are in the folder."""
     damaged = bytearray(whole)
     for where, value in changes:
         damaged[int(where * len(damaged))] = value
@@ -310,7 +310,7 @@ def _attack(tmp_path: Path, whole: bytes, changes: list[tuple[float, int]]) -> N
     st.sampled_from(_SEEDS),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
 )
-def test_damaged_archives(tmp_path: Path, whole: bytes, changes: list[tuple[float, int]]) -> None:
+def test_corrupt_archives(tmp_path: Path, whole: bytes, changes: list[tuple[float, int]]) -> None:
     _attack(tmp_path, whole, changes)
 
 

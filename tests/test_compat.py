@@ -20,6 +20,7 @@ def test_the_arguments_are_librosas() -> None:
             assert ours[name].default == parameter.default
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

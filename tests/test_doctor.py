@@ -10,6 +10,7 @@ import functools
 import http.server
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def damages(content: bytes, other: bytes, rng: np.random.Generator) -> dict[str,
 
 
 def stored(root: Path) -> list[Path]:
-    """The files of the store, relative to it."""
+    """Return the files of the store, relative to its folder."""
     found = [*root.glob("tasks/*/*.json"), *root.glob("jobs/*/*.json"), *root.glob("run.*")]
     return sorted(path.relative_to(root) for path in found)
 
@@ -89,7 +90,7 @@ def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> Non
 
 
 def parsed(content: bytes) -> object:
-    """What a store's file says, or its bytes."""
+    """Return the parsed content of a file of the store, or its bytes."""
     try:
         return json.loads(content)
     except ValueError:
@@ -136,7 +137,7 @@ def test_every_flipped_byte_is_noticed(bench: Bench, tmp_path: Path, name: str) 
 
 
 def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
-    """Of another job of the experiment: that job is missing, which is said, and not silent."""
+    """A corrupt note of another job is reported, and the table lacks that job."""
     root = sweep.new(filled=True)
     notes = {read_note(p)["method"]["method"]: p for p in root.glob("jobs/run/*.json")}
     notes["gla"].write_bytes(b"{}")
@@ -144,14 +145,15 @@ def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
     ended = sweep.forge.run(*one, log=sweep.log)
     assert ended.status == 1
     assert notes["gla"].name in ended.said
-    assert "the tables lack what was damaged" in ended.said
+    assert "the tables lack the corrupt tasks" in ended.said
     assert set(read_table(root, "run")["method"]) == {"admm"}
     assert sweep.run(root).status == 0
     assert values(root).equals(sweep.table)
 
 
+@pytest.mark.slow
 def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    """A lock that is held, and a file that is being written, beside what others have left."""
+    """Doctor keeps a held lock and a file that is being written, and removes leftovers."""
     root = bench.new(filled=True)
     task = sorted((root / "tasks").glob("*/*.json"))[0]
     (task.parent / ".x.json.1.part").write_bytes(b"half")
@@ -159,7 +161,10 @@ def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixtu
     (task.parent / "ab.lock").touch()
     (root / ".hydra" / "progress-old").mkdir(parents=True)
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(task)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(task)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "during\n"
@@ -178,34 +183,37 @@ def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixtu
 WRITER = """
 import sys, time
 from pathlib import Path
-from melexp.files import atomic as files
+from crashing import at_each_write
+from melexp.files.atomic import write_text
 def fault(point, path):
     if point == "during":
         print(point, flush=True)
         time.sleep(3)
-files.fault = fault
-files.write_text(Path(sys.argv[1]), "new")
+at_each_write(fault)
+write_text(Path(sys.argv[1]), "new")
 """
 
 
 def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
     assert bench.forge.run("doctor", tmp_path, log=bench.log).status == 2
-    assert "is no folder of results" in bench.log.read_text()
+    assert "is not a results folder" in bench.log.read_text()
     ended = bench.forge.run("doctor", log=bench.log)
-    assert ended == Ended(2, "melexp: doctor needs a folder of results, or --cache\n")
+    assert ended == Ended(
+        2, "melexp: there is no folder to verify; give a results folder or --cache\n"
+    )
     root = bench.new(filled=True)
     (root / "tasks" / "foreign.txt").write_text("hello")
     ended = bench.forge.run("doctor", root, log=bench.log)
     assert ended.status == 1
-    assert "foreign.txt does not belong there; moved to" in ended.said
-    assert "next: run what wrote" in ended.said
+    assert "foreign.txt does not belong in its folder; moved to" in ended.said
+    assert "next: re-run the commands that wrote" in ended.said
     assert bench.forge.run("doctor", root, log=bench.log).status == 0
 
 
 def test_doctor_without_tasks_moves_the_table_aside(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As of results/core in a clone: there is nothing to write it from."""
+    """Such as results/core in a clone: there are no tasks to rewrite the table from."""
     root = bench.new(filled=True)
     shutil.rmtree(root / "tasks")
     shutil.rmtree(root / "jobs")
@@ -221,7 +229,7 @@ def test_doctor_without_tasks_moves_the_table_aside(
 
 
 class Slow(http.server.SimpleHTTPRequestHandler):
-    """Gives a file in pieces, so that there is time to kill who fetches it."""
+    """Send a file in pieces, so that there is time to kill the process that downloads it."""
 
     def copyfile(self, source, outputfile) -> None:  # type: ignore[no-untyped-def]
         while piece := source.read(2**14):
@@ -234,7 +242,7 @@ class Slow(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, a registry of three files, and a server that has them."""
+    """An empty cache, a registry of three files, and a server with these files."""
     files = tmp_path / "served" / "esc10"
     files.mkdir(parents=True)
     for k in range(3):

@@ -1,4 +1,4 @@
-"""Downloads from a server that fails in every way: a clear line, and never a part for the whole."""
+"""Downloads from a failing server: a clear message, and never a partial file."""
 
 import contextlib
 import csv
@@ -41,7 +41,7 @@ BODY = _wav()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers each request with the next of the server's faults, the last one for ever."""
+    """Answers each request with the next fault of the server; repeats the last fault."""
 
     server: "Server"
 
@@ -101,7 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def slow(self) -> None:
         self.head(Content_Length=len(BODY))
-        for k in range(0, len(BODY), len(BODY) // 20):  # in all longer than the timeout
+        for k in range(0, len(BODY), len(BODY) // 20):  # takes longer than the timeout in total
             self.wfile.write(BODY[k : k + len(BODY) // 20])
             time.sleep(0.05)
 
@@ -121,7 +121,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(0.05)
         # With no time to linger, the connection is reset instead of closed.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.detach()  # so that nothing else shuts it down before
+        self.connection.detach()  # otherwise the server shuts it down first
         os.close(self.connection_number)
 
     def setup(self) -> None:
@@ -129,7 +129,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.connection_number = self.connection.fileno()
 
     def finish(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # the other side, or `reset`, was first
+        with contextlib.suppress(OSError, ValueError):  # closed by the client or by `reset`
             super().finish()
 
     def hung_up(self) -> None:
@@ -152,7 +152,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.over = threading.Event()
 
     def handle_error(self, *args: object) -> None:
-        pass  # a client that gave up
+        pass  # the client has closed the connection
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
         if request.fileno() >= 0:
@@ -173,7 +173,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def clip(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Clip]:
-    """Registers one file of the server; two attempts, with an empty cache and no mirror."""
+    """Registers one file of the server, with two attempts, an empty cache and no mirror."""
     monkeypatch.setattr(_registry, "REMOTE", tmp_path / "registry.csv")
     monkeypatch.setattr(_registry, "RETRIES", 1)
     monkeypatch.setattr(_registry, "TIMEOUT", 0.5)
@@ -197,7 +197,7 @@ def clip(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between attempts, which then take no time."""
+    """Records the waits between attempts and skips them."""
     seconds: list[float] = []
     sleep = time.sleep
     here = threading.get_ident()
@@ -233,20 +233,21 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_that_stays_is_explained(
+def test_a_permanent_fault_is_explained(
     clip: Callable[..., Clip], server: Server, tmp_path: Path, waits: list[float], fault: str
 ) -> None:
-    with pytest.raises(ClipError, match=r"made\.wav: could not be fetched from http") as error:
+    message = r"made\.wav: the file could not be downloaded from http"
+    with pytest.raises(ClipError, match=message) as error:
         clip(fault).load(16000)
     assert "\n" not in str(error.value)
     assert FAULTS[fault] in str(error.value)
     assert "try again, or set MELEXP_DATA_MIRROR" in str(error.value)
-    assert len(server.paths) == 2  # it was tried again
+    assert len(server.paths) == 2  # one further attempt
     assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_that_passes_is_survived(
+def test_a_temporary_fault_is_survived(
     clip: Callable[..., Clip], server: Server, tmp_path: Path, waits: list[float], fault: str
 ) -> None:
     np.testing.assert_array_equal(clip(fault, "whole").load(16000), SOUND)
@@ -262,13 +263,13 @@ def test_attempts_wait_longer_and_longer(
     assert waits == [1, 2, 3]
 
 
-def test_a_redirect_is_followed_but_not_for_ever(
+def test_a_redirect_is_followed_but_a_loop_is_not(
     clip: Callable[..., Clip], server: Server, tmp_path: Path, waits: list[float]
 ) -> None:
     assert len(clip("moved", "whole").load(16000)) == len(SOUND)
     assert server.paths == ["/made.wav", "/elsewhere/made.wav"]
     cached(tmp_path)[0].unlink()
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("moved").load(16000)
     assert "redirects" in str(error.value)
     assert cached(tmp_path) == []
@@ -285,13 +286,13 @@ def test_a_redirect_to_elsewhere_is_not_followed(
     monkeypatch.setattr(
         Handler, "moved", lambda self: self.head(302, Location=place, Content_Length=0)
     )
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("moved").load(16000)
     assert "\n" not in str(error.value)
     assert cached(tmp_path) == []
 
 
-def test_a_clip_that_cannot_be_fetched_does_not_stop_the_others(
+def test_a_failed_download_does_not_stop_the_other_clips(
     clip: Callable[..., Clip], server: Server, tmp_path: Path, waits: list[float]
 ) -> None:
     clip("missing", "missing", "whole")
@@ -304,7 +305,7 @@ def test_a_clip_that_cannot_be_fetched_does_not_stop_the_others(
     overrides = ["dataset=ljspeech", "checkpoints=[2]", "metric=[scm]", "workers=1"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         (line,) = run(compose("config", [*overrides, f"results={tmp_path / 'r'}"]))
-    assert "made.wav: could not be fetched" in line
+    assert "made.wav: the file could not be downloaded" in line
     assert "404" in line
     table = write_table(tmp_path / "r", "run").set_index("clip")
     assert table["value"].notna().to_dict() == {"made": False, "other": True}
@@ -322,7 +323,7 @@ def test_a_slow_server_is_waited_for(clip: Callable[..., Clip], server: Server) 
 def test_no_network(
     clip: Callable[..., Clip], tmp_path: Path, waits: list[float], url: str
 ) -> None:
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("whole", url=url).load(16000)
     assert "\n" not in str(error.value)
     assert cached(tmp_path) == []
@@ -333,12 +334,12 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MELEXP_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(ClipError, match="could not be fetched") as error:
+    with pytest.raises(ClipError, match="could not be downloaded") as error:
         clip("whole").load(16000)
     assert "\n" not in str(error.value)
 
 
-def test_two_that_fetch_one_file(clip: Callable[..., Clip], tmp_path: Path) -> None:
+def test_two_threads_download_one_file(clip: Callable[..., Clip], tmp_path: Path) -> None:
     made = clip("slow")
     with ThreadPoolExecutor(2) as pool:
         for samples in pool.map(made.load, [16000] * 2):
@@ -346,7 +347,7 @@ def test_two_that_fetch_one_file(clip: Callable[..., Clip], tmp_path: Path) -> N
     assert [path.read_bytes() for path in cached(tmp_path)] == [BODY]
 
 
-def test_a_process_killed_midway_leaves_no_file_of_that_name(
+def test_a_killed_download_leaves_no_partial_file(
     clip: Callable[..., Clip], server: Server, tmp_path: Path
 ) -> None:
     made = clip("stalled", "whole")

@@ -7,6 +7,7 @@ import sys
 import librosa
 import numpy as np
 import pytest
+from reference import Reference
 
 from melexp.fast import LaneEngine
 from melexp.fast.compiling import kernel
@@ -19,26 +20,20 @@ from melexp.methods._splitting import MAGNITUDE
 from melexp.transforms.filters import MelFilters
 
 
-class Slow:
-    """Every equation as it is written, with numpy.fft; also the arguments of the engine."""
+class Slow(Reference):
+    """The oracle, with the arguments of the engine."""
 
     def __init__(self, n_fft=256, hop=64, n_samples=8000, n_mels=40, padding="reflect"):
-        self.n_fft, self.hop, self.n_samples = n_fft, hop, n_samples
-        self.window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-        index, half = np.arange(n_samples), n_fft // 2
-        if padding == "reflect":
-            index = np.pad(index, half, mode="reflect")
-        elif padding == "zeros":
-            index = np.pad(index, half, constant_values=-1)
-        self.n_frames = 1 + max(0, len(index) - n_fft) // hop
-        length = n_fft + hop * (self.n_frames - 1)
-        index = np.pad(index, (0, max(0, length - len(index))), constant_values=-1)
-        self.index = index[:length]
-        total = self.fold(self.overlap_add(np.tile(self.window**2, (self.n_frames, 1))))
-        self.inv_norm = np.divide(1, total, out=np.zeros(n_samples), where=total > 1e-8)
-        self.E = librosa.filters.mel(
-            sr=22050, n_fft=n_fft, n_mels=n_mels, fmax=8000, dtype=np.float64
-        )
+        E = librosa.filters.mel(sr=22050, n_fft=n_fft, n_mels=n_mels, fmax=8000, dtype=np.float64)
+        window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+        pad = 0 if padding == "none" else n_fft // 2
+        mode = "reflect" if padding == "reflect" else "constant"
+        super().__init__(window, hop, n_samples, pad=pad, pad_mode=mode, basis=E)
+        norm = np.zeros(n_samples)
+        for t in range(self.n_frames):
+            inside, index = self.places(t)
+            np.add.at(norm, index, window[inside] ** 2)
+        self.inv_norm = np.divide(1, norm, out=np.zeros(n_samples), where=norm > 1e-8)
 
     def engine(self, threads=1):
         n_mels, n_bins = self.E.shape
@@ -54,67 +49,6 @@ class Slow:
             weights=weights, n_mels=n_mels, threads=threads,
         )  # fmt: skip
 
-    def overlap_add(self, frames):
-        out = np.zeros(self.n_fft + self.hop * (self.n_frames - 1))
-        for t, frame in enumerate(frames):
-            out[t * self.hop : t * self.hop + self.n_fft] += frame
-        return out
-
-    def fold(self, padded):
-        out = np.zeros(self.n_samples)
-        np.add.at(out, self.index[self.index >= 0], padded[self.index >= 0])
-        return out
-
-    def istft(self, X):
-        frames = np.fft.irfft(X.T, n=self.n_fft) * self.window
-        return self.inv_norm * self.fold(self.overlap_add(frames))
-
-    def stft(self, x):
-        padded = np.where(self.index >= 0, x[self.index], 0)
-        starts = self.hop * np.arange(self.n_frames)[:, None]
-        return np.fft.rfft(padded[starts + np.arange(self.n_fft)] * self.window).T
-
-    def project(self, X):
-        return self.stft(self.istft(X))
-
-    def admm(self, M, P, R, rho1, rho2, c):
-        inverse = np.linalg.inv(self.E @ self.E.T + c * np.eye(len(self.E)))
-        for a, b in zip(rho1, rho2, strict=True):
-            Z = self.project(P)
-            d = self.E.T @ inverse @ (M - self.E @ R)
-            w, zeta, q = R + 2 * d, 2 * Z - P, 1 / (a + b + a * b)
-            z = np.abs(zeta)
-            y = q * ((1 + a) * b * w + a * z)
-            x = q * ((1 + b) * a * z + b * w)
-            x, y = np.where(y < 0, a * z / (1 + a), x), np.maximum(y, 0)
-            P, R = P + x * phase(zeta) - Z, R + y - (R + d)
-        return P, R
-
-    def admm_gla(self, A, P, rho):
-        """P = X + U; from Z, U to X, then the next Z and U."""
-        for r in rho:
-            Z = (r * P + self.project(P)) / (1 + r)
-            U = P - Z
-            P = A * phase(Z - U) + U
-        return P
-
-    def gla(self, A, X, momentum):
-        C, T = X, X
-        for a in momentum:
-            new = self.project(A * phase(T))
-            C, T = new, new + a * (new - C)
-        return C
-
-    def ipalm(self, M, X, Y, inertia, lam):
-        lipschitz = 1 + lam * np.linalg.norm(self.E, 2) ** 2
-        X_old, Y_old = X, Y
-        for a in inertia:
-            ahead, Y_ahead = X + a * (X - X_old), Y + a * (Y - Y_old)
-            X, X_old = self.project(Y * phase(ahead)), X
-            slope = Y_ahead - np.abs(X) + lam * self.E.T @ (self.E @ Y_ahead - M)
-            Y, Y_old = np.maximum(0, Y_ahead - slope / lipschitz), Y
-        return X, Y
-
     def problem(self, seed=0):
         """A mel-spectrogram of noise with an envelope, and a start."""
         rng = np.random.default_rng(seed)
@@ -123,11 +57,6 @@ class Slow:
         A = np.maximum(0, np.linalg.pinv(self.E, rcond=1e-12) @ M).astype(np.float32)
         X = (A * np.exp(2j * np.pi * rng.random(A.shape))).astype(np.complex64)
         return M, A, X
-
-
-def phase(z):
-    size = np.abs(z)
-    return np.where(size > 0, z / np.where(size > 0, size, 1), 1)
 
 
 def error(a, b):
@@ -204,12 +133,13 @@ def projected(engine, X):
 
 def reference(method, slow, M, A, X, which=slice(None)):
     if method == "admm":
-        return slow.admm(M, X, A, RHO1[which], RHO2[which], C)
+        return slow.splitting(M, A, X, list(zip(RHO1, RHO2, strict=True))[which], ridge=C)
     if method == "ipalm":
-        return slow.ipalm(M, X, A, INERTIA[which], LAM)
+        return slow.ipalm_pair(M, A, X, len(INERTIA[which]), lam=LAM)
     if method == "admm_gla":
-        return (slow.admm_gla(A, X, RHO1[which]),)
-    return (slow.gla(A, X, np.full(20, 0.99 if method == "fgla" else 0.0)[which]),)
+        return (slow.admm_gla(A, X, len(RHO1[which]), rho=RHO1[which]),)
+    n = len(RHO1[which])
+    return (slow.fgla(A, X, n) if method == "fgla" else slow.gla(A, X, n),)
 
 
 @pytest.mark.parametrize("n_fft", [64, 128, 256, 512, 1024, 2048, 4096])
@@ -303,7 +233,7 @@ def test_admm_at_full_size():
     engine = slow.engine()
     M, A, X = slow.problem()
     _, state = run("admm", slow, engine, M, start("admm", A, X))
-    P, R = slow.admm(M, X, A, RHO1, RHO2, C)
+    P, R = reference("admm", slow, M, A, X)
     got_P, got_R = arrays(state)
     assert error(got_P, P) < 1e-4
     assert error(got_R, R) < 1e-4

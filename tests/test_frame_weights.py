@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from reference import Reference, ramp
 
 from melexp import MelTransform, Problem, Stop, invert, make_method
 from melexp.datasets import load_dataset
 from melexp.inversion.segments import invert_segments
 from melexp.inversion.solve import solve
-from melexp.methods import Method, available_methods, unit_phase
+from melexp.methods import Method, available_methods
 from melexp.start import kl, pghi
 from melexp.transforms.stft import STFT
 
@@ -83,50 +84,19 @@ def test_the_weighted_projection_is_orthogonal(pad_mode: str, hop: int) -> None:
 # --- The methods --------------------------------------------------------------------------------
 
 
-def slow_ramp(p: Problem, n_iter: int, g: np.ndarray) -> np.ndarray:
-    """The weighted iteration of `admm_ramp` as it is written, one frame after the other."""
-    n_fft, hop, window = p.stft.n_fft, p.stft.hop_length, p.stft.window
-    E, M = p.transform.basis, p.mel * g
-    index, n_frames = p.stft.pad_index, p.stft.n_frames
-    inverse = np.linalg.inv(E @ E.T + 2e-5 * np.eye(len(E)))
-
-    def istft(X: np.ndarray) -> np.ndarray:
-        total, norm = np.zeros(p.n_samples), np.zeros(p.n_samples)
-        for t in range(n_frames):
-            frame = np.fft.irfft(X[:, t]) * window * g[t]
-            for j, k in enumerate(index[t * hop : t * hop + n_fft]):
-                if k >= 0:
-                    total[k] += frame[j]
-                    norm[k] += (window[j] * g[t]) ** 2
-        return total / norm
-
-    def stft(x: np.ndarray) -> np.ndarray:
-        padded = np.where(index >= 0, x[index], 0)
-        frames = [padded[t * hop : t * hop + n_fft] * window * g[t] for t in range(n_frames)]
-        return np.fft.rfft(frames).T
-
+def reference_ramp(p: Problem, n_iter: int, g: np.ndarray) -> np.ndarray:
+    """Return the waveform of `admm_ramp` with the frame weights g, from the reference."""
+    reference = Reference(128, 32, p.n_samples, p.transform.basis, weights=g)
     Y = kl(p)
     X = Y * np.exp(1j * pghi(Y, p, np.random.default_rng(0)))
-    P, R = X * g, Y * g
-    for k in range(n_iter):
-        s = k / (n_iter - 1)
-        a, b = 0.001 * 300**s, 0.01 * 30**s
-        q = 1 / (a + b + a * b)
-        Z = stft(istft(P))
-        d = E.T @ inverse @ (M - E @ R)
-        w, zeta = R + 2 * d, 2 * Z - P
-        z = np.abs(zeta)
-        y = q * ((1 + a) * b * w + a * z)
-        x = np.where(y < 0, a * z / (1 + a), q * ((1 + b) * a * z + b * w))
-        y = np.maximum(y, 0)
-        P, R = P + x * unit_phase(zeta) - Z, R + y - (R + d)
-    return istft(P) * p.scale
+    P, _ = reference.admm(p.mel * g, Y * g, X * g, ramp(n_iter), 2e-5)
+    return reference.istft(P) * p.scale
 
 
-def test_the_method_with_weights_is_the_slow_recursion() -> None:
+def test_the_method_with_weights_is_the_reference() -> None:
     p = problem()
     method = make_method("admm_ramp", frame_weights=0.25, ramp=20)
-    expected = slow_ramp(p, 20, np.asarray(p.weighted(0.25).frame_gains))
+    expected = reference_ramp(p, 20, np.asarray(p.weighted(0.25).frame_gains))
     assert error(run(p, method, 20), expected) < 1e-8
 
 

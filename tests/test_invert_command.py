@@ -1,22 +1,19 @@
-"""`melexp invert`: what it reads, what it refuses in one line, what it writes."""
+"""`melexp invert`: its inputs, its errors in one line, its outputs."""
 
 import io
 import pickle
-import struct
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from tensor_files import number, saved_tensor, tensor_pickle, text, torch_file
 
 from melexp import __main__ as cli
 from melexp.commands.invert import leveled
-from melexp.files.mels import Audio, oriented, read_input
-from melexp.files.torch_files import read_tensors
 from melexp.metrics import score
 from melexp.transforms.mel import MelTransform
 
@@ -25,7 +22,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run `melexp invert` in this process: exit code, standard output, standard error."""
+    """Return a function that runs `melexp invert` here: exit code, output, error output."""
     monkeypatch.chdir(tmp_path)
 
     def invert(*arguments: object) -> tuple[int, str, str]:
@@ -48,55 +45,17 @@ def hifigan() -> MelTransform:
 
 @pytest.fixture
 def mel(speech: np.ndarray, hifigan: MelTransform, tmp_path: Path) -> np.ndarray:
-    """A HiFi-GAN mel of half a second, also at `mel.npy`."""
+    """A HiFi-GAN mel of half a second, also stored as `mel.npy`."""
     mel = hifigan(speech[:11008])
     np.save(tmp_path / "mel.npy", mel)
     return mel
 
 
-# --- A file of torch.save, by hand -------------------------------------------------------------
-
-
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-def number(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
-
-
-def tensor_pickle(shape: tuple[int, ...], stride: tuple[int, ...], kind: str, n: int) -> bytes:
-    storage = b"(" + text("storage") + f"ctorch\n{kind}\n".encode() + text("0") + text("cpu")
-    sizes = (b"(" + b"".join(map(number, axes)) + b"t" for axes in (shape, stride))
-    return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n(("[:-1]
-        + (storage + number(n) + b"tQ")
-        + number(0)
-        + b"".join(sizes)
-        + b"\x89ccollections\nOrderedDict\n)RtR"
-    )
-
-
-def torch_file(content: bytes, data: bytes = b"") -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("mel/data.pkl", b"\x80\x02" + content + b".")
-        archive.writestr("mel/byteorder", b"little")
-        archive.writestr("mel/data/0", data)
-    return buffer.getvalue()
-
-
-def saved_tensor(array: np.ndarray, kind: str = "FloatStorage") -> bytes:
-    stride = tuple(step // array.itemsize for step in array.strides)
-    flat = array.ravel(order="K")
-    return torch_file(tensor_pickle(array.shape, stride, kind, flat.size), flat.tobytes())
-
-
-# --- What is refused: exit code 2, one line, no file --------------------------------------------
+# --- Refused input: exit code 2, one line, no file ---------------------------------------------
 
 
 def refused(run: Run, *arguments: object) -> str:
-    """Run with arguments that must be refused; the one line that says why."""
+    """Run with arguments that must be refused; return the line with the reason."""
     before = set(Path().rglob("*"))
     code, out, err = run(*arguments)
     assert code == 2
@@ -109,7 +68,7 @@ def refused(run: Run, *arguments: object) -> str:
 
 
 def bad_files(mel: np.ndarray) -> dict[str, tuple[bytes, str]]:
-    """Content and a word of the answer."""
+    """Return the content of bad files, and a word of the message for each."""
 
     def npy(array: np.ndarray) -> bytes:
         buffer = io.BytesIO()
@@ -215,7 +174,7 @@ def test_a_failure_while_writing_leaves_the_old_file(
     assert Path("out.wav").read_bytes() == b"old"
 
 
-# --- What is read -----------------------------------------------------------------------------
+# --- Inputs -----------------------------------------------------------------------------------
 
 
 def test_every_kind_of_mel_gives_the_same_sound(run: Run, mel: np.ndarray) -> None:
@@ -241,7 +200,7 @@ def test_every_kind_of_mel_gives_the_same_sound(run: Run, mel: np.ndarray) -> No
     assert len(set(sounds.values())) == 1
 
 
-def test_the_sound_is_that_of_the_mel(run: Run, mel: np.ndarray, hifigan: MelTransform) -> None:
+def test_the_sound_has_the_mel(run: Run, mel: np.ndarray, hifigan: MelTransform) -> None:
     code, out, err = run("mel.npy", "out.wav", "--preset", "hifigan", "--n-iter", 60)
     assert (code, err) == (0, "")
     y, sr = soundfile.read("out.wav", dtype="float32")
@@ -336,6 +295,21 @@ def test_method_seed_and_parameters(run: Run, mel: np.ndarray) -> None:
     assert sound() != sound("--method", "gla")
 
 
+def test_the_start_is_that_of_both_methods(run: Run, mel: np.ndarray) -> None:
+    def compared(*arguments: object) -> bytes:
+        given = ["--preset", "hifigan", "--compare", "gla", *arguments]
+        assert run("mel.npy", "out.wav", *given)[0] == 0
+        return Path("out.gla.wav").read_bytes()
+
+    assert compared("--phase", "zero") != compared("--phase", "random")
+    assert compared("--set", "rho_x=0.5") == compared()
+    code, out, _ = run(
+        "mel.npy", "out.wav", "--preset", "hifigan", "--phase", "zero", "--compare", "librosa"
+    )
+    assert code == 0
+    assert "librosa" in out
+
+
 def test_it_says_when_a_log_mel_looks_linear(run: Run) -> None:
     np.save("mel.npy", np.full((80, 20), 0.5, np.float32))
     _, out, _ = run("mel.npy", "out.wav", "--preset", "hifigan")
@@ -372,7 +346,7 @@ def test_a_loud_mel_does_not_clip(run: Run, mel: np.ndarray) -> None:
     assert np.abs(y.astype(int)).max() in (32766, 32767)
 
 
-# --- Many files -------------------------------------------------------------------------------
+# --- Several files ----------------------------------------------------------------------------
 
 
 def test_a_folder(run: Run, mel: np.ndarray) -> None:
@@ -403,47 +377,3 @@ def test_a_folder(run: Run, mel: np.ndarray) -> None:
 def test_two_inputs_for_one_output(run: Run, mel: np.ndarray) -> None:
     np.savez("mel.npz", mel)
     assert "two inputs" in refused(run, "mel.np?", "out", "--preset", "hifigan")
-
-
-# --- The readers ------------------------------------------------------------------------------
-
-
-def test_tensors() -> None:
-    array = np.arange(12, dtype=np.float32).reshape(3, 4)
-    for given in (array, array.T, array.astype(np.float32, order="F")):
-        found = read_tensors(saved_tensor(given))
-        assert found.keys() == {""}
-        np.testing.assert_array_equal(found[""], given)
-    content = b"}(" + text("mel") + tensor_pickle((3,), (1,), "FloatStorage", 3)
-    content += text("step") + number(7) + b"u"
-    found = read_tensors(torch_file(content, np.arange(3, dtype=np.float32).tobytes()))
-    np.testing.assert_array_equal(found["mel"], [0, 1, 2])
-    assert found.keys() == {"mel"}
-
-
-def test_tensors_of_torch_itself() -> None:
-    torch = pytest.importorskip("torch")
-    array = np.random.default_rng(0).standard_normal((5, 80)).astype(np.float32)
-    for tensor in (torch.from_numpy(array), torch.from_numpy(array).T, torch.tensor(array)[1:, 3:]):
-        for kind in (torch.float32, torch.float64, torch.float16):
-            buffer = io.BytesIO()
-            torch.save({"mel": tensor.to(kind), "n": 1}, buffer)
-            found = read_tensors(buffer.getvalue())["mel"]
-            np.testing.assert_array_equal(found, tensor.to(kind).numpy())
-
-
-def test_orientation(hifigan: MelTransform) -> None:
-    mel = np.random.default_rng(0).standard_normal((80, 5))
-    for given in (mel, mel.T, mel[None, None]):
-        np.testing.assert_array_equal(oriented(given, hifigan), mel)
-    square = np.random.default_rng(0).standard_normal((80, 80))
-    np.testing.assert_array_equal(oriented(square, hifigan, "mels-first"), square)
-    np.testing.assert_array_equal(oriented(square, hifigan, "frames-first"), square.T)
-
-
-def test_whole_numbers_become_real(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ones((2, 3), np.int16))
-    found = read_input(buffer.getvalue())
-    assert not isinstance(found, Audio)
-    assert found.dtype == np.float32

@@ -1,7 +1,6 @@
-"""The house: which folder may import which, sizes, and words that readers stumble over."""
+"""The layout: which folder may import which, and sizes."""
 
 import ast
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -150,42 +149,3 @@ def tracked(*patterns: str) -> list[Path]:
 def test_no_python_file_is_long() -> None:
     long = {p.name: n for p in tracked("*.py") if (n := len(p.read_text().splitlines())) > 400}
     assert not long
-
-
-# --- Plain technical English --------------------------------------------------------------------
-
-WORDS = (
-    "mend|mends|mended|mending|lest|anew|there and back|of one's own|whole or not at all|but for"
-    "|is to be|are to be|at hand|in any case|another's|of ours|and else"
-)
-
-
-def test_words_that_stop_a_reader() -> None:
-    pattern = re.compile(rf"\b({WORDS})\b", re.IGNORECASE)
-    kinds = ("*.py", "*.md", "*.yaml", "*.yml", "*.toml", "*.j2", "*.js", "Makefile", "*.cff")
-    wrong = [
-        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in tracked(*kinds)
-        if path != Path(__file__) and "results" not in path.relative_to(ROOT).parts[:1]
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if pattern.search(line)
-    ]
-    assert not wrong, "\n".join(wrong)
-
-
-def test_docstrings_begin_with_a_verb() -> None:
-    start = re.compile(
-        r"(a|an|the|this|that|those|these|what|where|who|how|which|why|when|whether|of|for)\b",
-        re.IGNORECASE,
-    )
-    wrong = []
-    for folder in ("melexp", "experiments", "studies", "tools", "hydra_plugins"):
-        for path in modules(folder):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if not isinstance(node, ast.FunctionDef):
-                    continue
-                if any("property" in ast.unparse(d) for d in node.decorator_list):
-                    continue  # a property is named like an attribute
-                if start.match(ast.get_docstring(node) or ""):
-                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}")
-    assert not wrong, "\n".join(wrong)

@@ -10,6 +10,7 @@ import scipy.optimize
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import Reference
 
 from melexp.discovery import conf_dir
 from melexp.inversion.invert import invert
@@ -25,89 +26,22 @@ ITERATIVE = [name for name in available_methods() if name != "librosa"]
 ENGINES = ("portable", "fast")
 
 
-def phase(X: np.ndarray) -> np.ndarray:
-    size = np.abs(X)
-    return np.where(size > 0, X / np.where(size > 0, size, 1), 1)
+def reference(transform: MelTransform, n_samples: int) -> Reference:
+    return Reference(transform.n_fft, transform.hop_length, n_samples, transform.basis)
 
 
-class Plain:
-    """Dense matrices and numpy.fft in float64: slow, and independent of the package."""
-
-    def __init__(self, transform: MelTransform, n_samples: int) -> None:
-        self.n, self.hop, self.L = transform.n_fft, transform.hop_length, n_samples
-        self.w = np.hanning(self.n + 1)[:-1]
-        self.E = transform.basis
-        self.T = 1 + n_samples // self.hop
-
-    def stft(self, x: np.ndarray) -> np.ndarray:
-        padded = np.pad(x, self.n // 2)
-        frames = [padded[t * self.hop :][: self.n] * self.w for t in range(self.T)]
-        return np.stack([np.fft.rfft(frame) for frame in frames], axis=1)
-
-    def istft(self, X: np.ndarray) -> np.ndarray:
-        total, weight = np.zeros((2, self.L + self.n))
-        for t in range(self.T):
-            place = slice(t * self.hop, t * self.hop + self.n)
-            total[place] += np.fft.irfft(X[:, t], self.n) * self.w
-            weight[place] += self.w**2
-        inside = slice(self.n // 2, self.n // 2 + self.L)
-        return total[inside] / weight[inside]
-
-    def project(self, X: np.ndarray) -> np.ndarray:
-        return self.stft(self.istft(X))
-
-    def admm(self, M, Y, X, n, *, lam=5000.0, rho=0.1):
-        """The steps of method.md with X, Y, Z, W, U and V, none of them eliminated."""
-        E = self.E
-        Z, W, U, V = X, Y, np.zeros_like(X), np.zeros_like(Y)
-        inverse = np.linalg.inv(E @ E.T + rho / lam * np.eye(len(E)))
-        x = np.abs(X)
-        for k in range(n + 1):
-            if k:
-                z, w = np.abs(Z - U), W - V
-                Y = ((1 + rho) * w + z) / (2 + rho)
-                x = ((1 + rho) * z + w) / (2 + rho)
-                x = np.where(Y < 0, rho * z / (1 + rho), x)
-                Y = np.maximum(Y, 0)
-                X = x * phase(Z - U)
-            last = X + U
-            Z = self.project(X + U)
-            R = Y + V
-            W = R + E.T @ inverse @ (M - E @ R)
-            U, V = U + X - Z, V + Y - W
-        return self.istft(last)
-
-    def ipalm(self, M, Y, X, n, *, lam=5000.0, inertia=None):
-        lipschitz = 1 + lam * np.linalg.norm(self.E, 2) ** 2
-        X_old, Y_old = X, Y
-        for k in range(1, n + 1):
-            a = (k - 1) / (k + 2) if inertia is None else inertia
-            ahead, Y_ahead = X + a * (X - X_old), Y + a * (Y - Y_old)
-            X, X_old = self.project(Y * phase(ahead)), X
-            slope = (Y_ahead - np.abs(X)) + lam * self.E.T @ (self.E @ Y_ahead - M)
-            Y, Y_old = np.maximum(0, Y_ahead - slope / lipschitz), Y
-        return self.istft(X)
-
-    def gla(self, M, Y, X, n):
-        for _ in range(n):
-            X = self.project(Y * phase(X))
-        return self.istft(X)
-
-    def fgla(self, M, Y, X, n, *, momentum=0.99):
-        C, T = X, X
-        for _ in range(n):
-            new = self.project(Y * phase(T))
-            C, T = new, new + momentum * (new - C)
-        return self.istft(C)
-
-    def admm_gla(self, M, Y, X, n, *, rho=0.1):
-        Z, U = X, np.zeros_like(X)
-        for _ in range(n + 1):
-            X = Y * phase(Z - U)
-            last = X + U
-            Z = (rho * last + self.project(last)) / (1 + rho)
-            U = last - Z
-        return self.istft(last)
+def twenty(
+    oracle: Reference, name: str, M, Y, X, *, lam=5000.0, rho=0.1, inertia=None, momentum=0.99
+) -> np.ndarray:
+    """The waveform of the oracle after 20 iterations."""
+    if name == "admm":
+        return oracle.istft(oracle.admm(M, Y, X, [(rho, rho)] * 20, rho / lam)[0])
+    if name == "ipalm":
+        given = [(k - 1) / (k + 2) if inertia is None else inertia for k in range(1, 21)]
+        return oracle.istft(oracle.ipalm(M, Y, X, given, lam)[0])
+    if name == "admm_gla":
+        return oracle.istft(oracle.admm_gla(Y, X, [rho] * 20))
+    return oracle.istft(oracle.fgla(Y, X, [momentum if name == "fgla" else 0.0] * 20))
 
 
 def tone(n: int, sr: float = 8000) -> np.ndarray:
@@ -142,7 +76,7 @@ def test_twenty_iterations_of_the_equations(small: MelTransform, name: str, para
     X = X[0] + 1j * X[1]
     Y = np.abs(X)
     state = method.advance(problem, method.begin(problem, Y, X), 20)
-    expected = getattr(Plain(small, 1500), name)(problem.mel, Y, X, 20, **params)
+    expected = twenty(reference(small, 1500), name, problem.mel, Y, X, **params)
     got = method.signal(problem, state) / problem.scale
     assert np.linalg.norm(got - expected) < 1e-9 * np.linalg.norm(expected)
 

@@ -1,4 +1,4 @@
-"""The metrics on cases whose value is known."""
+"""The metrics, on cases with known values."""
 
 import numpy as np
 import pesq
@@ -13,7 +13,7 @@ from melexp.metrics import available_metrics, score
 from melexp.transforms.mel import MelTransform
 
 
-def test_they_are_found() -> None:
+def test_metrics_are_found() -> None:
     assert available_metrics() == ["estoi", "pesq", "sc", "scm"]
     with pytest.raises(ValueError, match="no metric 'snr'; the metrics are estoi, pesq"):
         score("snr", np.ones(9), np.ones(9), transform=MelTransform())
@@ -56,9 +56,7 @@ def test_pesq_and_estoi_of_a_copy_are_the_best(speech: np.ndarray, paper: MelTra
     assert score("estoi", speech, speech, transform=paper).value == pytest.approx(1.0, abs=1e-6)
 
 
-def test_they_are_the_wide_band_and_the_extended_variant(
-    speech: np.ndarray, paper: MelTransform
-) -> None:
+def test_pesq_is_wide_band_and_stoi_is_extended(speech: np.ndarray, paper: MelTransform) -> None:
     noise = np.random.default_rng(0).standard_normal(len(speech))
     estimate = (speech + 0.01 * noise).astype(np.float32)
     x, y = (soxr.resample(s.astype(np.float64), 22050, 16000) for s in (speech, estimate))
@@ -95,7 +93,7 @@ def test_more_noise_is_worse(speech: np.ndarray, paper: MelTransform, metric: st
         ("pesq", np.ones(1), "shorter than 0.25 s"),
     ],
 )
-def test_no_value_has_a_reason(
+def test_an_undefined_score_has_a_reason(
     paper: MelTransform, metric: str, reference: np.ndarray, reason: str
 ) -> None:
     estimate = np.random.default_rng(0).standard_normal(len(reference)).astype(np.float32)
@@ -105,16 +103,16 @@ def test_no_value_has_a_reason(
 
 
 def bursts(seconds: float, sr: int) -> np.ndarray:
-    """Noise with as many pauses as PESQ tells apart: 49 utterances in 19 s, 51 in 20 s."""
+    """Noise with the shortest pauses that PESQ detects: 49 utterances in 19 s, 51 in 20 s."""
     t = np.arange(int(seconds * sr)) / sr
     noise = 0.1 * np.random.default_rng(0).standard_normal(len(t))
     return (noise * (t % 0.392 < 0.182)).astype(np.float32)
 
 
-def test_pesq_is_asked_only_where_its_utterances_have_room(
+def test_pesq_is_not_called_for_long_sound(
     small: MelTransform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beyond it the C code writes past its arrays; from 60 utterances or so the process dies."""
+    """With 51 utterances the C code writes beyond its arrays; with about 60 it crashes."""
     x = bursts(19.0, small.sr)
     assert score("pesq", x, x, transform=small).value == pytest.approx(4.644, abs=1e-3)
 
@@ -146,7 +144,7 @@ SIGNALS = {
 @pytest.mark.parametrize("metric", available_metrics())
 @pytest.mark.parametrize("reference", SIGNALS)
 @pytest.mark.parametrize("n", [1, 300, 5513, 12000])
-def test_a_value_or_a_reason_never_neither(
+def test_a_score_has_either_a_value_or_a_reason(
     paper: MelTransform, metric: str, reference: str, n: int
 ) -> None:
     x = SIGNALS[reference][-n:].astype(np.float32)
@@ -166,7 +164,7 @@ def test_a_silent_estimate_has_no_value(
 
 
 @pytest.mark.parametrize("metric", available_metrics())
-def test_its_yaml_says_how_it_is_read(metric: str) -> None:
+def test_configuration_of_a_metric(metric: str) -> None:
     conf = yaml.safe_load((conf_dir() / "metric" / f"{metric}.yaml").read_text())
     assert set(conf) == {"label", "lower_is_better", "speech_only", "unit", "digits"}
     assert conf["unit"] == ("dB" if metric in ("sc", "scm") else "")

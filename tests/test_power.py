@@ -5,6 +5,7 @@ import pytest
 import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import Reference, best_root
 
 from melexp.inversion.invert import invert
 from melexp.inversion.solve import solve
@@ -21,16 +22,6 @@ def objective(
     return ((x - b) ** 2 + rho_x * (x - z) ** 2 + rho_y * (b**2 - w) ** 2) / 2
 
 
-def best_b(z: float, w: float, rho_x: float, rho_y: float) -> float:
-    """The b >= 0 of the least objective, from all real roots of the cubic and 0."""
-    c = rho_x / (1 + rho_x)
-    roots = np.roots([2 * rho_y, 0, c - 2 * rho_y * w, -c * z])
-    real = roots.real[np.abs(roots.imag) < 1e-9 * (1 + np.abs(roots))]
-    candidates = np.concatenate([[0.0], real[real > 0]])
-    x = (candidates + rho_x * z) / (1 + rho_x)
-    return float(candidates[np.argmin(objective(x, candidates, z, w, rho_x, rho_y))])
-
-
 # --- The (X, Y) step ------------------------------------------------------------------------
 
 weights = st.floats(1e-3, 1e3)
@@ -39,7 +30,7 @@ weights = st.floats(1e-3, 1e3)
 @given(z=st.floats(0, 100), w=st.floats(-1e3, 1e3), rho_x=weights, rho_y=weights)
 def test_the_pair_is_the_best_root(z: float, w: float, rho_x: float, rho_y: float) -> None:
     x, y = power_pair(np.array([z]), np.array([w]), rho_x=rho_x, rho_y=rho_y)
-    b = best_b(z, w, rho_x, rho_y)
+    b = best_root(z, w, rho_x, rho_y)
     found = objective(x[0], np.sqrt(y[0]), z, w, rho_x, rho_y)
     least = objective((b + rho_x * z) / (1 + rho_x), b, z, w, rho_x, rho_y)
     assert found <= least + 1e-9 * (least + rho_y * w * w + rho_x * z * z)
@@ -75,7 +66,7 @@ def test_where_there_are_several_roots() -> None:
     np.testing.assert_allclose(x, np.sqrt(y) / (1 + rho_x), atol=1e-12)
     # With a small z there are two negative roots more; the positive one is the best.
     _, y = power_pair(np.full(1, 1e-3), np.full(1, 4.0), rho_x=rho_x, rho_y=rho_y)
-    assert np.sqrt(y[0]) == pytest.approx(best_b(1e-3, 4.0, rho_x, rho_y), rel=1e-12)
+    assert np.sqrt(y[0]) == pytest.approx(best_root(1e-3, 4.0, rho_x, rho_y), rel=1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "tol"), [(np.float64, 1e-11), (np.float32, 1e-4)])
@@ -108,35 +99,6 @@ def test_the_pair_is_equivariant_if_its_penalty_is_relative(scale: float, seed: 
 # --- The iteration --------------------------------------------------------------------------
 
 
-def transcription(p: Problem, Y: np.ndarray, X: np.ndarray, n: int) -> np.ndarray:
-    """ADMM for power mels in its variables X, Y, Z, W, U, V and plain matrices: X + U."""
-    E, M, S = p.transform.basis, p.mel, p.envelope
-    lam, rho = 5000.0, 0.1
-    U, V = np.zeros_like(X), np.zeros_like(Y)
-    Y = Y**2
-    for _ in range(n):
-        Z = p.stft.forward(p.stft.inverse(X + U))
-        R = Y + V
-        W = np.empty_like(R)
-        for t in range(R.shape[1]):
-            s = S[:, t]
-            # minimises lam/2 sum (M - E W)^2 / (E s) + rho/2 sum (W - R)^2 / s
-            system = lam * E.T @ np.diag(1 / (E @ s)) @ E + np.diag(rho / s)
-            W[:, t] = np.linalg.solve(system, lam * E.T @ (M[:, t] / (E @ s)) + rho * R[:, t] / s)
-        U, V = U + X - Z, V + Y - W
-        zeta, w = Z - U, W - V
-        z = np.abs(zeta)
-        b = np.array(
-            [
-                best_b(*each)
-                for each in np.broadcast(z, w, np.full_like(z, rho), rho / S)  # bin by bin
-            ]
-        ).reshape(z.shape)
-        X = (b + rho * z) / (1 + rho) * zeta / z
-        Y = b**2
-    return X + U
-
-
 def test_six_iterations_are_the_equations() -> None:
     transform = MelTransform(sr=8000, n_fft=128, hop_length=32, n_mels=12, fmax=4000, power=2)
     y = np.random.default_rng(0).standard_normal(700)
@@ -147,8 +109,8 @@ def test_six_iterations_are_the_equations() -> None:
         state.R, np.abs(state.P) ** 2
     )
     P = method.advance(p, state, 6).P
-    expected = transcription(p, np.sqrt(state.R), state.P, 6)
-    # The transcription updates (Z, W) first and the duals after it, as the state P = X + U does.
+    reference = Reference(128, 32, 700, transform.basis)
+    expected, _ = reference.admm(p.mel, state.R, state.P, [(0.1, 0.1)] * 6, 0.1 / 5000, p.envelope)
     assert np.linalg.norm(P - expected) < 1e-6 * np.linalg.norm(expected)
 
 

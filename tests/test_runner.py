@@ -1,7 +1,8 @@
-"""Runs through Hydra's configuration: what is stored, resumed, refused and put into the table."""
+"""Runs of configurations: stored tasks, resumption, refused values, and the table."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ register()
 
 
 def go(results: Path, *overrides: str) -> list[str]:
-    """`melexp run` in this process; the failures."""
+    """Run `melexp run` in this process; return the failures."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", [*QUICK, f"results={results}", *overrides])
     return run(config)
@@ -50,7 +51,7 @@ def app(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
 
 
 def values(results: Path, experiment: str = "run") -> pd.DataFrame:
-    """The table without the times."""
+    """Return the table without the times."""
     return write_table(results, experiment).drop(columns="seconds").reset_index(drop=True)
 
 
@@ -59,7 +60,7 @@ def stamps(results: Path) -> dict[Path, int]:
 
 
 def test_a_timed_run_computes_what_another_experiment_has(tmp_path: Path) -> None:
-    """Its times are of one run, and its values the same."""
+    """The times of a timed experiment come from one run; its values are the same."""
     go(tmp_path)
     before = stamps(tmp_path)
     go(tmp_path, "experiment=walltime", "method=admm", *QUICK)
@@ -135,7 +136,7 @@ def test_seeds_differ_and_methods_share_their_start(tmp_path: Path) -> None:
 
 
 def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was computed from a start of older code is not taken for today's."""
+    """A task from an older version of the start is computed again."""
     go(tmp_path, "method=admm_ramp")
     before = stamps(tmp_path)
     monkeypatch.setitem(VERSIONS, "nnls", 5)  # which it does not begin with
@@ -147,7 +148,7 @@ def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_recorded_configuration_is_run(tmp_path: Path) -> None:
-    """As `melexp regress` does with those in the provenance of committed tables."""
+    """`melexp regress` runs the configurations in the provenance of committed tables."""
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", [*QUICK, f"results={tmp_path}"]))
     assert run(OmegaConf.create(config)) == []
@@ -241,22 +242,32 @@ def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("typo", ["checkpoint=[5]", "method.rh0=3", "datasett=demo_foley"])
 def test_typos_on_the_command_line_are_refused(tmp_path: Path, typo: str) -> None:
-    with pytest.raises((ConfigCompositionException, ValueError)):
+    key = typo.partition("=")[0].removeprefix("method.")
+    with pytest.raises((ConfigCompositionException, ValueError)) as error:
         go(tmp_path, typo)
+    assert key in f"{error.value} {error.value.__cause__}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "typo", ["checkpoint: [5]", "method: {rh0: 3}", "metric: {scm: {lable: x}}"]
+    ("typo", "key"),
+    [
+        ("checkpoint: [5]", "checkpoint"),
+        ("method: {rh0: 3}", "rh0"),
+        ("metric: {scm: {lable: x}}", "lable"),
+    ],
 )
-def test_typos_in_an_experiment_are_refused(tmp_path: Path, typo: str) -> None:
+def test_typos_in_an_experiment_are_refused(tmp_path: Path, typo: str, key: str) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{typo}\n")
     done = app("run", f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", *QUICK,
                f"results={tmp_path}")  # fmt: skip
     assert done.returncode != 0
+    assert re.search(rf"\b{key}\b", done.stderr), done.stderr
     assert not (tmp_path / "run.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -303,6 +314,7 @@ def test_every_experiment_and_its_figure(tmp_path: Path) -> None:
 # --- The command, the store, the summary ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_commands() -> None:
     assert app("methods").stdout.split()[0] == "admm"
     listed = app("data", "list").stdout

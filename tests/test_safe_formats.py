@@ -1,4 +1,4 @@
-"""No file of a user's runs code or decides where is written."""
+"""No file of the user runs code or chooses where files are written."""
 
 import ast
 import io
@@ -25,9 +25,9 @@ from melexp.runs.search import Range, search
 
 register()
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("melexp", "experiments", "hydra_plugins", "benchmarks")
+FOLDERS = ("melexp", "experiments", "hydra_plugins", "studies", "tools", "tests/benchmarks")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
-#: What makes objects, or code, of the bytes of a file.
+#: Modules and functions that create objects or run code from the content of a file.
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "yaml", "xml"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "read_pickle", "unsafe_load", "full_load", "execfile"}
 
@@ -47,7 +47,7 @@ def test_a_source_file_has_no_unsafe_reader(path: Path) -> None:
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         for name in names:
             if name.partition(".")[0] in UNSAFE_MODULES:
-                # The tensors of torch are read by an unpickler that knows no other name.
+                # Its unpickler accepts tensors of torch only.
                 assert path.name == "torch_files.py"
     for call in calls(path):
         name = called(call)
@@ -61,7 +61,7 @@ def test_a_source_file_has_no_unsafe_reader(path: Path) -> None:
 
 
 class Harmful:
-    """What its unpickling does leaves a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, command: object) -> None:
         self.command = command
@@ -109,11 +109,11 @@ def test_archives_of_arrays_that_are_bombs() -> None:
             archive.writestr(f"{k}.npy", bytes(10**6))
     with pytest.raises(ValueError, match="decompression bomb"):
         read_input(buffer.getvalue())
-    header = io.BytesIO()  # 40 TB, it says
+    header = io.BytesIO()  # declares 40 TB
     np.lib.format.write_array_header_1_0(
         header, {"descr": "<f4", "fortran_order": False, "shape": (10**13,)}
     )
-    with pytest.raises(ValueError, match="damaged or truncated"):
+    with pytest.raises(ValueError, match="corrupt or truncated"):
         read_input(header.getvalue() + bytes(100))
 
 
@@ -127,15 +127,15 @@ def test_an_experiment_cannot_lead_out_of_the_results(tmp_path: Path, name: str)
     results = tmp_path / "deep" / "down" / "results"
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", ["limit=1", "checkpoints=[1]", f"results={results}"])
-    config.experiment = name  # as a file of configurations can say
-    with pytest.raises(ValueError, match="experiment names files") as error:
+    config.experiment = name  # as in a configuration file
+    with pytest.raises(ValueError, match="experiment is part of file names") as error:
         run(config)
     assert "\n" not in str(error.value)
     store = Store(results)
     for write in (lambda: store.save_job(name, {"config": {}}), lambda: store.forget_jobs(name)):
-        with pytest.raises(ValueError, match="experiment names files"):
+        with pytest.raises(ValueError, match="experiment is part of file names"):
             write()
-    with pytest.raises(ValueError, match="experiment names files"):
+    with pytest.raises(ValueError, match="experiment is part of file names"):
         write_table(results, name)
     assert list(tmp_path.iterdir()) == []
 
@@ -144,11 +144,12 @@ def test_an_experiment_cannot_lead_out_of_the_results(tmp_path: Path, name: str)
 def test_a_study_cannot_lead_out_of_the_results(tmp_path: Path, name: str) -> None:
     ranges = [Range.parse("rho=0.1:1")]
     results = tmp_path / "deep" / "down" / "results"
-    with pytest.raises(ValueError, match="experiment names files"):
+    with pytest.raises(ValueError, match="experiment is part of file names"):
         search([f"results={results}"], ranges, metric="scm", trials=1, study=name)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "asked",
     [
@@ -181,8 +182,8 @@ def test_hydra_writes_into_the_results_alone(tmp_path: Path, asked: list[str]) -
 
 
 @pytest.mark.parametrize("task", ["../../../mine", "/mine", "..", ""])
-def test_a_note_of_results_names_no_other_file(tmp_path: Path, task: str) -> None:
-    """Results are handed on: a received note moves no file of the user away."""
+def test_a_job_file_names_no_other_file(tmp_path: Path, task: str) -> None:
+    """Results are passed on: a job file in received results moves no file of the user."""
     mine, store = tmp_path / "mine.json", Store(tmp_path / "r")
     mine.write_text("not of a store")
     task = str(tmp_path / "mine") if task.startswith("/") else task
@@ -190,12 +191,12 @@ def test_a_note_of_results_names_no_other_file(tmp_path: Path, task: str) -> Non
     entry = {"task": task, "dataset": "d", "clip": "c", "category": "x"}
     note = {"config": {"experiment": "run"}, "method": method, "seed": 0, "dtype": "float32"}
     store.save_job("run", note | {"checkpoints": [1], "metrics": ["scm"], "tasks": [entry]})
-    with pytest.raises(DamagedFile, match="is no task"):
+    with pytest.raises(DamagedFile, match="is not a task id"):
         store.load(task)
     (written,) = (tmp_path / "r" / "jobs" / "run").iterdir()
     with pytest.raises(FileNotFoundError, match="has no results"):
         list(store.rows("run"))
-    assert store.damaged == [tmp_path / "r" / "damaged" / written.name]  # the note, and it alone
+    assert store.damaged == [tmp_path / "r" / "damaged" / written.name]
     assert mine.read_text() == "not of a store"
 
 
@@ -222,6 +223,7 @@ def test_a_yaml_file_makes_no_object(tmp_path: Path) -> None:
         OmegaConf.load(path)
 
 
+@pytest.mark.slow
 def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "melexp", "run", f"results={tmp_path / 'r'}"]
     for override, word in (

@@ -58,7 +58,7 @@ def test_bad_mels_are_refused(small: MelTransform, change, message: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"length": 5000}, "length = 5000 gives 157 frames, but mel has 63; use 1984"),
+        ({"length": 5000}, "length = 5000 gives 157 frames, but mel has 63; use length = 1984"),
         ({"n_iter": -1}, "n_iter must not be negative"),
         ({"dtype": "int16"}, "dtype must be float32 or float64"),
         ({"engine": "slow"}, "engine must be auto, fast or portable"),

@@ -1,4 +1,4 @@
-"""Where the iterations start: the magnitudes, the phases, and what they claim to be."""
+"""Initialisation: the magnitudes, the phases, and their properties."""
 
 import heapq
 import subprocess
@@ -263,7 +263,7 @@ def test_pghi_is_exact_for_a_gaussian_window() -> None:
 
 
 def consistency(magnitude: np.ndarray, angle: np.ndarray, p: Problem) -> float:
-    """How far magnitude and phase are from those of a signal, in dB."""
+    """Return the errors of magnitude and phase against a signal, in dB."""
     X = magnitude * np.exp(1j * angle)
     off = np.abs(p.stft.project(X)) - magnitude
     return float(20 * np.log10(np.linalg.norm(off) / np.linalg.norm(magnitude)))

@@ -336,7 +336,7 @@ def test_an_array_of_another_length_is_no_window() -> None:
 
 @pytest.mark.parametrize("window", ["nosuch", ("nosuch", 1.0), None])
 def test_an_unknown_window_is_named(window: object) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"window {window!r} is none that")):
+    with pytest.raises(ValueError, match=re.escape(f"window {window!r} is not known to")):
         analysis_window(window, win_length=8, n_fft=8)  # type: ignore[arg-type]
 
 

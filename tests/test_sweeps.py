@@ -1,6 +1,5 @@
-"""Sweeps: launchers, claims, killed workers, what is shown and said; the contributor's steps."""
+"""Sweeps: launchers, claims, killed workers, reported failures; the steps of the guide."""
 
-import json
 import os
 import re
 import signal
@@ -16,9 +15,6 @@ import pytest
 
 from melexp.results.store import Store
 from melexp.results.tables import write_table
-from melexp.runs.display import shown
-from melexp.runs.events import VARIABLE, Events, Tally, tell
-from melexp.runs.sweep import without_value
 
 ROOT = Path(__file__).resolve().parents[1]
 GRID = ("method=toy", "method.weight=1.0,2.0,3.0", "limit=4", "checkpoints=[1]", "metric=[scm,sc]")
@@ -28,7 +24,7 @@ PLUGINS = {
     "slurm": "hydra_plugins.hydra_submitit_launcher",
     "ray": "ray",
 }
-#: A method that writes down each task that it computes, and may take its time over it.
+#: A method that logs each task that it computes, and may be slow, fail or kill its process.
 TOY = """
 import hashlib, os, time
 from dataclasses import dataclass
@@ -78,7 +74,7 @@ def installed(module: str) -> bool:
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The log of the toy method, which lies in a folder of the user's own."""
+    """The log of the toy method, which lies in a folder of MELEXP_PATH."""
     own = tmp_path / "own"
     (own / "methods").mkdir(parents=True)
     (own / "conf" / "method").mkdir(parents=True)
@@ -91,7 +87,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(results: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
-    """`melexp run` in a process group of its own."""
+    """Start `melexp run` in a new process group."""
     return subprocess.Popen(
         [sys.executable, "-m", "melexp", "run", *overrides, f"results={results}"],
         cwd=ROOT,
@@ -104,7 +100,7 @@ def start(results: Path, *overrides: str, **environment: str) -> subprocess.Pope
 
 
 def sweep(results: Path, *overrides: str, status: int = 0, **environment: str) -> str:
-    """Run to the end; what it said on stderr."""
+    """Run to the end; return its error output."""
     process = start(results, *overrides, **environment)
     _, said = process.communicate(timeout=300)
     assert process.returncode == status, said
@@ -116,7 +112,7 @@ def values(results: Path, experiment: str = "run") -> pd.DataFrame:
 
 
 def computed(log: Path) -> Counter[str]:
-    """How often each task was computed."""
+    """Return how often each task was computed."""
     if not log.exists():
         return Counter()
     return Counter(" ".join(line.split()[:2]) for line in log.read_text().splitlines())
@@ -193,7 +189,7 @@ def test_killing_a_worker_changes_nothing(tmp_path: Path, toy: Path, launcher: s
 
 
 def test_slurm_script(tmp_path: Path) -> None:
-    """The script that sbatch is given by a sweep: a stand-in for sbatch keeps it and refuses."""
+    """Check the script that a sweep hands to sbatch; a stand-in for sbatch keeps it and fails."""
     needs("slurm")
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -221,6 +217,7 @@ def test_slurm_script(tmp_path: Path) -> None:
     assert f"{tmp_path}/r/.hydra/submitit" in "".join(script)
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_not_installed_is_named(tmp_path: Path) -> None:
     code = (
         "import sys, importlib.util as u; find = u.find_spec\n"
@@ -231,11 +228,11 @@ def test_a_launcher_that_is_not_installed_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "melexp: launcher=ray needs a package that is not installed: pip install 'melexp[ray]'"
+        "melexp: launcher=ray needs ray, which is not installed; run: pip install 'melexp[ray]'"
     )
 
 
-# --- Claims and what dies ---------------------------------------------------------------------
+# --- Claims and killed workers ----------------------------------------------------------------
 
 
 def test_a_claim_excludes_others_and_ends_with_its_holder(tmp_path: Path) -> None:
@@ -254,7 +251,7 @@ def test_a_claim_excludes_others_and_ends_with_its_holder(tmp_path: Path) -> Non
         assert not ours
     holder.kill()
     holder.communicate()
-    assert store.path("ab12").with_suffix(".lock").exists()  # left, and claims nothing
+    assert store.path("ab12").with_suffix(".lock").exists()  # a leftover, which locks nothing
     with store.claim("ab12", wait=False) as ours:
         assert ours
     assert not list(tmp_path.rglob("*.lock"))
@@ -271,9 +268,10 @@ def test_a_task_that_kills_its_worker_ends_only_itself(tmp_path: Path, toy: Path
     assert values(tmp_path / "r")["value"].notna().all()
 
 
-# --- What is shown and said -------------------------------------------------------------------
+# --- Failures ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> None:
     arguments = ["-m", *GRID, "limit=2", "workers=1"]
     said = sweep(tmp_path, *arguments, status=1, TOY_FAILS="2.0")
@@ -281,14 +279,15 @@ def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> N
     assert len(lost) == 2
     assert all("Toy (" in line and "weight=2" in line for line in lost)
     assert all("RuntimeError: the toy is broken" in line for line in lost)
-    assert "6 tasks in 3 jobs: 0 were there, 4 done, 2 failed" in said
+    assert "6 tasks in 3 jobs: 0 stored before, 4 done, 2 failed" in said
     assert values(tmp_path)["value"].notna().sum() == 4 * 2
     said = sweep(tmp_path, *arguments)  # repaired: only missing tasks are computed
-    assert "6 tasks in 3 jobs: 4 were there, 2 done, 0 failed" in said
+    assert "6 tasks in 3 jobs: 4 stored before, 2 done, 0 failed" in said
     assert sweep(tmp_path, *arguments, "--quiet") == ""
     assert not list(tmp_path.rglob("progress-*"))
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_keeps_what_the_others_did(tmp_path: Path, toy: Path) -> None:
     arguments = ["-m", "method=admm", "method.lam=5,-1", *GRID[2:], "limit=1", "workers=1"]
     said = sweep(tmp_path, *arguments, status=1)
@@ -297,78 +296,7 @@ def test_a_wrong_configuration_keeps_what_the_others_did(tmp_path: Path, toy: Pa
     assert len(pd.read_csv(tmp_path / "run.csv")) == 2
 
 
-def test_events_arrive_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    events = Events(tmp_path)
-    tell("job", label="A", tasks=3, stored=1)
-    assert [e["event"] for e in events.new()] == ["job"]
-    (tmp_path / "other.jsonl").write_text('{"event": "end"}\n{"event": "jo')
-    assert events.new() == [{"event": "end"}]
-    assert events.new() == []
-    with (tmp_path / "other.jsonl").open("a") as file:
-        file.write('b"}\n')
-    assert events.new() == [{"event": "job"}]
-
-
-def test_tally_by_hand() -> None:
-    """Two jobs of three begun: A costs 2 s a task and B has not begun, two tasks at a time."""
-    tally = Tally(jobs=3)
-    tally.take({"event": "job", "label": "A", "tasks": 4, "stored": 1})
-    tally.take({"event": "job", "label": "B", "tasks": 4, "stored": 0})
-    assert tally.remaining(1.0) is None
-    for reason in ("", "broken"):
-        tally.take({"event": "task", "label": "A", "name": "a", "seconds": 2.0, "reason": reason})
-    assert (tally.tasks, tally.done.total(), tally.is_exact) == (12, 3, False)
-    assert tally.failures == ["a: broken"]
-    assert tally.remaining(2.0) == pytest.approx((1 + 4 + 4) * 2 / 2)
-
-
-def test_plain_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("melexp.runs.display.LINE", 0.0)
-    with shown(tmp_path, jobs=2):
-        tell("job", label="A", tasks=2, stored=0)
-        tell("task", label="A", name="d/x A", seconds=1.0, reason="broken")
-    said = capsys.readouterr().err
-    assert "failed: d/x A: broken" in said
-    assert "tasks 1/about 4, jobs 0/2, 1 failed" in said
-
-
-def test_live_display_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pty = pytest.importorskip("pty")
-    code = (
-        "import sys, time; from pathlib import Path; from melexp.runs.display import shown\n"
-        "from melexp.runs.events import tell\n"
-        "with shown(Path(sys.argv[1]), jobs=1):\n"
-        "    tell('job', label='A', tasks=2, stored=0)\n"
-        "    tell('task', label='A', name='d/x A', seconds=1.0, reason='broken')\n"
-        "    time.sleep(0.6)\n"
-    )
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
-    environment.pop("NO_COLOR", None)
-    done = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stderr=theirs, env=environment
-    )
-    assert done.wait(timeout=60) == 0
-    text = os.read(ours, 100_000).decode()
-    assert "tasks 1/2" in text
-    assert "d/x A: broken" in text
-    assert "\x1b[" in text
-
-
-def test_summary_names_what_has_no_value() -> None:
-    row = {"dataset": "d", "clip": "x", "category": "", "method": "m", "label": "M", "p": 1.5}
-    row |= {"seed": 0, "dtype": "float32", "value": None, "reason": "silent", "seconds": 1}
-    rows = [row | {"iteration": n, "metric": m} for n in (1, 2) for m in ("scm", "sc")]
-    table = pd.DataFrame([*rows, row | {"iteration": 3, "metric": "sc", "value": 1.0}])
-    assert without_value(table) == [
-        "no value: d/x, M (p=1.5), seed 0: scm, sc after 1, 2 iterations: silent"
-    ]
-
-
-# --- The contributor's steps ------------------------------------------------------------------
+# --- The guide --------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -405,7 +333,7 @@ def test_adding_a_method_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.M
         assert "Mine" in (tmp_path / "pages" / page).read_text()
 
 
-def test_a_folder_of_ones_own_that_is_missing_is_named() -> None:
+def test_a_missing_folder_of_melexp_path_is_named() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "melexp", "methods"],
         capture_output=True,
@@ -417,10 +345,3 @@ def test_a_folder_of_ones_own_that_is_missing_is_named() -> None:
     assert done.stderr.strip() == (
         "melexp: MELEXP_PATH: /no/such/folder is not a folder; fix or unset the variable"
     )
-
-
-def test_events_are_json_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    tell("task", label="Ä", name="n", seconds=0.5, reason="")
-    (path,) = tmp_path.glob("*.jsonl")
-    assert json.loads(path.read_text())["label"] == "Ä"

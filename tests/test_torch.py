@@ -341,8 +341,8 @@ def test_gradients_are_not_followed(small: MelTransform, device: str) -> None:
     ("options", "message"),
     [
         ({"method": "librosa"}, "librosa is a closed loop of another library"),
-        ({"lengths": [1500]}, "lengths must be as many as the clips, 4; got 1"),
-        ({"seeds": [1, 2]}, "seeds must be as many as the clips, 4; got 2"),
+        ({"lengths": [1500]}, "lengths must have one entry per clip, 4; got 1"),
+        ({"seeds": [1, 2]}, "seeds must have one entry per clip, 4; got 2"),
         ({"n_iter": -1}, "n_iter must not be negative"),
         ({"device": "abacus"}, "device 'abacus' cannot be used"),
         ({"magnitude": "magic"}, "magnitude must be one of"),

@@ -1,6 +1,6 @@
-"""Batches of clips of different lengths in torch, on any of its devices.
+"""Batches of clips of different lengths in torch, on any torch device.
 
-The methods are those of :mod:`melexp.methods`, unchanged: here is what they work with, in torch.
+The methods are those of :mod:`melexp.methods`; this package has their operators for torch.
 """
 
 try:

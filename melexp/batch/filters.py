@@ -13,9 +13,9 @@ from melexp.transforms.filters import MelFilters
 class BatchFilters:
     """Apply the mel filter bank to tensors ``(n_clips, ..., n_frames)``.
 
-    E is dense here, and its systems are inverted beforehand in float64: a product is one kernel,
-    while the recursion of a tridiagonal solver over the bands would be 2 n_mels of them an
-    iteration, one after the other and each too small to fill a GPU.
+    E is dense, and its systems are inverted in advance in float64, so that a product is one GPU
+    kernel. A tridiagonal solver would need 2 n_mels sequential kernels per iteration, each too
+    small to fill a GPU.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class BatchFilters:
         self._solvers: dict[float, Inverse] = {}
 
     def apply(self, Y: torch.Tensor) -> torch.Tensor:
-        """Return E Y: ``(..., n_bins, n_frames)`` to ``(..., n_mels, n_frames)``."""
+        """Return E Y: magnitude ``(..., n_bins, n_frames)`` to mel ``(..., n_mels, n_frames)``."""
         return (Y.mT @ self._E.T).mT
 
     def adjoint(self, M: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ class BatchFilters:
         return (M.mT @ self._E).mT
 
     def solver(self, ridge: float) -> Inverse:
-        """Return a solver of (E E^T + ridge I) x = b."""
+        """Return the solver of (E E^T + ridge I) x = b."""
         if ridge not in self._solvers:
             E = self._basis
             A = E @ E.T + ridge * torch.eye(len(E), dtype=E.dtype, device=E.device)
@@ -48,9 +48,9 @@ class BatchFilters:
         return self._solvers[ridge]
 
     def weighted_solver(self, S: torch.Tensor, ridge: float) -> Inverses:
-        """Return a solver of (E S E^T + ridge diag(E s)) x = b, S = diag(s) for each frame.
+        """Return the solver of (E S E^T + ridge diag(E s)) x = b, with S = diag(s) per frame.
 
-        Its inverses take n_mels^2 numbers a frame, several times what a spectrogram takes.
+        The inverses take n_mels^2 numbers per frame, several times the size of a spectrogram.
         """
         return Inverses(torch.stack([self._weighted_inverse(s, ridge) for s in S]))
 
@@ -58,7 +58,7 @@ class BatchFilters:
         """Return the inverses of one clip [shape=(n_frames, n_mels, n_mels)]."""
         E, s = self._basis, s.to(self._basis.dtype)
         diagonal = (E * E) @ s + ridge * (E @ s)
-        diagonal[self._empty] = 1  # there b does not matter, and s says nothing
+        diagonal[self._empty] = 1  # empty filters: any positive number will do
         beside = ((E[:-1] * E[1:]) @ s).mT
         A = torch.diag_embed(diagonal.mT)
         A += torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
@@ -66,7 +66,7 @@ class BatchFilters:
 
 
 class Inverse:
-    """Solves A x = b for one A [shape=(n_mels, n_mels)], given its inverse."""
+    """Solve A x = b for one A [shape=(n_mels, n_mels)], given its inverse."""
 
     def __init__(self, inverse: torch.Tensor) -> None:
         self._inverse = inverse
@@ -77,7 +77,7 @@ class Inverse:
 
 
 class Inverses(Inverse):
-    """The same where every frame has its A [shape=(n_clips, n_frames, n_mels, n_mels)]."""
+    """Solve A x = b for an A per frame [shape=(n_clips, n_frames, n_mels, n_mels)]."""
 
     def solve(self, b: torch.Tensor) -> torch.Tensor:
         return (self._inverse @ b.mT[..., None])[..., 0].mT

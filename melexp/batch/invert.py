@@ -1,4 +1,4 @@
-"""The one-call API for batches."""
+"""The waveforms of a batch of mel-spectrograms in one call."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ def invert_batch(
     dtype: Any = np.float32,
     **params: Any,
 ) -> list[Any]:
-    """Estimate the waveforms of mel-spectrograms of different lengths, together in torch.
+    """Estimate the waveforms of mel-spectrograms of different lengths together, in torch.
 
-    The clips are padded to the longest and do not see each other: each result is that of
-    :func:`melexp.invert` for the same seed, up to rounding. Starts are computed with NumPy; between
-    them and the end nothing is copied from the device.
+    The clips are padded to the longest and do not influence each other: each result equals that of
+    :func:`melexp.invert` for the same seed, up to rounding. NumPy computes the starts; the
+    iterations copy nothing from the device.
 
     Parameters
     ----------
     mels : sequence of np.ndarray or torch.Tensor [shape=(n_mels, n_frames of the clip)]
-        As `transform` makes them. Put clips of like lengths together: padding costs as much as
-        sound.
+        The mel-spectrograms as `transform` makes them. Group clips of similar length, because
+        padding takes as much time as sound.
     transform : MelTransform
-        How they were computed.
+        The front end that computed them.
     method : str
         One of `melexp.available_methods`, except the peer `librosa`.
     n_iter : int >= 0
         Number of iterations.
     lengths : sequence of int or None
-        Length of each waveform in samples. Give it where it is known.
+        Length of each waveform in samples. Give it if it is known.
     seeds : int >= 0 or sequence of int
-        Of the random start: of each clip, or one for all.
+        Seed of the random part of the start, common or per clip.
     device : torch.device, str or None
-        Where to iterate, such as "cuda"; by default where the mels are.
+        Device of the iterations, such as "cuda". None means the device of the mels.
     dtype : np.float32 or np.float64, or torch's
         Precision of the computation and of the result.
     **params
@@ -62,8 +62,12 @@ def invert_batch(
     Raises
     ------
     ValueError
-        As :func:`melexp.invert`; if `lengths` or `seeds` are not as many as the clips; if there is
-        no such device.
+        As :func:`melexp.invert`; also if the number of `lengths` or `seeds` differs from the number
+        of clips, or the device does not exist.
+
+    See Also
+    --------
+    melexp.invert : Clips of one length, in NumPy, the fast engine or torch.
 
     Examples
     --------
@@ -89,7 +93,7 @@ def invert_batch(
     every_seed = [seeds] * n if isinstance(seeds, int | np.integer) else list(seeds)
     for name, values in (("lengths", every_length), ("seeds", every_seed)):
         if len(values) != n:
-            raise ValueError(f"{name} must be as many as the clips, {n}; got {len(values)}")
+            raise ValueError(f"{name} must have one entry per clip, {n}; got {len(values)}")
     if isinstance(dtype, torch.dtype):
         dtype = str(dtype).removeprefix("torch.")
     tensors = n > 0 and isinstance(mels[0], torch.Tensor)

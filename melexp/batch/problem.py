@@ -18,24 +18,24 @@ from melexp.transforms.arrays import relative_error
 
 
 class BatchProblem:
-    """Problems side by side: to a method it is one, with tensors in place of arrays.
+    """Problems stacked into tensors, with the interface that methods expect of a `Problem`.
 
-    Arrays have an axis for the clips in front and the number of frames of the longest clip; the
-    frames behind the end of a shorter one are zero in the mel and in the state, and stay so.
+    The first axis of a tensor counts the clips; the number of frames is that of the longest clip.
+    Frames past the end of a shorter clip are zero in the mel and in the state, and stay zero.
 
     Parameters
     ----------
     problems : sequence of Problem
-        The clips. They have one transform and one precision and the same frame weights
-        (:meth:`Problem.weighted`), and a length each.
+        The clips. They may differ in length, but not in transform, precision and frame weights
+        (:meth:`Problem.weighted`).
     device : torch.device or str
-        Where all is computed.
+        Device of the computation.
 
     Raises
     ------
     ValueError
-        If there is no problem, if they differ in more than their lengths, or if there is no such
-        device.
+        If there is no problem, if the problems differ in more than their lengths, or if the device
+        does not exist.
 
     Examples
     --------
@@ -85,26 +85,31 @@ class BatchProblem:
         self.lanes = None
 
     def weighted(self, exponent: float) -> BatchProblem:
-        """Return the batch of the clips' weighted problems."""
+        """Return the batch of the weighted problems."""
         if exponent == self.frame_weights:
             return self
         return BatchProblem([p.weighted(exponent) for p in self.problems], device=self.device)
 
     @property
     def plain(self) -> BatchProblem:
-        """The batch without weights."""
+        """Batch without frame weights."""
         return self.weighted(0.0)
 
     def start(self, method: Method[Any], seeds: Sequence[Any]) -> Any:
-        """Return the state before the first iteration, computed clip by clip with NumPy.
+        """Compute the state before the first iteration, clip by clip with NumPy.
 
-        So a seed gives a clip the start that it has there, in any batch and on any device.
+        A seed thus gives a clip the same start in any batch and on any device.
 
         Parameters
         ----------
         method : Method
         seeds : sequence of int
-            One for each clip.
+            One per clip.
+
+        Returns
+        -------
+        state : State
+            With tensors on the device.
         """
         states = [
             method.init(p, np.random.default_rng(seed))
@@ -113,7 +118,7 @@ class BatchProblem:
         return self.stack_states(states)
 
     def stack_states(self, states: Sequence[State]) -> Any:
-        """Return one state of the states of each clip, on the device."""
+        """Stack the states of the clips into one state on the device."""
         arrays = {
             field.name: stack([getattr(s, field.name) for s in states], self.device)
             for field in dataclasses.fields(states[0])
@@ -126,11 +131,11 @@ class BatchProblem:
         return self.stft.inverse(X) * self.scale
 
     def cut(self, signals: Any) -> list[Any]:
-        """Return the waveform of each clip [shape=(its n_samples,)]."""
+        """Cut a stack of waveforms to the lengths of the clips."""
         return [y[: p.n_samples] for y, p in zip(signals, self.problems, strict=True)]
 
     def misfit(self, y: Any) -> Any:
-        """Return ||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
+        """Compute ||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
         X = self.stft.forward(y / self.scale)
         mel, made = self.mel, self.filters.apply(self.transform.spectrum(X))
         if self.frame_gains is not None:
@@ -140,7 +145,7 @@ class BatchProblem:
 
 
 def checked_device(device: Any) -> torch.device:
-    """Return the torch device of that name; raise ValueError if there is none."""
+    """Return the torch device of a name, and raise ValueError if it does not exist."""
     try:
         device = torch.device(device)
         torch.empty(0, device=device)

@@ -1,4 +1,4 @@
-"""Arrays of different lengths as one tensor, padded with zeros."""
+"""Stacking of arrays of different lengths into one padded tensor."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 
 
 def stack(arrays: Sequence[np.ndarray], device: Any, *, fill: float = 0) -> torch.Tensor:
-    """Stack arrays that differ in their last axis, filled up to the longest.
+    """Stack arrays that differ in their last axis into one tensor, padded to the longest.
 
-    Spectrograms lie frame by frame in memory, as the FFT wants them: the order of the axes is
-    NumPy's, that of the strides is not.
+    Spectrograms lie frame by frame in memory, which suits the FFT. The order of the axes is that
+    of the arrays; the order of the strides is not.
 
     Parameters
     ----------
     arrays : sequence of np.ndarray [shape=(..., n)]
     device : torch.device or str
     fill : float
-        What stands behind the end of the shorter ones.
+        Value past the end of the shorter arrays.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The STFT, its least-squares inverse and the projection P_C, of a batch in torch."""
+"""STFT of a batch in torch, its least-squares inverse and the projection P_C."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from melexp.transforms.stft import STFT
 
 
 class BatchSTFT:
-    """What :class:`melexp.transforms.stft.STFT` is for one clip, for clips of different lengths.
+    """STFT of clips of different lengths, as :class:`melexp.transforms.stft.STFT` for one clip.
 
     Signals have shape ``(n_clips, n_samples)`` and spectrograms ``(n_clips, n_bins, n_frames)``,
-    both of the longest clip; behind the end of a shorter one they are zero.
+    both of the size of the longest clip. They are zero past the end of a shorter clip.
 
     Parameters
     ----------
     stfts : sequence of STFT
-        That of each clip; they differ in nothing but the length.
+        STFT of each clip. They may differ only in the length.
     device : torch.device or str
     """
 
@@ -34,11 +34,11 @@ class BatchSTFT:
         # Hops that a frame spans, and all frames.
         self._span = -(-self.n_fft // self.hop_length)
         self._n_rows = self.n_frames - 1 + self._span
-        # Samples of the longest clip that a frame can see.
+        # Samples of the longest clip that lie in a frame.
         self._seen = min(self.n_samples, self._n_rows * self.hop_length - self.pad)
         self._window = torch.from_numpy(first.window.astype(first.dtype)).to(device)
         self._inv_norm = stack([s.inv_norm for s in stfts], device)
-        # Of the frames, zero behind the end of a clip.
+        # Weights of the frames, zero past the end of a clip.
         self._weights = None
         if first.weights is not None or any(s.n_frames < self.n_frames for s in stfts):
             weights = [np.ones(s.n_frames) if s.weights is None else s.weights for s in stfts]
@@ -48,18 +48,18 @@ class BatchSTFT:
         self._edge_from = _flat(source, self.n_samples, device)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the spectrograms of signals that are zero after their ends."""
+        """Return the spectrograms of signals that are zero past their ends."""
         padded = x.new_zeros(len(x), self._n_rows * self.hop_length)
         padded[:, self.pad : self.pad + self._seen] = x[:, : self._seen]
         if len(self._edge_at):
             padded.view(-1)[self._edge_at] = x.reshape(-1)[self._edge_from]
         frames = padded.unfold(-1, self.n_fft, self.hop_length)[:, : self.n_frames] * self._window
-        if self._weights is not None:  # the first frames behind an end still see the clip
+        if self._weights is not None:  # the first frames past an end still contain samples
             frames *= self._weights
         return torch.fft.rfft(frames).mT
 
     def inverse(self, X: torch.Tensor) -> torch.Tensor:
-        """Return the least-squares signals of spectrograms that end in zeros."""
+        """Return the least-squares signals of spectrograms that are zero past their ends."""
         hop, span = self.hop_length, self._span
         frames = torch.fft.irfft(X.mT, n=self.n_fft) * self._window
         if self._weights is not None:
@@ -79,12 +79,12 @@ class BatchSTFT:
         return x * self._inv_norm
 
     def project(self, X: torch.Tensor) -> torch.Tensor:
-        """Return P_C(X): the consistent spectrograms nearest to `X`, zero after their ends."""
+        """Return P_C X, the consistent spectrograms nearest to `X`, zero past their ends."""
         return self.forward(self.inverse(X))
 
 
 def _copies(stft: STFT) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions in the padded signal that copy another sample, and the samples they copy."""
+    """Return the positions in the padded signal that copy a sample, and their sources."""
     index = stft.pad_index
     at = np.flatnonzero(index >= 0)
     at = at[index[at] != at - stft.pad]
@@ -92,6 +92,6 @@ def _copies(stft: STFT) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _flat(positions: Sequence[np.ndarray], width: int, device: Any) -> torch.Tensor:
-    """Convert positions in each row to positions in all rows of `width` elements."""
+    """Convert positions in each row to positions in the flattened rows of length `width`."""
     flat = np.concatenate([b * width + p for b, p in enumerate(positions)])
     return torch.from_numpy(flat.astype(np.int64)).to(device)

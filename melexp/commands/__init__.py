@@ -65,7 +65,7 @@ app.command(
     **example("melexp run dataset=demo_speech method=admm checkpoints=[50,500]"),
 )
 def run(context: typer.Context) -> None:
-    """Run a configuration, or a sweep with -m (Hydra; see melexp run --help)."""
+    """Run a configuration, or a sweep with -m (Hydra)."""
     from melexp.runs.hydra_app import main as run
 
     sys.argv = ["melexp run", *context.args]
@@ -74,9 +74,13 @@ def run(context: typer.Context) -> None:
 
 @app.command(**example("melexp reproduce --profile core fig2 fig3"))
 def reproduce(
-    experiments: Annotated[list[str] | None, Argument(help="Such as fig2 (default: all).")] = None,
+    experiments: Annotated[
+        list[str] | None, Argument(help="Experiments such as fig2 [all].")
+    ] = None,
     profile: Annotated[str, Option(help="demo (embedded clips) or core (real ones).")] = "demo",
-    figures_only: Annotated[bool, Option("--figures-only", help="Draw stored tables.")] = False,
+    figures_only: Annotated[
+        bool, Option("--figures-only", help="Draw from stored tables only.")
+    ] = False,
 ) -> int:
     """Run the experiments and draw their figures."""
     from melexp.commands.reproduce import figures, reproduce
@@ -116,11 +120,12 @@ def report(
 )
 def search(
     overrides: Annotated[
-        list[str] | None, Argument(help="As of run: method=admm dataset=ljspeech.")
+        list[str] | None, Argument(help="Overrides as of run: method=admm dataset=ljspeech.")
     ] = None,
     metric: Annotated[str, Option(help="Metric whose mean is optimised.")] = "scm",
     range_: Annotated[
-        list[str] | None, Option("--range", metavar="NAME=LOW:HIGH[:log]", help="Repeatable.")
+        list[str] | None,
+        Option("--range", metavar="NAME=LOW:HIGH[:log]", help="Range (repeatable)."),
     ] = None,
     trials: Annotated[int, Option(help="Total number of trials; re-run to resume.")] = 60,
     study: Annotated[str, Option(help="Name of the study and of its experiment.")] = "search",
@@ -145,9 +150,11 @@ def search(
 def compare(
     a: Annotated[str, Argument(metavar="A", help="A folder, a commit, or COMMIT:FOLDER.")],
     b: Annotated[str, Argument(metavar="B", help="Candidate; the exit code is 1 if it is worse.")],
-    experiment: Annotated[list[str] | None, Option(help="Only this one (repeatable).")] = None,
+    experiment: Annotated[
+        list[str] | None, Option(help="Compare only this experiment (repeatable).")
+    ] = None,
     tolerance: Annotated[
-        list[str] | None, Option(metavar="METRIC=VALUE", help="Repeatable.")
+        list[str] | None, Option(metavar="METRIC=VALUE", help="Allowed change (repeatable).")
     ] = None,
     every: Annotated[
         bool, Option("--all", help="Print every mean, not only changed ones.")
@@ -191,7 +198,7 @@ def doctor(
     results: Annotated[list[Path] | None, Argument(help="Folders of results.")] = None,
     cache: Annotated[bool, Option("--cache", help="Verify the cache of recordings too.")] = False,
 ) -> int:
-    """Verify results and the cache of recordings; move corrupt files aside."""
+    """Verify results and recordings; move corrupt files aside."""
     from melexp.commands.doctor import doctor
 
     return doctor(results or [], cache=cache)

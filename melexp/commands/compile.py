@@ -1,4 +1,4 @@
-"""Compiles the fast engine before it is needed."""
+"""The work of ``melexp compile``: compile the fast engine before its first use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from melexp.transforms.mel import MelTransform
 
 
 def precompile() -> None:
-    """Run every method once, for magnitude and power mels, so that numba's cache is filled.
+    """Run every method once on magnitude and power mels, to fill the cache of numba.
 
-    The cache lies beside the modules, or where ``NUMBA_CACHE_DIR`` says; it is found again by their
-    content, also after a new installation of the same version.
+    The cache lies beside the modules or in ``NUMBA_CACHE_DIR``. It depends on the content of the
+    modules, so it stays valid when the same version is installed again.
     """
     for power in (1.0, 2.0):
         transform = MelTransform(power=power)

@@ -1,4 +1,4 @@
-"""Verifies stored results and the cache of recordings, and clears up what a crash has left."""
+"""The work of ``melexp doctor``: verify results and recordings, and clean up after a crash."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from melexp.runs.display import remove_leftover_progress
 
 
 def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
-    """Verify folders of results and the cache, by every checksum that there is.
+    """Verify every checksum of results folders and of the cache of recordings.
 
-    What is damaged or foreign is named and moved into the folder's ``damaged/``; tables are
-    written again from the tasks; what a killed run has left half written is removed. What belongs
-    to a run that is at work stays as it is.
+    A corrupt or foreign file is reported and moved into ``damaged/`` in its folder. Tables are
+    rewritten from the tasks, and partial files of killed runs are removed. Files of a live run are
+    left alone.
 
     Parameters
     ----------
     results : sequence of Path
-        Folders of results.
+        Results folders.
     cache : bool
         Verify the cache of recordings too.
 
@@ -43,10 +43,10 @@ def doctor(results: Sequence[Path], *, cache: bool = False) -> int:
     Raises
     ------
     ValueError
-        If there is nothing to verify, or a folder is none of results.
+        If no folder is given, or a folder is not a results folder.
     """
     if not results and not cache:
-        raise ValueError("doctor needs a folder of results, or --cache")
+        raise ValueError("there is no folder to verify; give a results folder or --cache")
     checks = [_Results(folder) for folder in results] + ([_Cache()] if cache else [])
     return max(check.run() for check in checks)
 
@@ -56,8 +56,8 @@ class _Check:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.whole = self.damaged = self.removed = 0
-        self.advice: dict[str, None] = {}  # in order, each once
+        self.verified = self.damaged = self.removed = 0
+        self.advice: dict[str, None] = {}  # an ordered set
 
     def bad(self, message: str, path: Path | None = None, advice: str = "") -> None:
         """Report a fault and move its file aside."""
@@ -77,7 +77,7 @@ class _Check:
     def summary(self) -> int:
         """Print the counts and return the exit code."""
         print(
-            f"{self.root}: {self.whole} files verified, {self.damaged} bad, "
+            f"{self.root}: {self.verified} files verified, {self.damaged} bad, "
             f"{self.removed} leftovers removed"
         )
         for advice in self.advice:
@@ -86,7 +86,7 @@ class _Check:
 
 
 class _Results(_Check):
-    """A folder of results."""
+    """The check of a results folder."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -95,7 +95,7 @@ class _Results(_Check):
         if not any(any(root.glob(mark)) for mark in marks):
             raise ValueError(
                 f"{root} is not a results folder: it has neither tasks nor tables; name the "
-                f"folder that melexp run wrote"
+                "folder that melexp run wrote"
             )
         self.again = f"re-run the commands that wrote {root}: they compute the missing tasks only"
 
@@ -110,17 +110,17 @@ class _Results(_Check):
             self._verify(path, read_note, place, self.root / f".{experiment}.lock")
         for experiment in sorted({*_tables(self.root), *self._noted()}):
             if not self._table_fault(experiment):
-                self.whole += 2
+                self.verified += 2
                 continue
-            with self.store.writing(experiment):  # a run may have been between the two files
-                self._mend_table(experiment)
+            with self.store.writing(experiment):  # a run may be between writing the two files
+                self._rewrite_table(experiment)
         return self.summary()
 
     def _noted(self) -> list[str]:
         return [p.name for p in (self.root / "jobs").glob("*") if any(p.glob("*.json"))]
 
     def _clear(self) -> None:
-        """Remove what no living process writes or holds."""
+        """Remove the partial files and locks that no live process holds."""
         for path in remove_leftover_progress(self.root):
             self.leftover(path)
         for path in _files(self.root, ".*.part"):
@@ -128,17 +128,17 @@ class _Results(_Check):
                 self.leftover(path)
         for folder in ("", "tasks", ".hydra"):
             for path in sorted((self.root / folder).glob("**/*.lock" if folder else ".*.lock")):
-                with held(path, wait=False) as ours:  # which removes it
+                with held(path, wait=False) as ours:  # releasing the lock removes its file
                     if ours:
                         self.leftover(path)
 
     def _verify(
         self, path: Path, read: Callable[[Path], dict[str, Any]], place: Path, lock: Path
     ) -> None:
-        if path.suffix in (".lock", ".part"):  # of a run that is at work
+        if path.suffix in (".lock", ".part"):  # of a live run
             return
         if _fault(path, read, place) is None:
-            self.whole += 1
+            self.verified += 1
             return
         # A worker that holds the task will replace it; a note is written quickly.
         with held(lock, wait=read is read_note) as ours:
@@ -157,30 +157,30 @@ class _Results(_Check):
             return str(error)
         return ""
 
-    def _mend_table(self, experiment: str) -> None:
-        """Write a table and its provenance again from the tasks, where these are there."""
+    def _rewrite_table(self, experiment: str) -> None:
+        """Rewrite a table and its provenance from the tasks, if these exist."""
         table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
         fault = self._table_fault(experiment)
         if not fault:
             return
         unreadable = provenance.exists() and _fault(provenance, read_provenance, provenance)
         if experiment not in self._noted():
-            advice = f"restore {table} and {provenance.name}, or run {experiment} again"
+            advice = f"restore {table} and {provenance.name}, or re-run {experiment}"
             self.bad(fault, provenance if unreadable else table, advice)
             return
         _, text, notes = collect(self.store, experiment)
-        # A run that was killed between the two files leaves a table that is right.
-        right = table_checksum(text.encode())
-        if table.exists() and table_checksum(table.read_bytes()) != right:
-            self.bad(f"{table} is not what its tasks say", table)
+        # A run that was killed between the two files leaves a correct table.
+        expected = table_checksum(text.encode())
+        if table.exists() and table_checksum(table.read_bytes()) != expected:
+            self.bad(f"{table} does not match its tasks", table)
         if unreadable:
             self.bad(unreadable, provenance)
         put_table(self.store, experiment, text, notes)
-        print(f"written: {table} and {provenance.name}, from the tasks")
+        print(f"rewritten from the tasks: {table} and {provenance.name}")
 
 
 class _Cache(_Check):
-    """The cache of recordings."""
+    """The check of the cache of recordings."""
 
     def __init__(self) -> None:
         super().__init__(cache_folder())
@@ -190,11 +190,11 @@ class _Cache(_Check):
         folders = sorted({relative.partition("/")[0] for relative in known})
         paths = [path for folder in folders for path in _files(self.root / folder)]
         with ExitStack() as locks:
-            # While one is held elsewhere, a file is being fetched and may lie here half.
+            # Another process that holds a lock is downloading a file, which may be incomplete.
             idle = True
             for path in paths:
                 if path.suffix == ".lock":
-                    idle &= locks.enter_context(held(path, wait=False))  # which removes it
+                    idle &= locks.enter_context(held(path, wait=False))
             for path in paths:
                 relative = path.relative_to(self.root).as_posix()
                 if path.suffix == ".lock" or (path.name.startswith("tmp") and not idle):
@@ -205,9 +205,9 @@ class _Cache(_Check):
                 elif relative not in known:
                     self.bad(f"{path} is not in the registry", path)
                 elif moved := move_damaged(self.root, relative, known[relative]):
-                    self.bad(moved, advice="a run fetches it again")
+                    self.bad(moved, advice="the next run downloads it again")
                 else:
-                    self.whole += 1
+                    self.verified += 1
         return self.summary()
 
 
@@ -217,7 +217,7 @@ def _tables(root: Path) -> list[str]:
 
 
 def _files(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return the files below a folder, without those that were moved aside."""
+    """Return the files below a folder, except those in ``damaged/``."""
     return [
         path
         for path in sorted(folder.rglob(pattern))
@@ -228,10 +228,10 @@ def _files(folder: Path, pattern: str = "*") -> list[Path]:
 def _fault(path: Path, read: Callable[[Path], dict[str, Any]], place: Path) -> str | None:
     """Return the fault of a file, or None."""
     if path != place:
-        return f"{path} does not belong there"
+        return f"{path} does not belong in its folder"
     try:
         read(path)
-    except FileNotFoundError:  # by now
+    except FileNotFoundError:  # removed in the meantime
         return None
     except DamagedFile as error:
         return str(error)

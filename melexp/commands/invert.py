@@ -17,8 +17,8 @@ import numpy as np
 
 from melexp.commands.invert_options import InvertOptions
 from melexp.errors import one_line
-from melexp.files.mels import AUDIO_SUFFIXES, MEL_SUFFIXES, Audio, oriented, read_input
-from melexp.files.sound import file_format, write_sound
+from melexp.files.mels import AUDIO_SUFFIXES, MEL_SUFFIXES, oriented, read_input
+from melexp.files.sound import Audio, file_format, write_sound
 from melexp.inversion.invert import invert
 from melexp.methods import Peer, make_method
 from melexp.metrics import score
@@ -35,12 +35,23 @@ Progress = Callable[[int, int], None]
 
 
 def run(source: str, output: str, options: InvertOptions) -> int:
-    """Run the command; the exit code is 2 if one of several inputs could not be used.
+    """Invert a file, standard input, or the files of a folder or glob.
+
+    Parameters
+    ----------
+    source, output : str
+        As given on the command line.
+    options : InvertOptions
+
+    Returns
+    -------
+    status : int
+        0, or 2 if one of several inputs could not be inverted.
 
     Raises
     ------
     ValueError, OSError
-        In one line, why a single input cannot be inverted; nothing is written then.
+        If a single input cannot be inverted; no file is written then.
     """
     several = _several(source)
     if several is not None:
@@ -71,22 +82,27 @@ def invert_bytes(
     ----------
     data : bytes
     target : Path or None
-        The sound file; None writes to the standard output.
+        The sound file; None for the standard output.
     options : InvertOptions
     progress : callable or None
-        Called with the work done and the whole work.
+        Called with the finished and the total amount of work.
+
+    Returns
+    -------
+    report : str
+        The length of the sound, the scores of each method, and notes.
 
     Raises
     ------
     ValueError
-        If it cannot be inverted; nothing is written then.
+        If the content cannot be inverted; no file is written then.
     """
     kind, subtype = file_format(target, options.subtype)
     given = _read(data, options)
     results = [_inverted(options.method, given, options, progress)]
     if options.compare:
         results.append(_inverted(options.compare, given, options, None))
-    notes = given.notes
+    notes = list(given.notes)
     for place, result in enumerate(results):
         result.scores = _scores(result.signal, given, speech=options.speech)
         samples, note = leveled(
@@ -104,7 +120,7 @@ def invert_bytes(
 
 
 class _Given(NamedTuple):
-    """A mel-spectrogram, its front end, and the sound that it was made from, if known."""
+    """A mel-spectrogram, its front end, and the sound it was computed from, if known."""
 
     mel: np.ndarray
     transform: MelTransform
@@ -114,11 +130,13 @@ class _Given(NamedTuple):
 
     @property
     def level_unknown(self) -> bool:
+        """Whether the mel was normalised, so that the level of the sound is lost."""
         compression = self.transform.compression
         return self.reference is None and compression is not None and compression.ref == "max"
 
 
 def _read(data: bytes, options: InvertOptions) -> _Given:
+    """Read a mel-spectrogram, or compute it from sound."""
     given = read_input(data, key=options.key)
     transform = options.front_end(required=not isinstance(given, Audio))
     reference, length, notes = None, options.length, []
@@ -131,7 +149,7 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
     else:
         mel = oriented(given, transform, options.orientation)
     if not np.isfinite(mel).all():
-        raise ValueError("mel has values that are NaN or infinite")
+        raise ValueError("mel has values that are NaN or infinite; compute it again")
     compression = transform.compression
     if (
         reference is None
@@ -149,6 +167,8 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
 
 @dataclass
 class _Result:
+    """The sound of one method, and its scores as text by metric."""
+
     method: str
     signal: np.ndarray
     seconds: float
@@ -158,10 +178,13 @@ class _Result:
 def _inverted(
     name: str, given: _Given, options: InvertOptions, progress: Progress | None
 ) -> _Result:
+    """Invert with one method; in segments if the input is long."""
     if options.n_iter < 0:
         raise ValueError(f"--n-iter must not be negative; got {options.n_iter}")
     params = options.params if name == options.method else {}
-    is_peer = isinstance(make_method(name, **params), Peer)
+    is_peer = isinstance(make_method(name), Peer)
+    if not is_peer:  # a peer has no start to choose
+        params = options.start | params
     seconds = given.mel.shape[1] * given.transform.hop_length / given.transform.sr
     in_segments = 0 < _MANY * options.segment < seconds and not is_peer
     began = time.perf_counter()
@@ -188,7 +211,7 @@ def _scores(signal: np.ndarray, given: _Given, *, speech: bool) -> dict[str, str
     scores = {"SCM": "none (the mel is silent)" if math.isnan(scm) else _text("scm", scm)}
     reference = given.reference
     if reference is None or len(reference) > LONGEST * given.transform.sr:
-        return scores  # the others need memory in proportion to the length
+        return scores  # the memory of the other metrics grows with the length
     for metric in ("sc", "pesq", "estoi") if speech else ("sc",):
         value, reason = score(metric, reference, signal, transform=given.transform)
         scores[metric.upper()] = f"none ({reason})" if reason else _text(metric, value)
@@ -196,6 +219,7 @@ def _scores(signal: np.ndarray, given: _Given, *, speech: bool) -> dict[str, str
 
 
 def _text(metric: str, value: float) -> str:
+    """Return a value with the digits and the unit of its metric."""
     facts = metric_facts(metric)
     return f"{facts.text(value)} {facts.unit}".rstrip()
 
@@ -206,7 +230,7 @@ def _text(metric: str, value: float) -> str:
 def leveled(
     signal: np.ndarray, peak: str, subtype: str, *, level_unknown: bool = False
 ) -> tuple[np.ndarray, str]:
-    """Return the signal at the level to be written, and a note on the change, if any.
+    """Scale a signal to the output level; return it with a note on the change, if any.
 
     Parameters
     ----------
@@ -214,13 +238,21 @@ def leveled(
     peak : str
         "auto", "keep", or a number above zero.
     subtype : str
-        Subtype of the file: integers clip beyond 1.
+        Subtype of the file. Integer subtypes clip beyond 1.
     level_unknown : bool
-        The mel does not hold the level: "auto" then makes the peak 0.9.
+        Whether the mel lost the level. "auto" then scales the peak to 0.9.
+
+    Raises
+    ------
+    ValueError
+        If the signal is not finite, or `peak` is invalid.
     """
     top = float(np.abs(signal).max(initial=0))
     if not np.isfinite(top):
-        raise ValueError("the result is not finite; is the mel what the transform makes?")
+        raise ValueError(
+            "the result is not finite; check that the mel fits --preset and the options of the "
+            "transform"
+        )
     clips = top > 1 and not subtype.startswith(("FLOAT", "DOUBLE"))
     if peak == "keep":
         over = int(np.count_nonzero(np.abs(signal) > 1))
@@ -238,12 +270,13 @@ def leveled(
             raise ValueError(f"--peak must be auto, keep or a number above zero; got {peak!r}")
         if top == 0:
             return signal, ""
-    # Just below full scale: 32767 is the largest of 16 bits.
+    # Just below full scale, because the largest 16-bit sample is 32767.
     factor = wanted / top * (1 - 2**-15)
     return signal * signal.dtype.type(factor), f"level changed by {20 * np.log10(factor):+.1f} dB"
 
 
 def _report(results: list[_Result], notes: list[str], target: Path | None, length: float) -> str:
+    """Return a line for the output, for each method and for each note."""
     lines = [f"{target or 'standard output'}: {length:.2f} s"]
     columns = list(results[0].scores)
     width = max(len(r.method) for r in results)
@@ -255,14 +288,14 @@ def _report(results: list[_Result], notes: list[str], target: Path | None, lengt
 
 @contextlib.contextmanager
 def _bar(options: InvertOptions) -> Iterator[Progress | None]:
-    """Show a progress bar on a terminal; yield None if there is no terminal."""
+    """Show a progress bar on a terminal; yield None without a terminal."""
     if options.quiet or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("inverting", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -271,7 +304,7 @@ def _bar(options: InvertOptions) -> Iterator[Progress | None]:
 
 
 def _several(text: str) -> list[tuple[Path, Path]] | None:
-    """Return the inputs of a folder or glob with their paths below it; None for a single input."""
+    """Return the files of a folder or glob and their relative paths; None for a single input."""
     path = Path(text)
     if path.is_dir():
         found = [p for p in path.rglob("*") if p.suffix.lower() in MEL_SUFFIXES + AUDIO_SUFFIXES]
@@ -282,7 +315,7 @@ def _several(text: str) -> list[tuple[Path, Path]] | None:
     else:
         return None
     if not found:
-        raise ValueError(f"{text}: there is no mel (.npy, .npz, .pt) and no sound")
+        raise ValueError(f"{text}: there is no mel (.npy, .npz, .pt) and no sound file")
     return [(p, p.relative_to(root)) for p in sorted(found)]
 
 
@@ -292,7 +325,7 @@ def _run_several(inputs: list[tuple[Path, Path]], folder: str, options: InvertOp
 
     output = Path(folder)
     if folder == "-" or (output.exists() and not output.is_dir()):
-        raise ValueError("OUTPUT must be a folder for several inputs")
+        raise ValueError(f"OUTPUT must be a folder for several inputs; got {folder}")
     targets = [output / below.with_suffix(f".{options.format}") for _, below in inputs]
     twice = {str(t) for t in targets if targets.count(t) > 1}
     if twice:
@@ -317,8 +350,8 @@ def _run_several(inputs: list[tuple[Path, Path]], folder: str, options: InvertOp
             if progress is not None:
                 progress(done, len(waiting))
     if not options.quiet:
-        there = len(inputs) - len(waiting)
-        print(f"{len(waiting) - failed} inverted, {there} there already, {failed} refused")
+        skipped = len(inputs) - len(waiting)
+        print(f"{len(waiting) - failed} inverted, {skipped} there already, {failed} refused")
     return 2 if failed else 0
 
 

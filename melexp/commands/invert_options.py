@@ -35,11 +35,13 @@ class InvertOptions:
     Attributes
     ----------
     transform : dict
-        Arguments of the transform that were given, and ``preset``.
+        The given arguments of the transform, and ``preset``.
     compression : dict
-        Arguments of the compression that were given, and ``compression``, its unit.
+        The given arguments of the compression, and its unit as ``compression``.
+    start : dict
+        The given ``magnitude`` and ``phase`` of the start, for `method` and `compare`.
     params : dict
-        Parameters of the method.
+        Parameters of `method`.
     """
 
     transform: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class InvertOptions:
     length: int | None = None
     method: str = "admm_ramp"
     n_iter: int = 100
+    start: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     segment: float = 20.0
@@ -66,7 +69,7 @@ class InvertOptions:
         Raises
         ------
         ValueError
-            If they describe none; if `required`, also if none of them is given.
+            If the options are invalid, or if `required` and none of them is given.
         """
         from melexp.transforms.mel import MelTransform
 
@@ -114,7 +117,7 @@ def invert(
         str | None, _made(help="constant, reflect, edge, symmetric or wrap.")
     ] = None,
     pad: Annotated[
-        int | None, _made(help="Samples added at either end of frames that are not centred.")
+        int | None, _made(help="Samples added at either end if frames are not centred.")
     ] = None,
     n_mels: Annotated[int | None, _made(help="Number of mel bands.")] = None,
     fmin: Annotated[float | None, _made(help="Lowest frequency in Hz.")] = None,
@@ -134,14 +137,14 @@ def invert(
     ref: Annotated[str | None, _made(help="Value at 0: a number or max.")] = None,
     range_: Annotated[
         float | None,
-        _made("--range", help="Below the largest value, in the logarithm's unit (top_db)."),
+        _made("--range", help="Range below the largest value, in the logarithm's unit (top_db)."),
     ] = None,
     gain: Annotated[float | None, _made(help="Factor after the logarithm.")] = None,
     offset: Annotated[float | None, _made(help="Added after the gain.")] = None,
     orientation: Annotated[str, _made(help="auto, mels-first or frames-first.")] = "auto",
     key: Annotated[str | None, _made(help="Name of the array in a file with several.")] = None,
     length: Annotated[int | None, _made(help="Length of the sound in samples.")] = None,
-    method: Annotated[str, _how(help="See: melexp methods.")] = "admm_ramp",
+    method: Annotated[str, _how(help="A method of: melexp methods.")] = "admm_ramp",
     n_iter: Annotated[int, _how(help="Number of iterations.")] = 100,
     magnitude: Annotated[
         str | None, _how(help="Initial magnitude: pinv, nnls or kl [the method's own].")
@@ -162,16 +165,18 @@ def invert(
         str, _written(help="auto (lowered if it would clip), keep, or a peak such as 0.9.")
     ] = "auto",
     subtype: Annotated[
-        str | None, _written(help="Of the samples: PCM_16 (default), PCM_24, FLOAT.")
+        str | None, _written(help="Sample format: PCM_16 (default), PCM_24, FLOAT.")
     ] = None,
-    speech: Annotated[bool, _written("--speech", help="Of sound: PESQ and ESTOI too.")] = False,
+    speech: Annotated[
+        bool, _written("--speech", help="For sound: report PESQ and ESTOI too.")
+    ] = False,
     format_: Annotated[
-        str, _written("--format", help="Of several outputs: wav, flac or ogg.")
+        str, _written("--format", help="For several outputs: wav, flac or ogg.")
     ] = "wav",
     jobs: Annotated[int | None, _written(help="Processes for several inputs [all cores].")] = None,
     quiet: Annotated[bool, _written("--quiet", help="Print errors only.")] = False,
 ) -> int:
-    """Invert mel-spectrograms to sound, or pass sound through a front end and back."""
+    """Invert mel-spectrograms, or test the round trip of sound."""
     given = {name: value for name, value in locals().items() if value is not None}
     transform = {name: given[name] for name in _TRANSFORM if name in given}
     if norm is not None:
@@ -179,7 +184,7 @@ def invert(
     details = {name.rstrip("_"): given[name] for name in _COMPRESSION if name in given}
     if ref is not None:
         details["ref"] = value_of(ref)
-    starts = {name: given[name] for name in ("magnitude", "phase") if name in given}
+    start: dict[str, Any] = {name: given[name] for name in ("magnitude", "phase") if name in given}
     if orientation not in ("auto", "mels-first", "frames-first"):
         raise ValueError(
             f"--orientation must be auto, mels-first or frames-first; got {orientation!r}"
@@ -192,7 +197,8 @@ def invert(
         length=length,
         method=method,
         n_iter=n_iter,
-        params=starts | dict(_parameter(text) for text in set_ or []),
+        start=start,
+        params=dict(_parameter(text) for text in set_ or []),
         seed=seed,
         segment=segment,
         compare=compare,
@@ -216,6 +222,7 @@ _COMPRESSION = ("compression", "floor", "epsilon", "ref", "range_", "gain", "off
 
 
 def _parameter(text: str) -> tuple[str, Any]:
+    """Return the name and the value of ``name=value``."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--set must look like name=value; got {text!r}")
@@ -223,7 +230,7 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 def value_of(text: str) -> Any:
-    """Return a number, true, false, none, or the text itself."""
+    """Return the number, bool or None that a text stands for, or the text itself."""
     words = {"none": None, "null": None, "true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]

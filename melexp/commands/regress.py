@@ -1,4 +1,4 @@
-"""Recomputes a subset of committed results and compares it with them."""
+"""The work of ``melexp regress``: recompute a subset of committed results and compare."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from melexp.results.tables import read_table, write_table
 from melexp.runs.display import shown
 from melexp.runs.runner import run
 
-#: Recomputed: this number of clips of these experiments, with every method and one seed.
+#: The subset: this number of clips of these experiments, with every method and one seed.
 CLIPS = 4
 SEED = 0
 EXPERIMENTS = ("fig3", "fig4")
-#: How much larger a ratio of the fast engine to the FFTs of scipy may become than it was.
+#: Largest allowed growth of the cost of an iteration relative to the FFTs of scipy.
 MARGIN = 1.3
 
 
 def regress(committed: Path) -> int:
     """Return 0 if every mean is within `compare.TOLERANCE`, otherwise 1.
 
-    Also times the fast engine, where ``bench/bench.csv`` lies beside the results.
+    The fast engine is timed too if ``bench/bench.csv`` lies beside the results folder.
+
+    Parameters
+    ----------
+    committed : Path
+        The results folder to compare with.
 
     Raises
     ------
     FileNotFoundError
-        If there is no committed result to compare with.
+        If the folder has no table of an experiment.
     """
     worst = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +50,7 @@ def regress(committed: Path) -> int:
                 for line in failures:
                     print(f"no result: {line}")
                     worst = 1
-            # A change for the better is a change of the numbers as well.
+            # An improvement is an unexpected change too, hence either_way.
             new = {experiment: write_table(folder, experiment)}
             worst = max(worst, compare_all({experiment: old}, new, either_way=True))
     bench = committed.parent / "bench" / "bench.csv"
@@ -56,7 +61,7 @@ def regress(committed: Path) -> int:
 
 
 def worse_ratios(committed: Path) -> list[str]:
-    """Return the fast iterations that cost more FFTs of the same frames than committed.
+    """Return the methods whose iterations cost more FFTs than in a committed table.
 
     Parameters
     ----------
@@ -66,7 +71,7 @@ def worse_ratios(committed: Path) -> list[str]:
     Returns
     -------
     lines : list of str
-        One for each method whose ratio is larger than it was by more than `MARGIN`.
+        One for each method whose ratio exceeds `MARGIN` times the committed one.
     """
     new = pd.DataFrame(iterations.rows(11, layouts=("n_fft 1024",), engines=("fast",)))
     was, now = _in_ffts(pd.read_csv(committed)), _in_ffts(new)

@@ -1,4 +1,4 @@
-"""Runs the experiments of ``conf/experiment`` and draws their figures with ``experiments/``."""
+"""The work of ``melexp reproduce``: run the experiments and draw their figures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from melexp.results.store import Store
 from melexp.results.tables import check_table
 from melexp.runs.interrupts import Stopped
 
-#: Drawn from the tables of several experiments.
-FROM_TABLES = ("summary",)
+#: Scripts that draw from the tables of several experiments, with these experiments.
+FROM_TABLES = {"summary": ("fig3", "fig4")}
 
 
 def experiment_configs() -> dict[str, list[str]]:
-    """Return the configurations (file names) of each experiment, by the experiment's name."""
+    """Return the names of the configuration files of each experiment."""
     configs: dict[str, list[str]] = {}
     for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
         configs.setdefault(OmegaConf.load(path).experiment, []).append(path.stem)
@@ -28,7 +28,7 @@ def experiment_configs() -> dict[str, list[str]]:
 
 
 def results_of(profile: str) -> Path:
-    """Return the folder of a profile's results."""
+    """Return the results folder of a profile."""
     path = conf_dir() / "profile" / f"{profile}.yaml"
     if not path.exists():
         known = sorted(p.stem for p in path.parent.glob("*.yaml"))
@@ -37,59 +37,93 @@ def results_of(profile: str) -> Path:
 
 
 def reproduce(profile: str, experiments: Iterable[str] = ()) -> int:
-    """Run experiments on a profile's data; finished tasks are not run again.
+    """Run experiments on the data of a profile; finished tasks are skipped.
+
+    Parameters
+    ----------
+    profile : str
+        Name of a file in ``conf/profile``.
+    experiments : iterable of str
+        Names of experiments; empty for all.
 
     Returns
     -------
     status : int
-        0, or 1 where a task failed.
+        0, or 1 if a task failed.
 
     Raises
     ------
     ValueError
-        For an unknown profile or experiment, or where one could not be run.
+        For an unknown profile or experiment, or if an experiment could not be run.
     """
     configs, results = experiment_configs(), results_of(profile)
-    chosen = list(experiments) or list(configs)
-    unknown = sorted(set(chosen) - set(configs))
-    if unknown:
-        known = ", ".join(configs)
-        raise ValueError(
-            f"there is no experiment {', '.join(unknown)}; the experiments are {known}"
-        )
+    chosen = _chosen(experiments, configs)
     failed = 0
     for place, experiment in enumerate(chosen, 1):
         print(f"[{place}/{len(chosen)}] {experiment}", flush=True)
         began = time.perf_counter()
         Store(results).forget_jobs(experiment)
         for config in configs[experiment]:
-            # One process each: Hydra's state is global.
+            # A process each, because the state of Hydra is global.
             overrides = [f"experiment={config}", f"profile={profile}"]
             status = _call(sys.executable, "-m", "melexp", "run", *overrides)
             if status not in (0, 1):
-                raise ValueError(f"{experiment}: its run ended with {status}, see above")
+                raise ValueError(f"the run of {experiment} failed with exit code {status}")
             failed |= status
         print(f"[{place}/{len(chosen)}] {experiment}: {time.perf_counter() - began:.0f} s")
     return failed
 
 
 def figures(profile: str, experiments: Iterable[str] = ()) -> None:
-    """Draw the figures of experiments and write the summary, from the stored tables."""
+    """Draw the figures of experiments and write the summary, from stored tables.
+
+    Parameters
+    ----------
+    profile, experiments
+        As of `reproduce`. The summary is written if all of its tables exist.
+
+    Raises
+    ------
+    ValueError
+        Without a source tree, for an unknown name, or if a table is missing or a script fails.
+    """
     scripts = Path(__file__).parents[2] / "experiments"
     if not scripts.is_dir():
         raise ValueError(
             "experiments/ is missing, so no figure can be drawn: run this in a clone of the "
             "source tree"
         )
-    for name in [*(list(experiments) or experiment_configs()), *FROM_TABLES]:
-        check_table(results_of(profile), name)
-        status = _call(sys.executable, str(scripts / f"{name}.py"), str(results_of(profile)))
+    results, chosen = results_of(profile), _chosen(experiments, experiment_configs())
+    missing = [name for name in chosen if not (results / f"{name}.csv").exists()]
+    if missing:
+        arguments = [f"--profile {profile}", *(missing if len(missing) < len(chosen) else [])]
+        raise ValueError(
+            f"{results} has no table of {', '.join(missing)}; "
+            f"run: melexp reproduce {' '.join(arguments)}"
+        )
+    for name, sources in FROM_TABLES.items():
+        if all((results / f"{source}.csv").exists() for source in sources):
+            chosen.append(name)
+    for name in chosen:
+        check_table(results, name)
+        status = _call(sys.executable, str(scripts / f"{name}.py"), str(results))
         if status:
-            raise ValueError(f"{name}: its figure could not be drawn, see above")
+            raise ValueError(f"{scripts.name}/{name}.py failed with exit code {status}")
+
+
+def _chosen(experiments: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the chosen experiments, or all; refuse unknown names."""
+    names = list(experiments) or list(known)
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(
+            f"there is no experiment {', '.join(unknown)}; the experiments are {', '.join(known)}"
+        )
+    return names
 
 
 def _call(*command: str) -> int:
-    """Run a command to its end; its exit code. It ends when this process is told to."""
+    """Run a command and return its exit code; pass a signal of this process on to it."""
     with subprocess.Popen(command) as process:
         try:
             return process.wait()

@@ -1,8 +1,8 @@
-"""Data sets: one module each, named as on the command line, with one function ``clips``.
+"""The data sets: one module each, with a function ``clips``.
 
-A module here whose name does not begin with an underscore is a data set; its ``clips``
-lists :class:`Clip` objects without downloading or decoding anything. Its parameters are
-those of ``conf/dataset/<name>.yaml``.
+The name of the module is the name of the data set. ``clips`` lists :class:`Clip` objects and
+neither downloads nor decodes anything. Its parameters are those of ``conf/dataset/<name>.yaml``.
+A module whose name begins with an underscore is not a data set.
 """
 
 import inspect
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "load_dataset"]
 
-__path__ = discovery.with_own(__path__, "datasets")
+__path__ = discovery.search_path(__path__, "datasets")
 
 
 def available_datasets() -> list[str]:
     """Return the names of the data sets, sorted; imports none of their modules."""
-    return discovery.names(__path__)
+    return discovery.names(__name__)
 
 
 def load_dataset(name: str, **params: Any) -> list[Clip]:
@@ -34,17 +34,17 @@ def load_dataset(name: str, **params: Any) -> list[Clip]:
     name : str
         One of :func:`available_datasets`.
     **params
-        The data set's own parameters, as in ``conf/dataset/<name>.yaml``.
+        Parameters of the data set, as in ``conf/dataset/<name>.yaml``.
 
     Returns
     -------
     list of Clip
-        In the same order on every call; their ids differ.
+        The clips, in the same order on every call. Their ids are unique.
 
     Raises
     ------
     ValueError
-        Unknown name, unknown or missing parameter, or a value the data set refuses.
+        For an unknown name, an unknown or missing parameter, or an invalid value.
 
     Examples
     --------
@@ -54,26 +54,25 @@ def load_dataset(name: str, **params: Any) -> list[Clip]:
     """
     function = _clips_function(name)
     accepted = inspect.signature(function).parameters
-    exist = f"it takes: {', '.join(accepted) or 'none'}"
+    exist = f"its parameters are: {', '.join(accepted) or 'none'}"
     if unknown := [key for key in params if key not in accepted]:
         raise ValueError(f"data set {name} has no parameter {', '.join(unknown)}; {exist}")
     if missing := [key for key in _required(function) if key not in params]:
         raise ValueError(f"data set {name} needs the parameter {', '.join(missing)}; {exist}")
     clips = function(**params)
     if len({clip.id for clip in clips}) != len(clips):
-        raise ValueError(f"data set {name} lists two clips under one id")
+        raise ValueError(f"data set {name} lists two clips with the same id; make the ids unique")
     return clips
 
 
 def catalogue() -> "pd.DataFrame":
-    """Return table of every clip that can be named without a parameter.
+    """Return a table of the clips of all data sets that need no parameter.
 
     Returns
     -------
     pandas.DataFrame
-        A row per clip; columns ``dataset``, ``id``, ``category``, ``licence``, ``author``,
-        ``source``, ``sha256``, all strings. Data sets that need a parameter (``folder``)
-        are left out; the others are listed with their defaults.
+        One row per clip, with the columns ``dataset``, ``id``, ``category``, ``licence``,
+        ``author``, ``source`` and ``sha256``, all strings. The parameters have their defaults.
     """
     import pandas as pd
 
@@ -84,7 +83,7 @@ def catalogue() -> "pd.DataFrame":
 
 
 def _clips_function(name: str) -> Callable[..., list[Clip]]:
-    module = discovery.load(__name__, name, available_datasets(), "data set")
+    module = discovery.load(__name__, name)
     function: Callable[..., list[Clip]] = module.clips
     return function
 

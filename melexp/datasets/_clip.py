@@ -1,4 +1,4 @@
-"""One sound file: what it is, where it comes from, and how it becomes samples."""
+"""The clip: one sound file with its provenance, decoded on demand."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,25 +12,27 @@ from melexp.files.sound import NotSound, decode, resampled
 
 
 class ClipError(ValueError):
-    """A file that cannot be fetched or used; one line that names the file and the remedy."""
+    """A file cannot be downloaded or used; the message is one line with its path and the remedy."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A sound file with its provenance. Picklable; holds no samples.
+    """A sound file with its provenance; it can be pickled and holds no samples.
 
     Attributes
     ----------
     id : str
-        Unique within the data set and safe as a file name.
-    dataset, category : str
-        Name of the data set; class of sound within it.
+        Name of the clip: unique within the data set and safe as a file name.
+    dataset : str
+        Name of the data set.
+    category : str
+        Class of the sound within the data set.
     sha256 : str
-        Hexadecimal SHA-256 of the file's bytes, verified on every load.
+        Hexadecimal SHA-256 of the file, verified on every load.
     licence, author, source : str
-        Terms, maker, and address of the work.
+        Licence, author, and address of the recording.
     locate : callable
-        Returns the path of the file on this machine, fetching it first where it has to.
+        Returns the local path of the file; downloads it first if necessary.
     """
 
     id: str
@@ -43,23 +45,23 @@ class Clip:
     locate: Callable[[], Path] = field(repr=False, compare=False)
 
     def load(self, sr: int) -> NDArray[np.float32]:
-        """Decode the file, average its channels and bring it to one sampling rate.
+        """Decode the file, average its channels and resample it.
 
         Parameters
         ----------
         sr : int
-            Sampling rate wanted, in Hz.
+            Sampling rate of the result, in Hz.
 
         Returns
         -------
         np.ndarray [shape=(n_samples,), float32]
-            Full scale is 1. Resampled (soxr, HQ) only where the file's rate differs.
+            The samples; full scale is 1. They are resampled (soxr, HQ) if the rates differ.
 
         Raises
         ------
         ClipError
-            The file could not be fetched, is missing, empty or changed, or has no sound that
-            :func:`melexp.files.sound.decode` takes.
+            If the file cannot be downloaded, is missing, empty or changed, or cannot be decoded
+            by :func:`melexp.files.sound.decode`.
         """
         path = self.locate()
         try:
@@ -70,15 +72,16 @@ class Clip:
             raise ClipError(f"{path}: the file is empty; replace it")
         if digest != self.sha256:
             raise ClipError(
-                f"{path}: its SHA-256 is {digest}, expected {self.sha256}; "
+                f"{path}: the SHA-256 is {digest}, expected {self.sha256}; "
                 "replace the file, or list the data set again if the change is intended"
             )
         try:
-            # The channels are averaged before the rate changes: the same result, less work.
+            # Averaging the channels before resampling gives the same result with less work.
             return resampled(*decode(path), sr)
         except NotSound as error:
             raise ClipError(
-                f"{path}: not readable as audio ({error}); convert it to WAV or FLAC, or remove it"
+                f"{path}: the file is not readable as audio ({error}); convert it to WAV or FLAC, "
+                "or remove it"
             ) from error
         except ValueError as error:
             raise ClipError(f"{path}: {error}") from error
@@ -97,5 +100,5 @@ class Clip:
 
 
 def sha256_of(path: Path) -> str:
-    """Return hexadecimal SHA-256 of a file's bytes."""
+    """Return the hexadecimal SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,9 +1,9 @@
-"""Clips listed in a registry file (CSV, a row per sound file) and how their files are found.
+"""Registries of clips (CSV, one row per sound file), and the download of their files.
 
-A row gives ``dataset, path, category, sha256, licence, author, source``; those that are
-fetched also ``url`` and ``subset``. Files of the embedded registry lie beside it. The others
-are looked for as ``<folder>/<dataset>/<path>`` in the folder ``MELEXP_DATA_MIRROR``, then in
-the cache (``MELEXP_CACHE``, or the user's cache folder), and are downloaded into the latter.
+The columns are ``dataset, path, category, sha256, licence, author, source``, and ``url, subset``
+for files that are downloaded. Embedded files lie beside their registry. Other files have the path
+``<dataset>/<path>`` in the folder ``MELEXP_DATA_MIRROR`` or in the cache (``MELEXP_CACHE``, by
+default the user's cache folder). A file that is in neither is downloaded into the cache.
 """
 
 import csv
@@ -14,14 +14,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from melexp.errors import one_line
 from melexp.files.atomic import held, move_aside
 
 from ._clip import Clip, ClipError, sha256_of
 
 EMBEDDED = Path(__file__).parent / "demo" / "registry.csv"
 REMOTE = Path(__file__).with_name("registry.csv")
-RETRIES = 3  # after a first failed attempt; the waits between them grow by a second each
-TIMEOUT = 30.0  # seconds without a single byte after which an attempt has failed
+RETRIES = 3  # further attempts after a failure; each wait is a second longer
+TIMEOUT = 30.0  # seconds without data after which an attempt fails
 
 Row = dict[str, str]
 
@@ -38,14 +39,16 @@ def embedded_clips(dataset: str) -> list[Clip]:
 def remote_clips(
     dataset: str, clip_id: Callable[[Row], str], keep: Callable[[Row], bool] = lambda row: True
 ) -> list[Clip]:
-    """Return clips whose files are downloaded, one at a time, when they are first loaded.
+    """Return clips whose files are downloaded one by one, at the first load.
 
     Parameters
     ----------
     dataset : str
-        Value of the registry's column ``dataset``.
-    clip_id, keep : callable
-        The id for a row; whether the row is wanted.
+        Value of the column ``dataset`` of the registry.
+    clip_id : callable
+        Returns the id of the clip of a row.
+    keep : callable
+        Returns whether a row is used.
     """
     return [
         _clip(
@@ -62,7 +65,7 @@ def _rows(registry: Path, dataset: str) -> list[Row]:
     with registry.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] == dataset]
     for row in rows:
-        # A path is joined to a folder of the user's: it may not lead out of it.
+        # The path is joined to a folder of the user and must not lead out of it.
         path, windows = PurePosixPath(row["path"]), PureWindowsPath(row["path"])
         if not path.parts or path.is_absolute() or windows.anchor or ".." in windows.parts:
             raise ClipError(
@@ -87,28 +90,28 @@ def _fetch(relative: str, url: str, sha256: str) -> Path:
                 f"MELEXP_DATA_MIRROR={mirror} is not a folder; fix or unset the variable"
             )
         if (folder / relative).is_file():
-            return folder / relative  # its hash is verified by Clip.load, as for every file
+            return folder / relative  # Clip.load verifies its SHA-256
 
     cache = cache_folder()
     path = cache / relative
     try:
         if path.is_file() and sha256_of(path) == sha256:
             return path
-        with held(lock_of(path), wait=True):  # so that each file is fetched once
+        with held(lock_of(path), wait=True):  # concurrent processes download a file once
             if moved := move_damaged(cache, relative, sha256):
-                print(f"warning: {moved}, a run that needs it downloads it again", file=sys.stderr)
+                print(f"warning: {moved}; the file is downloaded again", file=sys.stderr)
             return _download(cache, relative, url, sha256)
     except (OSError, ValueError) as error:
         raise ClipError(
-            f"{relative}: could not be downloaded from {url} ({' '.join(str(error).split())}); "
-            "try again, or set MELEXP_DATA_MIRROR to a folder that holds it"
+            f"{relative}: the file could not be downloaded from {url} ({one_line(error)}); "
+            "try again, or set MELEXP_DATA_MIRROR to a folder that has it"
         ) from error
 
 
 def _download(cache: Path, relative: str, url: str, sha256: str) -> Path:
     import pooch
 
-    # pooch downloads aside, verifies, then renames: a partial file is never found here.
+    # pooch downloads to a temporary file, verifies and renames it: no partial file has this path.
     store = pooch.create(
         path=cache,
         base_url="",
@@ -145,7 +148,7 @@ def lock_of(path: Path) -> Path:
 
 
 def move_damaged(cache: Path, relative: str, sha256: str) -> str:
-    """Move a file of the cache aside unless it is what it should be; what was done, if anything."""
+    """Move a corrupt file of the cache into ``damaged``; return a message, empty if it is valid."""
     path = cache / relative
     if not path.exists() or (path.is_file() and sha256_of(path) == sha256):
         return ""
@@ -154,7 +157,7 @@ def move_damaged(cache: Path, relative: str, sha256: str) -> str:
 
 
 class _DownloadBar:
-    """A rich progress bar with the four names that pooch asks of one."""
+    """A progress bar of rich with the interface that pooch expects."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console

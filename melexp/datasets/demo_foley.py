@@ -1,4 +1,4 @@
-"""Synthesised everyday sounds in the seven classes of DCASE 2023 task 7; embedded."""
+"""Embedded synthesised sounds in the seven classes of DCASE 2023 task 7."""
 
 from ._clip import Clip
 from ._registry import embedded_clips

@@ -1,4 +1,4 @@
-"""Harvard sentences, each in another synthetic voice; embedded, so that they need no network."""
+"""Embedded Harvard sentences, each in a different synthetic voice."""
 
 from ._clip import Clip
 from ._registry import embedded_clips

@@ -1,6 +1,6 @@
 """ESC-10: environmental sounds in ten classes, 40 clips each, from Freesound [1]_.
 
-Each clip has an author and a licence of its own (``melexp data list``).
+The author and the licence differ between clips; ``melexp data list`` shows them.
 
 .. [1] K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", Proc. ACM
    Multimedia, 2015, doi:10.1145/2733373.2806390
@@ -13,17 +13,17 @@ from ._registry import remote_clips
 
 
 def clips(*, subset: str = "core") -> list[Clip]:
-    """List the clips; ids are such as ``dog_bark-1-100032-A``.
+    """List the clips; an example of an id is ``dog_bark-1-100032-A``.
 
     Parameters
     ----------
     subset : {"core", "full"}
-        Six clips per class, or all 400.
+        Six clips per class ("core"), or all 400 clips ("full").
 
     Raises
     ------
     ValueError
-        ``subset`` is neither.
+        For another `subset`.
     """
     if subset not in ("core", "full"):
         raise ValueError(f"subset must be core or full; got {subset!r}")

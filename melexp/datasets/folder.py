@@ -1,4 +1,4 @@
-"""Every sound file below a folder of your own, such as a full download of a corpus."""
+"""All sound files in a folder of the user, such as a full download of a corpus."""
 
 import hashlib
 import re
@@ -12,25 +12,25 @@ from ._clip import Clip, sha256_of
 
 
 def clips(*, path: str) -> list[Clip]:
-    """List the sound files below a folder, sorted by their paths.
+    """List the sound files in a folder and its subfolders, sorted by path.
 
-    The category is the name of the sub-folder that holds the file, ``all`` at the top. All
-    files are read once, for their hashes; none is decoded. Hidden files are left out.
+    The category of a clip is the name of its subfolder, or ``all`` at the top. Every file is read
+    once to compute its SHA-256; no file is decoded. Hidden files are skipped.
 
     Parameters
     ----------
     path : str
-        The folder; ``~`` is expanded.
+        Path of the folder; ``~`` is expanded.
 
     Raises
     ------
     ValueError
-        No such folder, or no sound file in it.
+        If the folder does not exist or has no sound file.
     """
     root = Path(path).expanduser().resolve()
     if not root.is_dir():
-        raise ValueError(f"{root} is not a folder; set path to one that holds sound files")
-    # RAW files do not say their rate. The extra names are common ones of known formats.
+        raise ValueError(f"{root} is not a folder; set path to a folder of sound files")
+    # RAW files do not declare a rate. The extra suffixes are common ones of known formats.
     formats = {name.lower() for name in soundfile.available_formats()} - {"raw"}
     suffixes = {f".{name}" for name in formats | {"aif", "oga", "opus"}}
     files = sorted(
@@ -41,9 +41,12 @@ def clips(*, path: str) -> list[Clip]:
         and not any(part.startswith(".") for part in file.relative_to(root).parts)
     )
     if not files:
-        raise ValueError(f"{root} holds no sound file (looked for {' '.join(sorted(suffixes))})")
+        raise ValueError(
+            f"{root} holds no sound file; set path to a folder of files with a suffix of "
+            f"{' '.join(sorted(suffixes))}"
+        )
     plain = {file: re.sub(r"[^\w.-]+", "_", "-".join(file.with_suffix("").parts)) for file in files}
-    # Some file systems take no notice of case, so neither does the test for two equal ids.
+    # Some file systems ignore case, so ids that differ in case only count as equal.
     uses = Counter(name.casefold() for name in plain.values())
     return [
         Clip(

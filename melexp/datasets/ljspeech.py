@@ -1,6 +1,6 @@
 """The first 32 utterances of LJ Speech 1.1 (one speaker, 22.05 kHz, public domain) [1]_.
 
-Point the data set ``folder`` at a full download to use all 13,100.
+To use all 13,100 utterances, give a full download to the data set ``folder``.
 
 .. [1] K. Ito and L. Johnson, "The LJ Speech Dataset", 2017,
    https://keithito.com/LJ-Speech-Dataset/
@@ -13,5 +13,5 @@ from ._registry import remote_clips
 
 
 def clips() -> list[Clip]:
-    """List the utterances; the id is the name in the corpus, such as ``LJ001-0001``."""
+    """List the utterances; the ids are those of the corpus, such as ``LJ001-0001``."""
     return remote_clips("ljspeech", lambda row: PurePosixPath(row["path"]).stem)

@@ -17,7 +17,7 @@ from .lanes import cload, cstore, full, load, prefetch, store, where_positive
 class Mel(NamedTuple):
     """A filter bank whose bins lie in at most two adjacent filters, k and k + 1."""
 
-    starts: np.ndarray  # the bins of filter k (as lower one) are starts[k] to starts[k + 1] - 1 in
+    starts: np.ndarray  # bins with lower filter k are starts[k] to starts[k + 1] - 1 in
     members: np.ndarray  # ... their slots
     lower: np.ndarray  # ... their weights in filter k
     upper: np.ndarray  # ... and in filter k + 1
@@ -27,7 +27,7 @@ class Mel(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Work space for one frame."""
+    """Working memory for one frame."""
 
     buffer: np.ndarray  # its transform
     magnitude: np.ndarray  # (slots, LANES)
@@ -47,7 +47,7 @@ def filter_rows(mel, values, start, out):
         store(out, k, total)
 
 
-# --- A bin of a state, and back ----------------------------------------------------------------
+# --- Load and store a bin of a state -------------------------------------------------------------
 
 
 @inline
@@ -64,11 +64,11 @@ def _take_complex(array, slot, ahead):
 
 
 def take(arrays, slot, ahead):
-    """Load the bin in `slot` of each array, as a tuple; prefetch the bin `ahead` slots later."""
+    """Load the bin in `slot` of each array, and prefetch the bin `ahead` slots later."""
 
 
 def look(arrays, slot):
-    """Load the bin in `slot` of each array, as a tuple."""
+    """Load the bin in `slot` of each array."""
 
 
 def put(arrays, slot, values):
@@ -79,7 +79,7 @@ def _complex(arrays):
     return len(arrays) > 0 and arrays[0].ndim == 4
 
 
-# A tuple of arrays has a fixed length in compiled code, and each length a function of its own.
+# The length of a tuple is part of its type in compiled code: one function per length.
 
 
 @overload(take, jit_options=INLINE)
@@ -125,13 +125,13 @@ class MelTerm(NamedTuple):
 
     M: np.ndarray
     exact: np.ndarray  # of M's shape: 0 where M is only an upper bound, otherwise 1
-    # The solver, E E^T + c I = L D L^T: () for the identity, or the numbers below the ones of L and
-    # 1 / D, of shape (n_mels,) if they are the same for all frames, otherwise of M's shape.
+    # The solver, E E^T + c I = L D L^T: () for the identity, or (sub-diagonal of L, 1 / D), each of
+    # shape (n_mels,) if equal in all frames, otherwise of M's shape.
     factors: tuple
 
 
 def factor(factors, at, k):
-    """Return the factor of band k; `at` is its row in an array of M's shape."""
+    """Return the factor of band k, whose row in an array of M's shape is `at`."""
 
 
 @overload(factor, jit_options=INLINE)
@@ -148,12 +148,12 @@ def _residual(term, at, value):
 
 
 def _estimated(estimate, mel, work, state, c, row):
-    """Put E v into the work space, v being the estimate of the method."""
+    """Write E v to the working memory, where v is the estimate of the method."""
 
 
 @overload(_estimated, jit_options=INLINE)
 def _estimated_in(estimate, mel, work, state, c, row):
-    if isinstance(estimate, types.NoneType):  # the first real array, read where it is
+    if isinstance(estimate, types.NoneType):  # v is the first real array, read in place
 
         def direct(estimate, mel, work, state, c, row):
             filter_rows(mel, state[1][0], row * len(mel.band), work.mel)
@@ -172,7 +172,7 @@ def _estimated_in(estimate, mel, work, state, c, row):
 
 
 def _solved(term, n_mels, work, row):
-    """Put S (M - E v) into the work space, where E v is."""
+    """Replace E v in the working memory by S (M - E v)."""
 
 
 @overload(_solved, jit_options=INLINE)
@@ -186,7 +186,7 @@ def _solved_in(term, n_mels, work, row):
         return identity
 
     def system(term, n_mels, work, row):
-        """Solve by a recursion up the filters and another one down."""
+        """Solve by a forward and a backward recursion over the filters."""
         below, pivot = term.factors
         s = full(0.0)
         for k in range(n_mels):
@@ -204,7 +204,7 @@ def _solved_in(term, n_mels, work, row):
 
 
 def prepare(term, estimate, mel, work, state, c, row):
-    """Compute S (M - E v) of a frame before its bins; nothing without a mel term."""
+    """Compute S (M - E v) of a frame before its bins. Do nothing without a mel term."""
 
 
 @overload(prepare, jit_options=INLINE)
@@ -220,7 +220,7 @@ def _prepare(term, estimate, mel, work, state, c, row):
 
 
 def mel_bin(term, mel, work, k):
-    """Return one bin of ``E^T S (M - E v)``; None without a mel term."""
+    """Return one bin of ``E^T S (M - E v)``, or None without a mel term."""
 
 
 @overload(mel_bin, jit_options=INLINE)

@@ -1,4 +1,4 @@
-"""How the functions of this package are compiled."""
+"""Compilation of the functions of this package."""
 
 import hashlib
 import inspect
@@ -13,8 +13,8 @@ CPU = llvmlite.binding.get_host_cpu_features()
 # float32 numbers in a vector register: the number of signal parts processed side by side.
 LANES = int(os.environ.get("MELEXP_LANES", 16 if CPU.get("avx512f") else 8))
 
-# Arrays are borrowed from the caller, hence no reference counts: numba would keep them at every
-# access of a part of a kernel to a table, which took a quarter of the time or more.
+# The caller owns all arrays, so reference counts are off. Numba would update them at every access
+# to a table, which took a quarter of the time or more.
 _OPTIONS = {"error_model": "numpy", "_nrt": False}
 INLINE = {"forceinline": True, **_OPTIONS}
 
@@ -23,30 +23,30 @@ def _content(files):
     return hashlib.sha256(b"".join(Path(p).read_bytes() for p in sorted(files))).hexdigest()
 
 
-# Numba's cache looks for edits in the file of the cached function alone, but a kernel contains code
-# of every file here and of a method's module. Closure variables are part of the cache's key, so
-# each kernel gets one: a digest of these files and of the kernel's parts.
+# Numba's cache detects edits only in the file of the cached function, but a kernel contains code of
+# every file here and of a method's module. Closure variables are part of the cache key, so each
+# kernel gets one: a digest of these files and of the parts of the kernel.
 _DIGEST = f"{_content(Path(__file__).parent.glob('*.py'))} {LANES}"
 
 
 def inline(function):
-    """Compile a part of a kernel."""
+    """Compile a function that is inlined into kernels."""
     return njit(**INLINE)(function)
 
 
 def kernel(function, sources=(), **parts):
-    """Compile a function for use from Python: without the GIL, cached on disk.
+    """Compile a function that is called from Python, runs without the GIL and is cached on disk.
 
     Parameters
     ----------
     function : function
     sources : sequence of functions
-        Further functions whose modules' content decides the code.
+        Further functions whose modules contribute code to the kernel.
     **parts
-        Compiled functions or constants that stand for global names of `function`.
+        Compiled functions or constants that replace global names of `function`.
     """
     files = {inspect.getsourcefile(s) for s in sources}
-    folders = {Path(f).parent for f in files}  # a module may take parts from those beside it
+    folders = {Path(f).parent for f in files}  # a module may import from its neighbours
     names = [f"{s.__module__}.{s.__qualname__}" for s in sources]
     content = _content(p for folder in folders for p in folder.glob("*.py"))
     digest = f"{_DIGEST} {content} {names} {sorted(parts)}"

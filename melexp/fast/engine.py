@@ -1,4 +1,4 @@
-"""Lanes for a whole clip: NumPy arrays in, iterations in compiled code, NumPy arrays out."""
+"""The engine for a clip: NumPy arrays in, iterations in compiled code, NumPy arrays out."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,26 +12,25 @@ from .packing import from_lanes, to_lanes
 
 _COEFFICIENTS = 5
 
-#: Samples of frames between two looks of Python at its signals: some 0.15 s. Ctrl-C waits for it.
+#: Samples of frames between two checks for signals such as Ctrl-C: about 0.15 s.
 _BLOCK = 2**28
 
 
 class LaneEngine:
     """Mel-spectrogram inversion of clips of one length, in float32.
 
-    The clip is cut into `LANES` parts that are processed side by side.  A state is a dict of
-    arrays made by `pack`; the methods change it in place and can be called again to continue.
-    They release the GIL but share their work space: use one engine a thread.
+    The clip is cut into `LANES` parts that are processed side by side. `iterate` releases the GIL,
+    but its calls share working memory: use one engine per thread.
 
     Parameters
     ----------
     n_fft, hop_length : int
-        Length and distance of the frames; see `unsupported`.
+        Length of the frames and the distance between them; see `unsupported`.
     window : numpy.ndarray, shape (n_fft,)
     pad_index : numpy.ndarray of int, shape (n_fft + hop_length * (n_frames - 1),)
-        Sample that each sample of the padded signal copies, -1 for a zero.
+        Source of each sample of the padded signal, -1 for a zero.
     inv_norm : numpy.ndarray, shape (n_samples,)
-        1 / the sum of all squared windows over the copies of a sample, 0 where there are none.
+        1 / the sum of the squared windows over all copies of a sample, 0 if there is no copy.
     n_samples, n_frames : int
     band : numpy.ndarray of int, shape (n_fft // 2 + 1,)
         The lower filter of each bin.
@@ -39,17 +38,17 @@ class LaneEngine:
         Weights of each bin in that filter and in the next one.
     n_mels : int
     power : 1 or 2
-        Of the mel-spectrograms.
+        Exponent of the magnitude in the mel-spectrograms.
     frame_gains : numpy.ndarray, shape (n_frames,), optional
-        Positive gains of the frames; `inv_norm` is then of the weighted windows, and all
-        spectrograms are weighted but those of the target to stop at.
+        Positive gains of the frames. `inv_norm` then refers to the weighted windows. All
+        spectrograms are weighted, except in the misfit of a stop.
     threads : int, default 1
-        Cores to use; they must be idle ones, as the threads wait for each other all the time.
+        Number of threads. Each needs an idle core, because the threads wait for each other.
     """
 
     @staticmethod
     def unsupported(n_fft, hop_length):
-        """Return the reason why such frames cannot be processed, or None if they can."""
+        """Return the reason why the frames are not supported, or None if they are."""
         if n_fft < 64 or n_fft & (n_fft - 1):
             return f"n_fft must be a power of two, at least 64, not {n_fft}"
         if hop_length < 2 or n_fft % hop_length:
@@ -63,11 +62,11 @@ class LaneEngine:
         reason = self.unsupported(n_fft, hop_length)
         if reason:
             raise ValueError(reason)
-        later = n_fft // hop_length - 1  # further frames that begin within a frame
+        later = n_fft // hop_length - 1  # frames that start within an earlier frame
         self.n_fft, self.n_frames, self.n_mels, self.threads = n_fft, n_frames, n_mels, threads
         self.power = int(power)
-        # The last lane ends with `later` empty frames, as no lane follows to take their overlap;
-        # that of any other lane, or segment of a lane, must not reach past the next one.
+        # The last lane ends with `later` empty frames, as no lane follows to take their overlap.
+        # The overlap of any other lane or segment must end within the next one.
         rows = max(-(-(n_frames + later) // (LANES * threads)), later, 1)
         self.rows = threads * rows
         window, pad_index = np.asarray(window, np.float64), np.asarray(pad_index, np.int64)
@@ -75,7 +74,7 @@ class LaneEngine:
             raise ValueError("pad_index must cover the frames exactly")
         squares = (window**2).reshape(-1, hop_length).sum(axis=0)
         norm = np.divide(1, squares, out=np.zeros(hop_length), where=squares > 0)
-        # Dividing the signal by the sum of squared windows is left to the analysis window.
+        # The analysis window includes the division by the sum of squared windows.
         whole = np.tile(norm, n_fft // hop_length)
         self._plan, bins = make_plan(n_fft, hop_length, window * whole, window)
         self._bins, self._slot = bins, np.unique(bins, return_index=True)[1]
@@ -88,7 +87,7 @@ class LaneEngine:
             for _ in range(threads)
         ]
         self._signals = [_aligned(threads, (rows - 1) * hop_length + n_fft) for _ in range(2)]
-        # The copy of each sample to read it from: the last one with the largest factor.
+        # The copy from which each sample is read: the last one with the largest factor.
         self._copy = np.full(n_samples, -1)
         inside = pad_index >= 0
         self._copy[pad_index[inside]] = np.flatnonzero(inside)
@@ -102,13 +101,13 @@ class LaneEngine:
         alive = frame < self.n_frames
         weights, plain, ratio = _aligned(self.rows), _aligned(0), _aligned(0)
         weights[:] = alive
-        # Most samples have one copy, covered by as many frames as can be; the others are edges.
+        # Most samples have one copy, covered by the full number of frames; the others are edges.
         factor = inv_norm[pad_index]
         single = (np.bincount(pad_index + 1)[1:][pad_index] == 1) & (pad_index >= 0)
         if frame_gains is None:
             usual = np.abs(factor.reshape(-1, hop) - norm) <= 1e-6 * norm
             usual = usual.reshape(-1) & single
-        else:  # each has a sum of squared windows of its own
+        else:  # the sum of squared windows differs between samples
             usual, scale = single, factor * np.resize(squares, len(factor))
             weights[alive] = frame_gains[frame[alive]]
             plain = _aligned(self.rows)
@@ -151,12 +150,12 @@ class LaneEngine:
     # Packing
 
     def pack(self, x):
-        """Return a spectrogram, complex64, or a magnitude, float32, of shape (F, T), in lanes."""
+        """Return a spectrogram (complex64) or magnitude (float32) of shape (F, T), in lanes."""
         parts = [2] if np.iscomplexobj(x) else []
         return self._pack(x, self._bins, _aligned(self.rows, len(self._bins), *parts))
 
     def pack_mel(self, M):
-        """Return a mel-spectrogram, shape (n_mels, T), in lanes."""
+        """Return a mel-spectrogram of shape (n_mels, T), in lanes."""
         return self._pack(M, np.arange(self.n_mels), _aligned(self.rows, self.n_mels))
 
     def _pack(self, x, bins, lanes):
@@ -179,27 +178,27 @@ class LaneEngine:
         return np.where(self._copy < 0, np.float32(0), x.reshape(-1)[self._copy])
 
     def _make_signal(self, source, state, table):
-        """Put the signal of a state into the first of the signals."""
+        """Write the signal of a state to the first of the signals."""
         tables = self._plan, self._layout, self._mel, self._work[0]
         signal_kernel(source)(*tables, state, table, self._signals[0])
 
     def iterate(self, bins, C, R, F, coefficients, *, mel, floored=None, factors=(), stop=None):
-        """Iterate a method.
+        """Iterate a method from a state.
 
         Parameters
         ----------
         bins : melexp.methods.Bins
-            The declaration of the iteration.
+            Declaration of the iteration.
         C, R, F : sequences of numpy.ndarray, shape (F, T)
-            The complex, real and fixed arrays of the state; not changed.
+            Complex, real and fixed arrays of the state. They are not changed.
         coefficients : sequence of sequences of float
-            For each iteration at most five.
+            At most five per iteration.
         mel : numpy.ndarray, shape (n_mels, T)
         floored : numpy.ndarray of bool, shape (n_mels, T), optional
-            Where `mel` is only an upper bound.
+            True where `mel` is only an upper bound.
         factors : () or (below, pivot)
-            Solver of the mel step, ``L D L^T``: the numbers below the ones of L, the last one 0,
-            and 1 / D; shape (n_mels, 1), or (n_mels, T) if they differ by frame.
+            Solver of the mel step, ``L D L^T``: sub-diagonal of L, ending with 0, and 1 / D. Shape
+            (n_mels, 1), or (n_mels, T) if they differ by frame.
         stop : melexp.Stop, optional
 
         Returns
@@ -207,7 +206,7 @@ class LaneEngine:
         done : int
             Number of iterations.
         C, R : tuples of numpy.ndarray
-            The arrays of the new state.
+            Arrays of the new state.
         """
         table = np.zeros((len(coefficients), _COEFFICIENTS), np.float32)
         for row, values in zip(table, coefficients, strict=True):
@@ -231,9 +230,9 @@ class LaneEngine:
         return np.ascontiguousarray(x[:, 0]) if x.shape[1] == 1 else self.pack_mel(x)
 
     def _run(self, iterate, state, term, table, stop):
-        """Iterate in blocks, between which Python looks at its signals."""
+        """Iterate in blocks, between which Python handles signals such as Ctrl-C."""
         block = max(_BLOCK // (self.n_frames * self.n_fft), 1)
-        if stop.every:  # a block begins after a look
+        if stop.every:  # a block begins after a check of the stop
             block = -(-block // stop.every) * stop.every
         tables = self._plan, self._layout, self._mel
         done, signals = 0, list(self._signals)
@@ -255,13 +254,13 @@ class LaneEngine:
             done += count
             if shared[1]:
                 break
-            if count % 2:  # the two signals have changed places
+            if count % 2:  # the two signals are exchanged
                 signals.reverse()
         return done
 
 
 def _aligned(*shape):
-    """Return zeros of shape (*shape, LANES), float32, with rows aligned to cache lines."""
+    """Return zeros of shape (*shape, LANES), float32, aligned to cache lines."""
     size = int(np.prod(shape)) * LANES
     raw = np.zeros(size + 16, np.float32)
     start = -raw.ctypes.data % 64 // 4

@@ -1,15 +1,15 @@
-"""Fourier transforms of real frames, one frame a lane, fused with window and overlap-add.
+"""Fourier transforms of real frames, one frame per lane, fused with window and overlap-add.
 
-A frame of n samples is packed into ``N = n/2`` complex numbers ``z_j = x_2j + i x_2j+1``.  The
-forward transform decimates in frequency: a first pass of radix 8 reads the frame, applies the
-window and leaves eight blocks; block b, once transformed itself and in place, holds the bins
-``k = b (mod 8)``, in digit-reversed order.  They are not sorted: a table says where each bin is.
-The inverse is the mirror image of this flow graph; it is a forward transform, too, of numbers
-whose real and imaginary parts are exchanged, so both share their butterflies and tables.
+A frame of n samples is packed into ``N = n/2`` complex numbers ``z_j = x_2j + i x_2j+1``. The
+forward transform decimates in frequency. A first pass of radix 8 reads the frame, applies the
+window and makes eight blocks. After its own transform in place, block b holds the bins
+``k = b (mod 8)`` in digit-reversed order. They are not sorted; a table gives the place of each bin.
 
-The real frame's bins k and N - k come from the same two packed bins, that is, from blocks b and
-8 - b.  Such a group of blocks can therefore be transformed, modified and transformed back at
-once, while it is in the fastest cache.
+The inverse is the mirror image of this flow graph. It is a forward transform of numbers with real
+and imaginary parts exchanged, so both directions share butterflies and tables.
+
+Bins k and N - k of the real frame come from the same two packed bins, in blocks b and 8 - b. Such a
+group of blocks is transformed, modified and transformed back while it is in the fastest cache.
 """
 
 from typing import NamedTuple
@@ -30,16 +30,16 @@ class Plan(NamedTuple):
     analysis: np.ndarray  # window, also halves the sums of `split`
     synthesis: np.ndarray  # window, also scales the inverse transform
     first: np.ndarray  # twiddle factors of the pass that makes the blocks
-    radices: np.ndarray  # of the passes within a block
-    twiddles: np.ndarray  # their factors, one pass after the other
+    radices: np.ndarray  # radices of the passes within a block
+    twiddles: np.ndarray  # twiddle factors of these passes, concatenated
     groups: np.ndarray  # group g has the pairs groups[g] to groups[g + 1] - 1
-    left: np.ndarray  # where bin k of each pair is in the buffer
-    right: np.ndarray  # where bin N - k is
+    left: np.ndarray  # place of bin k of each pair in the buffer
+    right: np.ndarray  # place of bin N - k
     twist: np.ndarray  # -i exp(-2 pi i k / n)
 
 
 def make_plan(n_fft, hop, analysis, synthesis):
-    """Make the tables for frames of `n_fft` samples, `hop` apart.
+    """Make the tables for frames of `n_fft` samples, `hop` samples apart.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def make_plan(n_fft, hop, analysis, synthesis):
     """
     half = n_fft // 2
     block = half // 8
-    radices = [4] * (-(block.bit_length() - 1) % 3)  # 8 times as often as possible, 4 for the rest
+    radices = [4] * (-(block.bit_length() - 1) % 3)  # as many passes of radix 8 as possible
     while np.prod(radices, dtype=int) < block:
         radices.append(8)
     twiddles, order, span = [], np.zeros(1, int), block
@@ -58,7 +58,7 @@ def make_plan(n_fft, hop, analysis, synthesis):
         span //= radix
         twiddles.append(_twiddles(radix, span))
         order = (np.arange(radix)[:, None] * span + order).ravel()
-    # Blocks are one number apart, so that their rows fall into different sets of the cache.
+    # A gap of one number between blocks keeps their rows out of the same cache sets.
     place = (np.arange(8) * (block + 1) + order[:, None]).ravel()
     ends = (half // 2, half - 1, half - 1, half - 1, half // 2)
     pairs = [np.arange(g, end + 1, 8) for g, end in enumerate(ends)]
@@ -80,7 +80,7 @@ def make_plan(n_fft, hop, analysis, synthesis):
 
 
 def buffer_rows(n_fft):
-    """Return the number of rows of a transform's buffer."""
+    """Return the number of rows of the buffer of a transform."""
     return n_fft + 16
 
 
@@ -150,7 +150,7 @@ def _store8(buffer, at, m, x):
 
 @inline
 def _pass4(buffer, at, m, w, t, mirrored):
-    """Run radix 4 in place: the legs are turned after the butterfly, if mirrored before it."""
+    """Apply radix-4 butterflies in place, the twiddle factors after them (mirrored: before)."""
     for p in range(m):
         x = _load4(buffer, at + p, m)
         if mirrored:
@@ -162,7 +162,7 @@ def _pass4(buffer, at, m, w, t, mirrored):
 
 @inline
 def _pass8(buffer, at, m, w, t, mirrored):
-    """Run radix 8 in place, as `_pass4`."""
+    """Apply radix-8 butterflies in place, as `_pass4` for radix 4."""
     for p in range(m):
         x = _load8(buffer, at + p, m)
         if mirrored:
@@ -174,13 +174,13 @@ def _pass8(buffer, at, m, w, t, mirrored):
 
 @inline
 def _pass(plan, buffer, start, m, radix, t, mirrored):
-    """Run one pass over the block at `start`; the legs of its butterflies are `m` apart."""
+    """Apply one pass to the block at `start`; the legs of its butterflies are `m` apart."""
     for at in range(start, start + plan.half // 8, m * radix):
         if radix == 4:
             _pass4(buffer, at, m, plan.twiddles, t, mirrored)
         elif m > 1:
             _pass8(buffer, at, m, plan.twiddles, t, mirrored)
-        else:  # nothing to turn
+        else:  # all twiddle factors are 1
             _store8(buffer, at, 1, _butterfly8(_load8(buffer, at, 1)))
 
 
@@ -211,7 +211,7 @@ def forward(plan, buffer, group):
 
 @inline
 def backward(plan, buffer, group):
-    """Return transform the blocks of a group back."""
+    """Apply the inverse transform to the blocks of a group."""
     for i in range(2 if group % 4 else 1):
         _block_mirrored(plan, buffer, 8 - group if i else group)
 
@@ -243,7 +243,7 @@ def _swap8(x):
 
 @inline
 def read_frame(plan, buffer, signal, row):
-    """Run the first pass, from frame `row` of the signal, windowed, to the buffer."""
+    """Window frame `row` of the signal and write the first pass to the blocks in the buffer."""
     m, start = plan.half // 8, row * plan.hop // 2
     for p in range(m):
         x = _butterfly8(_weigh(_load8(signal, start + p, m), plan.analysis, p, m))
@@ -252,9 +252,9 @@ def read_frame(plan, buffer, signal, row):
 
 @inline
 def add_frame(plan, buffer, signal, row):
-    """Add the frame, windowed, to the signal: the mirror image of `read_frame`."""
+    """Window the frame and add it to the signal (mirror image of `read_frame`)."""
     m, start = plan.half // 8, row * plan.hop // 2
-    fresh = 0 if row == 0 else 2 * plan.half - plan.hop  # samples no earlier frame has touched
+    fresh = 0 if row == 0 else 2 * plan.half - plan.hop  # samples that no earlier frame has written
     for j in range(2 * start + fresh, 2 * (start + plan.half)):
         store(signal, j, full(0.0))
     for p in range(m):
@@ -265,7 +265,7 @@ def add_frame(plan, buffer, signal, row):
 
 @inline
 def split(plan, buffer, i):
-    """Split the packed form of pair `i` into bins k and N - k of the frame."""
+    """Return bins k and N - k of the real frame (pair `i`) from the packed bins."""
     a, b = cload(buffer, plan.left[i]), conj(cload(buffer, plan.right[i]))
     even, odd = a + b, (a - b) * plan.twist[i]
     return even + odd, conj(even - odd)
@@ -273,7 +273,7 @@ def split(plan, buffer, i):
 
 @inline
 def merge(plan, buffer, i, x, y):
-    """Merge two bins, the inverse of `split`, with parts exchanged for `backward`."""
+    """Invert `split`, and exchange real and imaginary parts for `backward`."""
     if i == 0:  # the first and the last bin of a real frame are real
         x, y = pair(x.re, full(0.0)), pair(y.re, full(0.0))
     y = conj(y)

@@ -1,4 +1,4 @@
-"""The iteration that all methods share: read frames, change their spectra, overlap-add."""
+"""Iteration of all methods: read frames, update their spectra, overlap-add."""
 
 from functools import cache
 from typing import NamedTuple
@@ -23,20 +23,20 @@ from .lanes import (
 
 
 class Layout(NamedTuple):
-    """How a clip is cut into lanes."""
+    """Division of a clip into lanes."""
 
-    segments: int  # parts of a lane, one for each thread, with a signal of their own
+    segments: int  # parts of a lane, one per thread, each with its own signal
     rows: int  # frames of a segment
-    weights: np.ndarray  # (segments * rows, LANES), of the frames; 0 past the end of the clip
-    partial: np.ndarray  # (segments * rows,), whether any of them is not 1
-    edges: np.ndarray  # samples that padding copies or fewer frames cover: where they are,
-    group: np.ndarray  # ... which ones stand for the same sample of the clip,
-    scale: np.ndarray  # ... what turns their sum into its value
-    sums: np.ndarray  # ... and room for the sums
-    norm: np.ndarray  # (hop,), 1 / sum of the squared windows over all other samples
-    # With weights of the frames, else empty, ...
+    weights: np.ndarray  # (segments * rows, LANES), gains of frames; 0 past the end of the clip
+    partial: np.ndarray  # (segments * rows,), whether any weight of a row is not 1
+    edges: np.ndarray  # positions of samples that padding copies or fewer frames cover
+    group: np.ndarray  # ... index of the sample of the clip that each copies
+    scale: np.ndarray  # ... factor of their sum that gives the sample
+    sums: np.ndarray  # ... working memory for the sums
+    norm: np.ndarray  # (hop,), 1 / sum of the squared windows, for all other samples
+    # Empty without frame weights:
     ratio: np.ndarray  # (segments * rows * hop, LANES), per-sample factor on `norm`
-    plain: np.ndarray  # of the shape of weights: what makes a weighted mel spectrum a plain one
+    plain: np.ndarray  # (segments * rows, LANES), factor that removes the weights from a mel
 
 
 @inline
@@ -68,9 +68,9 @@ def _weigh_frame(plan, layout, work, row):
 
 @inline
 def _close(plan, layout, signals):
-    """Return complete signals to which all frames have been added."""
+    """Complete the signals after all frames have been added."""
     last, end, overlap = layout.segments - 1, layout.rows * plan.hop, 2 * plan.half - plan.hop
-    for segment in range(layout.segments):  # what lies past the end belongs to the next segment
+    for segment in range(layout.segments):  # the part past the end belongs to the next segment
         signal, before = signals[segment], signals[segment - 1 if segment else last]
         for j in range(overlap):
             x = load(before, end + j)
@@ -100,7 +100,7 @@ def _source(source, state, c, slot):
 
 
 def make_signal(plan, layout, mel, work, state, table, signals):
-    """Make the signal of a state, as `iterate` takes it: windows are not yet divided out."""
+    """Make the signal of a state for `iterate`, without the division by the squared windows."""
     c, slots = _row(table, 0), len(mel.band)
     for segment in range(layout.segments):
         for row in range(layout.rows):
@@ -117,7 +117,7 @@ def make_signal(plan, layout, mel, work, state, table, signals):
 
 @inline
 def _step(source, update, mel, work, state, term, c, following, k, slot, z):
-    """Update a bin, given its projection z; returns the next source."""
+    """Update a bin, given its projection z, and return the next source."""
     C, R = take(state[0], slot, len(mel.band)), take(state[1], slot, len(mel.band))
     F = take(state[2], slot, len(mel.band))
     C, R = update(C, R, F, z, mel_bin(term, mel, work, k), c)
@@ -130,7 +130,7 @@ def _step(source, update, mel, work, state, term, c, following, k, slot, z):
 def _sweep(
     source, estimate, update, plan, layout, mel, work, state, term, c, following, old, new, segment
 ):
-    """Run one iteration, from the signal `old` to the signal `new`, up to `_close`."""
+    """Run one iteration from the signal `old` to the signal `new`, except `_close`."""
     for row in range(layout.rows):
         at = segment * layout.rows + row
         first = at * len(mel.band)
@@ -151,7 +151,7 @@ def _sweep(
 
 @inline
 def _misfit(plan, layout, mel, work, signals, M, power):
-    """Return ``||M - E |STFT(x)|^power|| / ||M||``, without gains of the frames."""
+    """Compute ``||M - E |STFT(x)|^power|| / ||M||`` without frame weights."""
     n_mels = len(mel.starts) - 1
     wrong = total = 0.0
     for at in range(layout.segments * layout.rows):
@@ -179,7 +179,7 @@ def _misfit(plan, layout, mel, work, signals, M, power):
 
 @inline
 def _change(plan, layout, old, new):
-    """Return ``||new - old|| / ||new||``."""
+    """Compute ``||new - old|| / ||new||``."""
     wrong = total = 0.0
     for segment in range(layout.segments):
         for j in range(layout.rows * plan.hop):
@@ -192,14 +192,14 @@ def _change(plan, layout, old, new):
 
 
 class Stop(NamedTuple):
-    """A stop in the engine's units."""
+    """`melexp.Stop` in the units of the engine."""
 
     M: np.ndarray
-    power: int  # of the mel-spectrogram
-    fresh: bool  # whether the result is the signal just made, or the one that it is made from
-    every: int  # look every so many iterations; 0 is never
-    target: float  # relative mel error; 0 is never
-    tol: float
+    power: int  # exponent of the magnitude in the mel-spectrogram
+    fresh: bool  # whether the result of the method is `new` or `old`
+    every: int  # iterations between checks; 0 means never
+    target: float  # relative mel error; 0 means none
+    tol: float  # relative change of the signal; 0 means none
 
 
 @inline
@@ -214,7 +214,7 @@ def _must_stop(plan, layout, mel, work, old, new, stop):
 
 @inline
 def _meet(shared, threads):
-    """Wait for all threads; `shared` counts how often one has come here."""
+    """Wait for all threads; `shared` counts the calls."""
     if threads > 1:
         count = add_atomic(shared, 1)
         everyone = (count + threads - 1) // threads * threads
@@ -227,8 +227,9 @@ def iterate(
 ):  # fmt: skip
     """Iterate with the coefficients in rows `first` to `last` - 1 of `table`, or fewer.
 
-    The signal `old` is that of the state; `new` is work space. Call this at the same time for each
-    segment; `shared` is two zeros, `work` is for one call only. Returns the number of iterations.
+    `old` is the signal of the state, `new` and `work` are working memory. Call this concurrently
+    for each segment, with separate `work` and a common `shared` of two zeros. Returns the number of
+    iterations.
     """
     for n in range(first, last):
         c, following = _row(table, n), _row(table, min(n + 1, len(table) - 1))
@@ -248,7 +249,7 @@ def iterate(
     return last - first
 
 
-# The functions of a method, put in their places by `compiled`.
+# Functions of a method; `kernel` replaces these names.
 SOURCE = ESTIMATE = UPDATE = None
 
 

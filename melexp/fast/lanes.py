@@ -1,9 +1,9 @@
-"""Vectors of lanes as numba values: one register of float32 numbers (two if complex).
+"""Vectors of lanes as numba values: one register of float32 numbers, two for complex numbers.
 
-In jitted code these vectors take ``+ - *`` with each other and with scalars, which are broadcast.
-Arrays of rows, shape ``(..., LANES)`` and aligned, are read and written with `load` and `store`
-(one row) or `cload` and `cstore` (two rows: real part, imaginary part).  An index counts rows, or
-pairs of rows, in memory order and is not checked.
+In jitted code these vectors support ``+ - *`` with each other and with scalars, which are
+broadcast. `load` and `store` access one row of an aligned array of shape ``(..., LANES)``. `cload`
+and `cstore` access two rows: real part and imaginary part. An index counts rows, or pairs of rows,
+in memory order; it is not checked.
 """
 
 import operator
@@ -59,7 +59,7 @@ make_attribute_wrapper(_Complex, "re", "re")
 make_attribute_wrapper(_Complex, "im", "im")
 
 
-# Arithmetic.  The functions below write LLVM code; `None` stands for an absent imaginary part.
+# Arithmetic. The functions below emit LLVM code; `None` means no imaginary part.
 
 
 def _constant(value):
@@ -135,7 +135,7 @@ def _register(symbol, lower):
                 whole = not any(isinstance(x, (_Complex, types.Complex)) for x in operands)
                 return _REAL if whole else _COMPLEX
 
-        # numba wants to see the number of operands
+        # numba inspects the number of operands
         return lambda a, b: result(a, b)
 
     for vector in vectors:
@@ -151,7 +151,7 @@ _register(operator.mul, _product)
 
 @intrinsic
 def full(typing, value):
-    """Return the vector that repeats a scalar."""
+    """Return a vector that repeats a scalar."""
 
     def lower(context, builder, signature, args):
         return _broadcast(context, builder, args[0], signature.args[0])
@@ -173,7 +173,7 @@ def _llvm(builder, name):
 
 @intrinsic
 def inverse_sqrt(typing, x):
-    """Return ``1 / sqrt(x)`` of positive numbers: the processor's estimate and a Newton step."""
+    """Return ``1 / sqrt(x)`` for x > 0, by the processor's estimate and one Newton step."""
     if LANES == 16 and CPU.get("avx512f"):
         name, rest = "llvm.x86.avx512.rsqrt14.ps.512", [_constant(0), ir.IntType(16)(0xFFFF)]
     elif LANES == 8 and CPU.get("avx"):
@@ -197,7 +197,7 @@ def inverse_sqrt(typing, x):
 
 @inline
 def root(x):
-    """Return the square root of numbers that are not negative, to within 1e-6."""
+    """Return the square root of non-negative numbers, to within 1e-6."""
     return x * inverse_sqrt(x + np.float32(1e-36))
 
 
@@ -209,9 +209,9 @@ def divide(typing, x, y):
 
 @intrinsic
 def near_cube_root(typing, x):
-    """Return the cube root of numbers that are not negative, to within 7 %: of zero, 1e-13.
+    """Return the cube root of non-negative numbers, to within 7 % (1e-13 for zero).
 
-    A third of the bits as an integer is a third of the logarithm, nearly.
+    Dividing the bits by 3, as an integer, approximately divides the logarithm by 3.
     """
 
     def lower(context, builder, signature, args):
@@ -225,7 +225,7 @@ def near_cube_root(typing, x):
 
 @intrinsic
 def where_positive(typing, x, yes, no):
-    """Return `yes` where ``x > 0``, `no` elsewhere."""
+    """Return `yes` where ``x > 0``, and `no` elsewhere."""
 
     def lower(context, builder, signature, args):
         return builder.select(builder.fcmp_ordered(">", args[0], _constant(0)), *args[1:])
@@ -235,7 +235,7 @@ def where_positive(typing, x, yes, no):
 
 @intrinsic
 def sum_lanes(typing, x):
-    """Sum of all lanes, float64."""
+    """Return the sum of all lanes, float64."""
 
     def lower(context, builder, signature, args):
         double = ir.DoubleType()
@@ -255,13 +255,13 @@ def _rotate(builder, vector, by):
 
 @intrinsic
 def to_next_lane(typing, x):
-    """Move every number one lane up, the last one to the first lane."""
+    """Move every number one lane up, the last number to the first lane."""
     return _REAL(x), lambda context, builder, _, args: _rotate(builder, args[0], 1)
 
 
 @intrinsic
 def to_previous_lane(typing, x):
-    """Move every number one lane down, the first one to the last lane."""
+    """Move every number one lane down, the first number to the last lane."""
     return _REAL(x), lambda context, builder, _, args: _rotate(builder, args[0], -1)
 
 
@@ -276,7 +276,7 @@ def _address(context, builder, signature, args):
 
 @intrinsic
 def load(typing, array, row):
-    """Load row `row` of an array."""
+    """Return row `row` of an array."""
 
     def lower(context, builder, signature, args):
         return builder.load(_address(context, builder, signature, args), align=4 * LANES)
@@ -297,7 +297,7 @@ def store(typing, array, row, value):
 
 @intrinsic
 def prefetch(typing, array, row):
-    """Prefetch row `row`, soon to be written; it may lie past the end."""
+    """Prefetch row `row` for writing; it may lie past the end of the array."""
 
     def lower(context, builder, signature, args):
         address = builder.bitcast(
@@ -313,7 +313,7 @@ def prefetch(typing, array, row):
 
 @intrinsic
 def add_atomic(typing, array, value):
-    """Add to the first element of an int64 array, in order with all memory; returns the sum."""
+    """Add to the first element of an int64 array, sequentially consistent; return the sum."""
 
     def lower(context, builder, signature, args):
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -329,13 +329,13 @@ else:
 
     @inline
     def give_way():
-        """Let other threads run."""
+        """Yield to other threads."""
         return 0
 
 
 @inline
 def cload(array, index):
-    """Load the complex vector in rows ``2 index`` and ``2 index + 1``."""
+    """Return the complex vector in rows ``2 index`` and ``2 index + 1``."""
     return pair(load(array, 2 * index), load(array, 2 * index + 1))
 
 
@@ -348,7 +348,7 @@ def cstore(array, index, value):
 
 @inline
 def conj(a):
-    """Return complex conjugate."""
+    """Return the complex conjugate."""
     return pair(a.re, full(0.0) - a.im)
 
 

@@ -1,4 +1,4 @@
-"""The elementary functions of an update, for vectors of lanes: see `melexp.methods._bins`."""
+"""Elementary functions of an update for vectors of lanes; see `melexp.methods._bins`."""
 
 import numpy as np
 
@@ -8,14 +8,14 @@ from .lanes import divide, full, inverse_sqrt, near_cube_root, pair, root, where
 
 @inline
 def magnitude(z):
-    """Return |z|; the compiler shares the terms that `phase` has as well."""
+    """Return |z|. The compiler shares common terms with `phase`."""
     square = z.re * z.re + z.im * z.im
     return square * inverse_sqrt(square + np.float32(1e-36))
 
 
 @inline
 def phase(z, size=None):
-    """Return the phase of z, 1 for zero."""
+    """Return z / |z|, and 1 for zero."""
     square = z.re * z.re + z.im * z.im
     scale = inverse_sqrt(square + np.float32(1e-36))
     return pair(where_positive(square, z.re * scale, full(1.0)), z.im * scale)
@@ -29,9 +29,10 @@ def clip(x):
 
 @inline
 def cubic_root(p, q):
-    """Return the root b >= 0 of ``b^3 + p b = q``, q >= 0: see `melexp.methods._prox.power_pair`.
+    """Return the root b >= 0 of ``b^3 + p b = q`` for q >= 0.
 
-    Halley's steps, which for a convex function are as safe as Newton's and fewer.
+    Used by `melexp.methods._prox.power_pair`. For a convex function, Halley's steps converge as
+    safely as Newton's, in fewer iterations.
     """
     b = root(where_positive(p, full(0.0), full(0.0) - p)) + near_cube_root(q)
     for _ in range(5):

@@ -1,14 +1,14 @@
-"""Arrays of bins and frames into lanes and back."""
+"""Conversion of arrays of bins and frames to lanes and from lanes."""
 
 from .compiling import LANES, kernel
 
-# So many frames at a time: their cache lines, of all bins and lanes, fit the second cache.
+# Frames per block: their cache lines, over all bins and lanes, fit into the L2 cache.
 _FRAMES = 8
 
 
 @kernel
 def to_lanes(x, bins, lanes):
-    """Copy an array (K, T), real or complex, into lanes (rows, slots, parts * LANES) of zeros."""
+    """Copy from shape (K, T), real or complex, to zeros of (rows, len(bins), parts * LANES)."""
     rows, slots, width = lanes.shape
     n_frames = x.shape[1]
     for r in range(0, rows, _FRAMES):
@@ -25,7 +25,7 @@ def to_lanes(x, bins, lanes):
 
 @kernel
 def from_lanes(lanes, slots, x):
-    """Copy lanes back to shape (K, T, parts); `slots` has the place of each of the K bins."""
+    """Copy from lanes to shape (K, T, parts); `slots` has the slot of each of the K bins."""
     rows, _, width = lanes.shape
     n_bins, n_frames, _ = x.shape
     for r in range(0, rows, _FRAMES):

@@ -1,1 +1,1 @@
-"""Everything read from or written to disk: sound, mels, archives, atomic writes, locks."""
+"""Read and write files: sound, mel-spectrograms, archives, atomic writes and locks."""

@@ -15,23 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
+from melexp.errors import one_line
+
 
 class ArchiveError(ValueError):
-    """An archive that is refused; one line with the reason and the remedy."""
+    """An archive is refused; the message is one line with the reason and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an archive may unpack to at most; corpora of sound stay far below.
+    """Limits on the unpacked size of an archive; corpora of sound are far below the defaults.
 
     Attributes
     ----------
     size : int
-        Bytes of all members together.
+        Largest sum of the sizes of all members, in bytes.
     members : int
+        Largest number of members.
     ratio : float
-        Size over that of the archive, where the size is above `free` bytes.
+        Largest ratio of the unpacked size to the size of the archive.
     free : int
+        Unpacked size in bytes up to which `ratio` does not matter.
     """
 
     size: int = 200 * 10**9
@@ -45,19 +49,20 @@ class Limits:
         Raises
         ------
         ArchiveError
-            As soon as they are beyond a limit.
+            As soon as a limit is exceeded.
         """
         total = 0
         for count, size in enumerate(sizes, 1):
             total += size
             if count > self.members:
                 raise ArchiveError(
-                    f"it has more than {self.members} members: a decompression bomb?"
+                    f"the archive has more than {self.members} members and may be a "
+                    "decompression bomb; if it is not, unpack it with a system tool"
                 )
             if total > self.size or total > max(self.free, self.ratio * packed):
                 raise ArchiveError(
-                    f"its {packed} bytes unpack to at least {total}: a decompression bomb? If it "
-                    "is none, unpack it with a tool of the system"
+                    f"the archive of {packed} bytes unpacks to at least {total} bytes and may be a "
+                    "decompression bomb; if it is not, unpack it with a system tool"
                 )
             yield size
 
@@ -66,29 +71,30 @@ LIMITS = Limits()
 
 
 def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> int:
-    """Unpack a tar (plain, gz, bz2, xz) or zip archive into a new folder, wholly or not at all.
+    """Unpack a tar (plain, gz, bz2, xz) or zip archive into a new folder, atomically.
 
-    Only files and folders come out, with the permissions of new files; an archive with anything
-    else in it (links, devices), with a path that leads out of the folder, or with two members of
-    one path is refused as a whole. This holds in every version of Python, also in those whose
-    :mod:`tarfile` has no filter, and for zip.
+    Only files and folders are created, with the default permissions. An archive is refused if it
+    has other members (links, devices), a path that leads out of the folder, or two members with
+    the same path. The checks do not depend on the filters of :mod:`tarfile`, which old versions of
+    Python lack, and they apply to zip too.
 
     Parameters
     ----------
     archive : Path
     folder : Path
-        Must not exist, or be empty.
+        The new folder; it must not exist or must be empty.
     limits : Limits
 
     Returns
     -------
     int
-        Number of files.
+        Number of files unpacked.
 
     Raises
     ------
     ArchiveError, OSError
-        In one line that names the archive, why it cannot be unpacked; the folder is then as it was.
+        If the archive cannot be unpacked. The message is one line with its path and the reason;
+        the folder is then unchanged.
     """
     if not archive.is_file():
         raise ArchiveError(f"{archive} is not a file; name a .tar(.gz, .bz2, .xz) or .zip file")
@@ -97,7 +103,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> int:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        inside = aside / "new"  # with the permissions of a new folder, which `aside` has not
+        inside = aside / "new"  # a new folder has the default permissions; `aside` does not
         inside.mkdir()
         with archive.open("rb") as file:
             members = _zip_members if file.read(2) == b"PK" else _tar_members
@@ -108,10 +114,9 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> int:
         raise ArchiveError(f"{archive}: {error}") from error
     except Exception as error:  # a corrupt archive raises any error of its reader
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # such as a full disc
-        reason = " ".join(str(error).split()) or type(error).__name__
+            raise  # for example a full disk
         raise ArchiveError(
-            f"{archive}: corrupt, or not an archive ({reason}); download it again"
+            f"{archive}: corrupt, or not an archive ({one_line(error)}); download it again"
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -119,7 +124,7 @@ def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> int:
 
 
 def _write(members: Iterator[tuple[str, IO[bytes] | None]], root: Path) -> int:
-    """Write members (a name, and the content unless it is a folder); the number of files."""
+    """Write members and return the number of files; the content of a folder is None."""
     count = 0
     for name, content in members:
         path = root / _inside(name)
@@ -131,10 +136,10 @@ def _write(members: Iterator[tuple[str, IO[bytes] | None]], root: Path) -> int:
                 count += 1
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise ArchiveError(
-                f"it has two members {name!r}; unpack it with a system tool"
+                f"the archive has two members {name!r}; unpack it with a system tool"
             ) from error
     if not count:
-        raise ArchiveError("it holds no file")
+        raise ArchiveError("the archive holds no file; download it again")
     return count
 
 
@@ -142,7 +147,7 @@ def _inside(name: str) -> PurePosixPath:
     """Return the path of a member; refuse one that leads out of the folder on any system."""
     path, windows = PurePosixPath(name), PureWindowsPath(name)
     if path.is_absolute() or windows.anchor or ".." in windows.parts or not name.isprintable():
-        raise ArchiveError(f"its member {name!r} does not stay in the folder; do not trust it")
+        raise ArchiveError(f"the member {name!r} leads out of the folder; do not trust the archive")
     return path
 
 
@@ -151,7 +156,7 @@ def _zip_members(
 ) -> Iterator[tuple[str, IO[bytes] | None]]:
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
-        # The reader ends a member at the size that is declared, so the sum can be believed.
+        # The reader ends a member at the declared size, so the sum of these sizes is reliable.
         for _ in limits.check((info.file_size for info in infos), packed):
             pass
         for info in infos:
@@ -164,13 +169,13 @@ def _zip_members(
 def _tar_members(
     file: IO[bytes], packed: int, limits: Limits
 ) -> Iterator[tuple[str, IO[bytes] | None]]:
-    content = _Sipped(_decompressed(file))
+    content = _Limited(_decompressed(file))
     with tarfile.open(fileobj=content, mode="r:") as archive:  # type: ignore[call-overload]
         latest: list[tarfile.TarInfo] = []
 
         def sizes() -> Iterator[int]:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # it would keep them all
+                archive.members.clear()  # otherwise all are kept in memory
                 if not (member.isreg() or member.isdir()) or member.issparse() or member.size < 0:
                     raise _special(member.name)
                 latest.append(member)
@@ -181,12 +186,12 @@ def _tar_members(
             yield member.name, None if member.isdir() else archive.extractfile(member)
         # The reader takes a corrupt or missing header for the end.
         if content.last != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("it has no end")
+            raise tarfile.ReadError("no end of the archive")
         content.read_to_end()
 
 
 def _special(name: str) -> ArchiveError:
-    return ArchiveError(f"its member {name!r} is no plain file (a link, a device); do not trust it")
+    return ArchiveError(f"the member {name!r} is not a plain file; do not trust the archive")
 
 
 def _decompressed(file: IO[bytes]) -> Any:
@@ -201,29 +206,29 @@ def _decompressed(file: IO[bytes]) -> Any:
     return file
 
 
-class _Sipped:
-    """A file that is read in sips: the reader takes extended headers whole, however large."""
+class _Limited:
+    """A file with a limit on each read: tarfile reads an extended header of any size at once."""
 
     LARGEST = 2**24
 
     def __init__(self, file: Any) -> None:
         self._file = file
         self.tell = file.tell
-        self.last = b""  # what was read last
+        self.last = b""  # the result of the last read
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        if offset < 0:  # as Python 3.10 does where there is no member
-            raise tarfile.ReadError("it has no member")
+        if offset < 0:  # Python 3.10 does so if there is no member
+            raise tarfile.ReadError("no member")
         place: int = self._file.seek(offset, whence)
         return place
 
     def read(self, size: int) -> Any:
         if not 0 <= size <= self.LARGEST:
-            raise tarfile.ReadError(f"a header of {size} bytes: a decompression bomb?")
+            raise tarfile.ReadError(f"a header of {size} bytes, which may be a decompression bomb")
         self.last = self._file.read(size)
         return self.last
 
     def read_to_end(self) -> None:
-        """Read the padding at the end, so that the checksum behind it is seen."""
+        """Read the padding at the end, so that the checksum behind it is verified."""
         if self.read(self.LARGEST) and self.read(1):
-            raise tarfile.ReadError("much follows its end")
+            raise tarfile.ReadError("data after the end")

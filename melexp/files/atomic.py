@@ -6,18 +6,14 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-if sys.platform != "win32":  # there nobody can remove a file that is open
+if sys.platform != "win32":  # Windows cannot remove an open file, so it needs no such lock
     import fcntl
-
-#: For tests: called ``before`` a file is written, ``during`` that (half of it is), when it is
-#: ``synced`` but not yet renamed, and ``after``, each with the path of the file.
-fault: Callable[[str, Path], None] | None = None
 
 _REMEDIES = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], "free some space there") | dict.fromkeys(
     [errno.EROFS, errno.EACCES, errno.EPERM], "make it writable, or name another folder"
@@ -25,11 +21,11 @@ _REMEDIES = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], "free some space there")
 
 
 class Unwritable(OSError):
-    """A file that cannot be written; one line that names it and the remedy."""
+    """A file cannot be written; the message is one line with its path and the remedy."""
 
     @classmethod
     def because(cls, error: OSError, path: Path) -> Unwritable:
-        """Return the error for an operating system's error at a path."""
+        """Return the error for a path from an error of the operating system."""
         remedy = _REMEDIES.get(error.errno or 0, "fix this")
         return cls(
             f"{path} cannot be written ({error.strerror or error}); {remedy}, then re-run the same "
@@ -48,7 +44,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises
     ------
     Unwritable
-        If the disk is full, the folder read-only, or the like.
+        If the file cannot be written, for example because the disk is full.
     """
     try:
         _write(path, content)
@@ -57,22 +53,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    _meet_fault("before", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = _open_aside(path)
-    half = len(content) // 2
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content[:half])
-            if fault:
-                file.flush()
-                _meet_fault("during", path)
-            file.write(content[half:])
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(aside, 0o666 & ~_umask())  # mkstemp's are its owner's alone
-            _meet_fault("synced", path)
-            if sys.platform != "win32":  # still locked: nobody takes it for a leftover
+            os.chmod(aside, 0o666 & ~_umask())  # mkstemp gives access to the owner only
+            if sys.platform != "win32":  # while it is locked, so not removed as a leftover
                 os.replace(aside, path)
         if sys.platform == "win32":
             os.replace(aside, path)
@@ -80,7 +69,6 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    _meet_fault("after", path)
 
 
 def _umask() -> int:
@@ -89,27 +77,22 @@ def _umask() -> int:
     return mask
 
 
-def _meet_fault(point: str, path: Path) -> None:
-    if fault:
-        fault(point, path)
-
-
 def _open_aside(path: Path) -> tuple[int, Path]:
     """Create a file beside `path`, locked while it is open: see `remove_leftover`."""
     while True:
         handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         if sys.platform == "win32":
             break
-        with suppress(OSError):  # some file systems have no locks, and then no leftover is known
+        with suppress(OSError):  # some file systems have no locks
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             break
-        os.close(handle)  # taken for a leftover before it was locked
+        os.close(handle)  # removed as a leftover before it was locked
     return handle, Path(aside)
 
 
 def remove_leftover(path: Path) -> bool:
-    """Remove a ``.part`` file that no living process writes; whether it is gone."""
+    """Remove a ``.part`` file that no living process writes; return whether it is gone."""
     try:
         with path.open("rb") as file:
             if sys.platform != "win32":
@@ -123,7 +106,7 @@ def remove_leftover(path: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; where a folder cannot be synced, it does so late."""
+    """Flush a rename to disk, so that it survives a power cut, if the system can sync folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -146,12 +129,12 @@ def move_aside(path: Path, damaged: Path) -> Path | None:
 
 
 def check_writable(folder: Path) -> None:
-    """Write a file and remove it.
+    """Check that files can be written into a folder, before a long computation.
 
     Raises
     ------
     Unwritable
-        If that cannot be done: better known before hours of work than after.
+        If a test file cannot be written.
     """
     probe = folder / f".probe-{os.getpid()}.part"
     try:
@@ -163,26 +146,26 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def held(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold a lock against every other process; its file is there for that time only.
+    """Hold a lock against all other processes while the context is open.
 
-    A file that a killed holder left locks nothing.
+    The lock file exists during this time only. A lock file left by a killed process locks nothing.
 
     Parameters
     ----------
     path : Path
-        The lock's file; its folder is made.
+        The lock file; its folder is created if necessary.
     wait : bool
-        Wait for another holder, instead of leaving it to that one.
+        If another process holds the lock, wait until it is released; otherwise return at once.
 
     Yields
     ------
     bool
-        Whether the lock is ours.
+        Whether this process holds the lock.
 
     Raises
     ------
     Unwritable
-        If its file cannot be made.
+        If the lock file cannot be created.
     """
     lock = FileLock(path)
     try:
@@ -196,6 +179,6 @@ def held(path: Path, *, wait: bool) -> Iterator[bool]:
     try:
         yield True
     finally:
-        # Before it is released: who opened the file meanwhile sees that it is gone.
+        # Before the release: a process that has opened the file sees that it is gone.
         path.unlink(missing_ok=True)
         lock.release()

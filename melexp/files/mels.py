@@ -1,41 +1,30 @@
-"""Reads what people have: a mel-spectrogram in a file of NumPy or torch, or sound."""
+"""Read an input of the command line: a mel-spectrogram of NumPy or torch, or sound."""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
 
 import numpy as np
 
+from melexp.errors import one_line
 from melexp.files.archives import ArchiveError, Limits
+from melexp.files.sound import Audio, NotSound, decode
+from melexp.files.torch_files import read_tensors
 from melexp.transforms.mel import MelTransform
 
-#: Of the arrays in a .npz or .pt, which are read into memory; silence packs well.
+#: Limits of the arrays in a .npz or .pt file, which are read into memory. The ratio has a large
+#: free size, because silence compresses well.
 _LIMITS = Limits(size=8 * 10**9, members=10_000, free=10**9)
-#: File names that a folder is searched for.
+#: Suffixes of the files that are read from a folder.
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
-
-
-@dataclass(frozen=True)
-class Audio:
-    """A decoded sound: its channels averaged, full scale 1."""
-
-    samples: np.ndarray
-    sr: int
-
-    def at(self, sr: float) -> np.ndarray:
-        """Return the samples at another sampling rate [float32]."""
-        from melexp.files.sound import resampled
-
-        return resampled(self.samples, self.sr, sr)
 
 
 def read_input(data: bytes, *, key: str | None = None) -> np.ndarray | Audio:
     """Read a mel-spectrogram or audio from bytes; the content decides, not the file name.
 
-    Nothing in the file is ever executed: pickles and arrays of objects are refused.
+    No code of the file is executed: pickles and arrays of objects are refused.
 
     Parameters
     ----------
@@ -50,7 +39,7 @@ def read_input(data: bytes, *, key: str | None = None) -> np.ndarray | Audio:
     Raises
     ------
     ValueError
-        In one line, why it cannot be used.
+        If the file cannot be used; the message is one line with the reason.
     """
     if not data:
         raise ValueError("the file is empty")
@@ -60,8 +49,8 @@ def read_input(data: bytes, *, key: str | None = None) -> np.ndarray | Audio:
         return _real(_from_archive(data, key))
     if data.startswith(b"\x80"):
         raise ValueError(
-            "it is a pickle, which could run code; save the array with numpy.save, or the tensor "
-            "with torch.save of torch 1.6 or later"
+            "the file is a pickle, which could run code; save the array with numpy.save, or the "
+            "tensor with torch.save of torch 1.6 or later"
         )
     return _audio(data)
 
@@ -73,9 +62,9 @@ def _numpy(data: bytes, kind: str) -> np.ndarray | dict[str, np.ndarray]:
     except Exception as error:  # a corrupt header raises any error of its parser
         if "allow_pickle" in str(error):
             raise ValueError(
-                "it holds Python objects, which could run code; save it as an array of numbers"
+                "the file holds Python objects, which could run code; save an array of numbers"
             ) from error
-        raise ValueError(f"it is corrupt or truncated ({_line(error)})") from error
+        raise ValueError(_corrupt(error)) from error
 
 
 def _from_archive(data: bytes, key: str | None) -> np.ndarray:
@@ -86,46 +75,42 @@ def _from_archive(data: bytes, key: str | None) -> np.ndarray:
                 pass
     except ArchiveError:
         raise
-    except Exception as error:  # as above
-        raise ValueError(f"it is corrupt or truncated ({_line(error)})") from error
+    except Exception as error:  # a corrupt archive raises any error of its reader
+        raise ValueError(_corrupt(error)) from error
     if any(name.endswith("data.pkl") for name in names):
-        from melexp.files.torch_files import read_tensors
-
         arrays = read_tensors(data)
     else:
         arrays = _numpy(data, "npz")  # type: ignore[assignment]
     if key is None:
         key = next(iter(arrays)) if len(arrays) == 1 else "mel"
     if key not in arrays:
-        there = ", ".join(arrays) or "none"
-        raise ValueError(f"it has no array {key!r}; the arrays are {there} (choose with --key)")
+        known = ", ".join(arrays) or "none"
+        raise ValueError(
+            f"the file has no array {key!r}; the arrays are {known} (choose with --key)"
+        )
     return arrays[key]
 
 
 def _real(array: object) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = getattr(array, "dtype", type(array).__name__)
-        raise ValueError(f"it holds {kind}, not real numbers")
+        raise ValueError(f"the file holds {kind}, not real numbers; save real numbers")
     if array.size == 0:
-        raise ValueError(f"its array is empty: it has shape {array.shape}")
+        raise ValueError(f"the array of the file is empty: it has shape {array.shape}")
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
 
 def _audio(data: bytes) -> Audio:
-    from melexp.files.sound import NotSound, decode
-
     try:
         return Audio(*decode(data))
     except NotSound as error:
         raise ValueError(
-            f"it is neither a mel (.npy, .npz, .pt) nor sound that can be read ({error})"
+            f"the file is neither a mel (.npy, .npz, .pt) nor sound that can be read ({error})"
         ) from error
-    except ValueError as error:
-        raise ValueError(f"it {error}") from error
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _corrupt(error: BaseException) -> str:
+    return f"the file is corrupt or truncated ({one_line(error)})"
 
 
 def oriented(mel: np.ndarray, transform: MelTransform, orientation: str = "auto") -> np.ndarray:
@@ -134,16 +119,16 @@ def oriented(mel: np.ndarray, transform: MelTransform, orientation: str = "auto"
     Parameters
     ----------
     mel : np.ndarray
-        Two axes, further ones of length 1 before them.
+        An array of two axes; leading axes of length 1 are removed.
     transform : MelTransform
-        Its number of mels tells the axes apart.
+        Its number of mels decides which axis is which.
     orientation : str
         "auto", "mels-first" (rows are bands) or "frames-first" (rows are frames).
 
     Raises
     ------
     ValueError
-        If it cannot be told, or neither axis has the transform's number of mels.
+        If both axes or neither have the number of mels of the transform.
     """
     while mel.ndim > 2 and mel.shape[0] == 1:
         mel = mel[0]
@@ -154,7 +139,7 @@ def oriented(mel: np.ndarray, transform: MelTransform, orientation: str = "auto"
     if orientation == "auto":
         if rows and columns:
             raise ValueError(
-                f"mel has shape {mel.shape}, so its bands cannot be told from its frames; say "
+                f"mel has shape {mel.shape}: either axis can be that of the bands; choose "
                 "--orientation mels-first or frames-first"
             )
         orientation = "frames-first" if columns else "mels-first"

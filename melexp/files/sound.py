@@ -5,36 +5,58 @@ from __future__ import annotations
 import io
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from melexp.errors import one_line
 from melexp.files.atomic import write_bytes
 
-#: Samples of all channels that are decoded at once, 4 GB: 13 hours of one channel at 22.05 kHz.
+#: Largest number of samples of a file, of all channels: 4 GB, 13 hours of one channel at 22.05 kHz.
 LARGEST = 2**30
 #: Sampling rates in Hz; a header with another rate is corrupt.
 RATES = (1_000, 1_000_000)
-#: What libsndfile notes of a chunk that its header makes longer than it is (WAV, AIFF, AU; W64,
-#: RF64). Of CAF it notes nothing.
+#: Line in the log of libsndfile for a chunk that is shorter than its header declares, in WAV, AIFF,
+#: AU, W64 and RF64. For CAF the log has no such line.
 _CUT = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
-#: Programs that write to a pipe put such a size or a larger one, as they do not know it yet.
+#: A program that writes to a pipe does not know the size and declares this one or a larger one.
 _UNKNOWN = 0x7FFFF000
 
 
 class NotSound(ValueError):
-    """Bytes that no decoder reads."""
+    """The data cannot be decoded as sound; the message is the decoder's."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A decoded sound.
+
+    Attributes
+    ----------
+    samples : np.ndarray [shape=(n_samples,), float32]
+        The mean of the channels; full scale is 1.
+    sr : int
+        Sampling rate in Hz.
+    """
+
+    samples: NDArray[np.float32]
+    sr: int
+
+    def at(self, sr: float) -> NDArray[np.float32]:
+        """Return the samples at another sampling rate [float32]."""
+        return resampled(self.samples, self.sr, sr)
 
 
 class _Bytes(io.BytesIO):
-    """Bytes in which a corrupt header may seek past the end; the decoder detects it."""
+    """Bytes that accept a seek past the end; the decoder detects the corrupt header."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         try:
             return super().seek(offset, whence)
-        except (ValueError, OverflowError):  # raised in a callback, it would be printed
+        except (ValueError, OverflowError):  # an error in a callback would be printed
             return self.tell()
 
 
@@ -44,56 +66,61 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     Parameters
     ----------
     source : Path or bytes
-        A file or the content of one.
+        Path or content of the file.
 
     Returns
     -------
     samples : np.ndarray [shape=(n_samples,), float32]
-        The mean of its channels; finite, full scale is 1, at least one sample.
+        The mean of the channels. There is at least one sample, all are finite; full scale is 1.
     sr : int
-        Its sampling rate in Hz.
+        Sampling rate in Hz.
 
     Raises
     ------
     NotSound
-        With the decoder's words.
+        If no decoder can read the data.
     ValueError
-        In one line, without the file's name, the fault of the sound and the remedy: no
-        samples, fewer than its header says, too many, NaN or infinite ones, an absurd rate.
+        If the sound has no samples, fewer than its header declares, too many, NaN or infinite
+        samples, or an implausible sampling rate. The message is one line with the fault and the
+        remedy, without the name of the file.
     """
     file = _Bytes(source) if isinstance(source, bytes) else source
     try:
         with soundfile.SoundFile(file) as sound:
             sr, size = sound.samplerate, sound.frames * sound.channels
             if not RATES[0] <= sr <= RATES[1]:
-                raise ValueError(f"has a sampling rate of {sr} Hz; convert it to a common rate")
+                raise ValueError(
+                    f"the sound has a sampling rate of {sr} Hz; convert it to a common rate"
+                )
             if size > LARGEST:
                 raise ValueError(
-                    f"declares {size} samples, more than the limit of {LARGEST}; split the file"
+                    f"the sound declares {size} samples, more than the limit of {LARGEST}; split "
+                    "the file"
                 )
-            # Their number is given, as some codecs (GSM, G.721) cannot seek to find it out.
+            # The number is given, because some codecs (GSM, G.721) cannot seek to determine it.
             samples = sound.read(sound.frames, dtype="float32", always_2d=True)
-            whole = len(samples) == sound.frames
+            complete = len(samples) == sound.frames
             cut = _CUT.search(sound.extra_info)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise NotSound(" ".join(str(error).split())) from error
+        raise NotSound(one_line(error)) from error
     except MemoryError as error:
         raise ValueError(
-            f"holds {size} samples, too many for the memory; split the file"
+            f"the sound has {size} samples, too many for the memory; split the file"
         ) from error
-    if not whole or (cut and int(cut[2]) < int(cut[1]) < _UNKNOWN):
+    if not complete or (cut and int(cut[2]) < int(cut[1]) < _UNKNOWN):
         raise ValueError(
-            "is truncated: it holds less than its header declares; download or export it again"
+            "the sound is truncated: it is shorter than its header declares; download or export "
+            "it again"
         )
     if not len(samples):
-        raise ValueError("holds no samples; remove it")
-    # Not of the mean, which may be infinite where no sample is.
+        raise ValueError("the sound holds no samples; remove it")
+    # Each sample is checked before the mean, which can overflow although all samples are finite.
     if not np.isfinite(samples).all():
-        raise ValueError("holds NaN or infinite samples; repair or remove it")
+        raise ValueError("the sound holds NaN or infinite samples; repair or remove it")
     with np.errstate(over="ignore"):
         mono = samples.mean(axis=1)
     if not np.isfinite(mono).all():
-        raise ValueError("holds samples too large for float32; lower the level")
+        raise ValueError("the sound holds samples too large for float32; lower the level")
     return mono, sr
 
 
@@ -103,7 +130,7 @@ def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray
     Raises
     ------
     ValueError
-        If they are so few that none is left.
+        If no sample is left at the new rate.
     """
     if sr == wanted:
         return np.ascontiguousarray(samples, dtype=np.float32)
@@ -111,12 +138,25 @@ def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray
 
     made = np.ascontiguousarray(soxr.resample(samples, sr, wanted, quality="HQ"), dtype=np.float32)
     if not len(made):
-        raise ValueError(f"holds no samples at {wanted:g} Hz; remove it")
+        raise ValueError(f"the sound holds no samples at {wanted:g} Hz; remove it")
     return made
 
 
 def file_format(target: Path | None, subtype: str | None) -> tuple[str, str]:
-    """Return the format and subtype of the output; raise ValueError before anything is computed."""
+    """Return the format and subtype of an output file.
+
+    Parameters
+    ----------
+    target : Path or None
+        The file; its suffix gives the format. None is the standard output, in WAV.
+    subtype : str or None
+        Sample format, such as "PCM_16", "PCM_24" or "FLOAT"; by default 16 bits if possible.
+
+    Raises
+    ------
+    ValueError
+        If the format is unknown or has no such subtype.
+    """
     kind = "WAV" if target is None else target.suffix.lstrip(".").upper()
     if kind not in soundfile.available_formats():
         raise ValueError(f"OUTPUT must end in .wav, .flac or .ogg, or be '-'; got {target}")

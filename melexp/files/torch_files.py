@@ -1,4 +1,4 @@
-"""Read tensors of a file of `torch.save`, without torch and without running its code."""
+"""Read the tensors of a file of `torch.save`, without torch and without running its code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from melexp.errors import one_line
 
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -27,7 +29,7 @@ _STORAGES = {
 
 @dataclass
 class _Storage:
-    """A file of the archive: its numbers are read when a tensor asks for them."""
+    """A file of the archive; its numbers are read when a tensor refers to it."""
 
     kind: str
     key: str
@@ -35,7 +37,7 @@ class _Storage:
 
 @dataclass
 class _Tensor:
-    """What `torch.save` notes of a tensor. Not an array: a pickle may set attributes of it."""
+    """Layout of a stored tensor. It is not an array, because a pickle may set its attributes."""
 
     storage: Any
     offset: Any
@@ -46,18 +48,18 @@ class _Tensor:
 def read_tensors(data: bytes) -> dict[str, np.ndarray]:
     """Read the tensors of a file of `torch.save`: one tensor, or a dict or list of them.
 
-    Only the names that tensors are made of are known to the unpickler; anything else is refused, so
-    that no code of the file is run (as with ``torch.load(weights_only=True)``).
+    The unpickler accepts only the names that tensors consist of, like
+    ``torch.load(weights_only=True)``. So no code of the file is run.
 
     Parameters
     ----------
     data : bytes
-        The file, a zip archive (torch 1.6 and later).
+        Content of the file, a zip archive (torch 1.6 and later).
 
     Returns
     -------
     dict of np.ndarray
-        By their names; "" for a single tensor.
+        The tensors by name; a single tensor has the name "".
 
     Raises
     ------
@@ -70,7 +72,9 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
             (main,) = [name for name in names if name.endswith("data.pkl")]
             folder = main.removesuffix("data.pkl")
             if folder + "byteorder" in names and archive.read(folder + "byteorder") != b"little":
-                raise ValueError("its numbers are big-endian; save it again on this machine")
+                raise ValueError(
+                    "the file has big-endian numbers; save the tensor again on this machine"
+                )
             content = _Unpickler(io.BytesIO(archive.read(main))).load()
             return {
                 name: _array(tensor, archive, folder) for name, tensor in _named(content).items()
@@ -78,8 +82,9 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
     except ValueError:
         raise
     except Exception as error:  # a corrupt archive or pickle raises any error of its reader
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"it is not a file of torch.save, or it is corrupt ({reason})") from error
+        raise ValueError(
+            f"the file is not from torch.save, or it is corrupt ({one_line(error)})"
+        ) from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -92,7 +97,9 @@ class _Unpickler(pickle.Unpickler):
             return name
         if (module, name) == ("collections", "OrderedDict"):
             return collections.OrderedDict
-        raise ValueError(f"it holds {module}.{name}, which is not a tensor; save the tensor alone")
+        raise ValueError(
+            f"the file holds {module}.{name}, which is not a tensor; save the tensor alone"
+        )
 
     def persistent_load(self, pid: Any) -> _Storage:
         _, kind, key, *_ = pid
@@ -105,22 +112,22 @@ def _named(content: Any) -> dict[str, _Tensor]:
     if isinstance(content, list | tuple):
         content = {str(place): value for place, value in enumerate(content)}
     if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}, not a tensor")
+        raise ValueError(f"the file holds a {type(content).__name__}, not a tensor; save a tensor")
     return {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}
 
 
 def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray:
     kind = tensor.storage.kind
     if kind not in _STORAGES:
-        raise ValueError(f"its tensor is of {kind}, which is not of real numbers")
+        raise ValueError(f"the tensor has a {kind}, not real numbers; save real numbers")
     numbers = np.frombuffer(archive.read(f"{folder}data/{tensor.storage.key}"), _STORAGES[kind])
     size, stride = tuple(map(int, tensor.size)), tuple(map(int, tensor.stride))
     offset = int(tensor.offset)
-    # Strides are taken from the file: they must not lead out of the storage.
+    # The strides come from the file, so they could lead out of the storage.
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     inside = min((*size, *stride, offset), default=0) >= 0 and last < len(numbers)
     if math.prod(size) and not (inside and math.prod(size) <= len(numbers)):
-        raise ValueError("its tensor reaches beyond its storage; save it again")
+        raise ValueError("the tensor reaches beyond its storage; save it again")
     if kind == "BFloat16Storage":
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
     if math.prod(size) == 0:

@@ -30,12 +30,12 @@ __all__ = [
     "unit_phase",
 ]
 
-__path__ = discovery.with_own(__path__, "methods")
+__path__ = discovery.search_path(__path__, "methods")
 
 
 def available_methods() -> list[str]:
     """Return the names of the methods, sorted."""
-    return sorted({*discovery.names(__path__), *discovery.config_names("method")})
+    return sorted({*discovery.names(__name__), *discovery.config_names("method")})
 
 
 def make_method(name: str, **params: Any) -> Any:
@@ -88,7 +88,7 @@ def checked(method: Any) -> Any:
 
 def _class_of(module_name: str) -> type[Parameters]:
     """Return the class of a method's module."""
-    module = discovery.load(__name__, module_name, discovery.names(__path__), "method")
+    module = discovery.load(__name__, module_name)
     (cls,) = (
         c
         for c in vars(module).values()

@@ -19,12 +19,12 @@ Metric = Callable[..., Score]
 
 __all__ = ["Metric", "Score", "available_metrics", "score"]
 
-__path__ = discovery.with_own(__path__, "metrics")
+__path__ = discovery.search_path(__path__, "metrics")
 
 
 def available_metrics() -> list[str]:
     """Return the names of the metrics, sorted."""
-    return discovery.names(__path__)
+    return discovery.names(__name__)
 
 
 def score(
@@ -32,7 +32,7 @@ def score(
 ) -> Score:
     """Score an estimate against a reference of the same length.
 
-    A failure inside the metric becomes a score without a value, with the reason.
+    If the metric fails, the score has no value and the error is its reason.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def score(
     ValueError
         For an unknown metric or waveforms of different lengths.
     """
-    module = discovery.load(__name__, metric, available_metrics(), "metric")
+    module = discovery.load(__name__, metric)
     if reference.shape != estimate.shape or reference.ndim != 1:
         raise ValueError(
             "reference and estimate must be waveforms of one length; got shapes "

@@ -1,4 +1,4 @@
-"""A metric's value, or the reason why there is none."""
+"""The score: the value of a metric, or the reason for its absence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Score(NamedTuple):
-    """Value of a metric; NaN with a reason where it is not defined."""
+    """Value of a metric, or NaN and a reason if the metric is undefined."""
 
     value: float
     reason: str = ""
@@ -31,5 +31,5 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> Score:
 
 
 def is_silent(reference: np.ndarray) -> bool:
-    """Return whether a waveform has zeros only."""
+    """Return whether all samples of a waveform are zero."""
     return not np.any(reference)

@@ -9,30 +9,28 @@ from melexp.metrics._score import Score, is_silent
 from melexp.transforms.mel import MelTransform
 
 RATE = 16000
-#: Seconds within which PESQ cannot find more utterances than it has room for. Its C code counts in
-#: windows of 4 ms, writes up to 50 utterances into arrays of that length, and does not look whether
-#: there are more: the 51st overwrites others, and some more end the process. An utterance counts
-#: from 50 windows, and pauses of up to 50 are closed and the others shortened by 4, so one begins
-#: at the earliest 50 + 47 windows after the one before. The first begins in the padding of 75
-#: windows before the sound, of which the last 2 may count as speech; the padding behind is as long:
-#: 73 + 50 * 97 windows, less 150 of padding, are 19.09 s.
+#: Longest sound in seconds that cannot have more than 50 utterances. The C code of PESQ stores
+#: utterances in arrays of length 50 without a check: the 51st overwrites other data, and further
+#: ones crash the process. It counts in windows of 4 ms. An utterance has 50 windows or more. Pauses
+#: of up to 50 windows are closed and longer ones shortened by 4, so utterances begin at least
+#: 50 + 47 windows apart. The sound is padded by 75 windows at each end, of which 2 may count as
+#: speech. The limit is 73 + 50 * 97 windows, less 150 of padding: 19.09 s.
 LONGEST = 19.0
 
 
 def pesq(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) -> Score:
     """Compute the wide-band PESQ (ITU-T P.862.2) at 16 kHz; speech only; higher is better.
 
-    Range: 1.04 to 4.64. Both signals are resampled in the same way. Without a value where the
-    reference or the estimate is silent, shorter than a quarter of a second, or has no utterance;
-    and where they are longer than 19 s, since the C code has room for 50 utterances and writes
-    beyond it, or ends the process, where the reference has more (`LONGEST`). Read speech reaches
-    that after some 100 s, but short bursts of sound after 20 s.
+    Range: 1.04 to 4.64. Both signals are resampled in the same way. Undefined if the reference or
+    the estimate is silent, shorter than 0.25 s, or has no utterance. Also undefined above 19 s,
+    because with more than 50 utterances the C code writes beyond its arrays or crashes (`LONGEST`).
+    Read speech has 50 utterances after about 100 s, short bursts of sound after 20 s.
     """
     import pesq as itu
 
     if is_silent(reference) or is_silent(estimate):
         return Score.without("the reference or the estimate is silent")
-    # The C code reads beyond shorter signals; PESQ itself says so of less than 1/4 s.
+    # The C code reads beyond the end of shorter signals; the standard requires 0.25 s.
     if len(reference) < transform.sr / 4:
         return Score.without("shorter than 0.25 s")
     if len(reference) > LONGEST * transform.sr:

@@ -13,7 +13,7 @@ def sc(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) 
 
     .. math:: 20 \log_{10} (\||\mathrm{STFT}(x)| - |\mathrm{STFT}(y)|\| / \|\mathrm{STFT}(x)\|)
 
-    Range: below 0 for anything better than silence. Without a value where the reference is silent.
+    Range: 0 dB for silence, below 0 dB for any better estimate. Undefined for a silent reference.
     """
     stft = transform.stft(len(reference), np.float64)
     return spectral_convergence(

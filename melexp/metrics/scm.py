@@ -16,10 +16,10 @@ def scm(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform)
 
     .. math:: 20 \log_{10} (\|M - E\,|\mathrm{STFT}(y)|^p\| / \|M\|)
 
-    The mel-spectrograms are linear, also where the transform has a compression.
+    The mel-spectrograms are linear, even if the transform has a compression.
 
-    Range: below 0 for anything better than silence, about -140 dB for a float32 copy.
-    Without a value where the reference is silent.
+    Range: 0 dB for silence, below 0 dB for any better estimate, about -140 dB for a float32 copy.
+    Undefined for a silent reference.
     """
     return spectral_convergence(
         transform.linear(reference.astype(np.float64)),
@@ -28,10 +28,10 @@ def scm(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform)
 
 
 def long_scm(mel: np.ndarray, y: np.ndarray, transform: MelTransform) -> float:
-    """Return the SCM of a waveform to a given mel of any length, in dB; NaN for a silent mel.
+    """Return the SCM of a waveform against a mel of any length, in dB; NaN for a silent mel.
 
-    Where the compression has lost the level (``ref = "max"``), the waveform is compared at the
-    level at which its largest value is the mel's.
+    If the compression discards the level (``ref = "max"``), the mel of the waveform is first scaled
+    to the maximum of the given mel.
     """
     largest, scale = float(mel.max()), 1.0
     if transform.compression is not None and transform.compression.ref == "max":

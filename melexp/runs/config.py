@@ -1,4 +1,4 @@
-"""The schema of a run's configuration; the values are in ``conf/``."""
+"""Schema of the configuration of a run; the values are in ``conf/``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 @dataclass
 class MetricConfig:
-    """How a metric is applied and shown.
+    """Settings of a metric.
 
     Attributes
     ----------
@@ -21,6 +21,7 @@ class MetricConfig:
     speech_only : bool
         Computed on data sets of speech only.
     unit : str
+        Unit in reports; empty for a metric without a unit.
     digits : int
         Digits after the decimal point, in tables.
     """
@@ -34,7 +35,7 @@ class MetricConfig:
 
 @dataclass
 class RunConfig:
-    """One run: one method on one data set. A name that is not here is refused by Hydra."""
+    """One run: one method on one data set. Hydra refuses any other name."""
 
     experiment: str = MISSING
     results: str = MISSING
@@ -51,5 +52,5 @@ class RunConfig:
 
 
 def register() -> None:
-    """Make the schema known to Hydra as ``schema``."""
+    """Register the schema with Hydra as ``schema``."""
     ConfigStore.instance().store(name="schema", node=RunConfig)

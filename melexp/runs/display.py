@@ -1,4 +1,4 @@
-"""Shows a sweep while it runs: a live display on a terminal, plain lines elsewhere."""
+"""Progress display of a sweep: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from rich.text import Text
 from melexp.files.atomic import held
 from melexp.runs.events import VARIABLE, Events, Tally
 
-#: Seconds between two looks at the events, and between two plain lines at least.
+#: Seconds between two reads of the events, and minimum seconds between two plain lines.
 LOOK, LINE = 0.25, 10.0
-#: Failures that the live display has room for; the summary at the end names all.
+#: Number of failures in the live display; the summary at the end names all of them.
 SHOWN = 5
 
 
 @contextmanager
 def shown(results: Path, *, jobs: int | None = None, quiet: bool = False) -> Iterator[Tally]:
-    """Show the jobs that run meanwhile, in this process and in those that it starts.
+    """Show the progress of the jobs that run in this context, in this and in child processes.
 
     Parameters
     ----------
     results : Path
-        The folder of results; the events pass through a folder in it, which is removed.
+        The results folder. The events pass through a temporary folder in it.
     jobs : int or None
-        How many jobs there will be.
+        Number of jobs, if known.
     quiet : bool
-        Count only.
+        Count the events and show nothing.
 
     Yields
     ------
@@ -48,7 +48,7 @@ def shown(results: Path, *, jobs: int | None = None, quiet: bool = False) -> Ite
     """
     folder = results.resolve() / ".hydra" / f"progress-{uuid.uuid4().hex[:8]}"
     before = os.environ.get(VARIABLE)
-    # The lock tells that somebody looks at the folder.
+    # The lock tells doctor that the folder is in use.
     with held(folder.with_suffix(".lock"), wait=True):
         folder.mkdir()
         os.environ[VARIABLE] = str(folder)
@@ -64,7 +64,7 @@ def shown(results: Path, *, jobs: int | None = None, quiet: bool = False) -> Ite
 
 
 def remove_leftover_progress(results: Path) -> list[Path]:
-    """Remove the folders of events at which nobody looks any more; those removed."""
+    """Remove the event folders that no process reads; return their paths."""
     removed = []
     for folder in sorted((results / ".hydra").glob("progress-*")):
         if folder.suffix == ".lock":
@@ -77,7 +77,7 @@ def remove_leftover_progress(results: Path) -> list[Path]:
 
 
 class _Display:
-    """A thread that looks at the events and shows what they come to."""
+    """A thread that reads the events and shows the progress."""
 
     def __init__(self, events: Events, tally: Tally, console: Console, *, quiet: bool) -> None:
         self.events, self.tally, self.console = events, tally, console
@@ -87,7 +87,7 @@ class _Display:
         self.quiet = quiet
         self.began: float | None = None
         self.last_line = time.monotonic()
-        self.said = 0  # failures
+        self.reported = 0  # number of failures printed so far
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -116,9 +116,9 @@ class _Display:
         if self.live:
             self.live.update(self._picture(), refresh=True)
             return
-        for line in self.tally.failures[self.said :]:
+        for line in self.tally.failures[self.reported :]:
             self._say(f"failed: {line}")
-        self.said = len(self.tally.failures)
+        self.reported = len(self.tally.failures)
         if time.monotonic() - self.last_line >= LINE:
             self.last_line = time.monotonic()
             self._say(self._line())
@@ -149,5 +149,5 @@ class _Display:
         lines = [Text(f"  {line}", style="red") for line in self.tally.failures[-SHOWN:]]
         more = len(self.tally.failures) - SHOWN
         if more > 0:
-            lines.insert(0, Text(f"  {more} more failed before", style="red"))
+            lines.insert(0, Text(f"  {more} earlier failures", style="red"))
         return Group(row, *lines)

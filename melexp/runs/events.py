@@ -1,8 +1,8 @@
-"""What the jobs of a sweep tell while they run, wherever they run.
+"""Progress events of the jobs of a sweep, passed through files.
 
-Each job appends a line per event to a file of its own in one folder, which the environment names;
-the process that started the sweep reads them all. They are files because those are what every
-launcher has in common, from a loop to the nodes of a cluster.
+Each process appends one JSON line per event to its own file. An environment variable names the
+folder of these files, and the process that started the sweep reads them all. Files work with every
+launcher, from a loop to the nodes of a cluster.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: The variable that names the folder; without it nothing is told.
+#: Environment variable that names the folder; if it is not set, no event is written.
 VARIABLE = "MELEXP_PROGRESS"
 
 
 def tell(event: str, **what: Any) -> None:
-    """Return append an event to this process's file.
+    """Append an event to the file of this process.
 
-    The events are ``job`` (`label`, `tasks`, `stored`: how many of them need no work), ``task``
-    (`label`, `seconds`, `reason`: "" where it has a result, and `name`) and ``end``.
+    Parameters
+    ----------
+    event : str
+        "job" (with `label`, `tasks` and `stored`, the number of tasks that need no work), "task"
+        (with `label`, `name`, `seconds` and `reason`, which is empty after a success) or "end".
+    **what
+        The fields of the event.
     """
     folder = os.environ.get(VARIABLE)
     if not folder or not Path(folder).is_dir():
@@ -51,27 +56,29 @@ class Events:
                 whole = file.read().rpartition(b"\n")[0]
             self._read[path] = self._read.get(path, 0) + len(whole) + bool(whole)
             for line in whole.splitlines():
-                with suppress(ValueError):  # a full disk, or a kill, has cut it
+                with suppress(ValueError):  # truncated by a full disk or a kill
                     events.append(json.loads(line))
         return events
 
 
 @dataclass
 class Tally:
-    """The state of a sweep, as its events tell.
+    """The state of a sweep, computed from its events.
 
     Attributes
     ----------
     jobs : int or None
-        How many jobs it has; None if that is not known.
+        Number of jobs; None if it is not known.
     begun, ended : int
-        Jobs.
+        Number of jobs that have begun and ended.
     asked, done : Counter
-        Tasks of the jobs that have begun, by the method's label; done are also those that failed.
+        Tasks of the jobs that have begun, by label of the method. A failed task counts as done.
     stored : int
-        Tasks that were there already.
+        Number of tasks that had a stored result.
     failures : list of str
-        A line for each task that failed, with its reason.
+        A line for each failed task, with its reason.
+    computed, seconds : Counter
+        Number of computed tasks and their total wall time, by label of the method.
     """
 
     jobs: int | None = None
@@ -103,20 +110,20 @@ class Tally:
 
     @property
     def tasks(self) -> int:
-        """All tasks; a job that has not begun counts as the mean of those that have."""
+        """Number of tasks; a job that has not begun counts as the mean of the others."""
         known = self.asked.total()
         return known + round(self._unbegun() * known / max(self.begun, 1))
 
     @property
     def is_exact(self) -> bool:
-        """Whether every job has told how many tasks it has."""
+        """Whether the number of tasks of every job is known."""
         return self.jobs is not None and self.begun >= self.jobs
 
     def remaining(self, elapsed: float) -> float | None:
-        """Return seconds to the end, from the cost of the tasks so far; None before the first.
+        """Estimate the remaining wall time in seconds; None before the first computed task.
 
-        Each method's tasks cost what they cost until now (one that has not begun: the mean of
-        all), and as many run side by side as until now.
+        A task is assumed to take the mean time of its method, or of all methods if its own has
+        none yet. The number of parallel tasks is assumed to stay the same.
 
         Parameters
         ----------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import os
 import sys
 import traceback
@@ -17,16 +16,17 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from melexp.discovery import conf_dir, own_folders
+from melexp.discovery import conf_dir, user_folders
+from melexp.errors import one_line, require
 from melexp.runs.config import register
-from melexp.runs.interrupts import Stopped, ignore_signals, stop_if_wanted
+from melexp.runs.interrupts import Stopped, ignore_signals, raise_if_stopped
 from melexp.runs.sweep import Sweep
 
 register()
 
 
 class Begin(Callback):
-    """Tells the sweep of this process its configuration, which Hydra composes."""
+    """Pass the configuration that Hydra composes to the sweep of this process."""
 
     sweep: Sweep | None = None
 
@@ -36,7 +36,7 @@ class Begin(Callback):
                 check_folders(config)
                 Begin.sweep.begin(config)
             except (OSError, ValueError) as error:
-                # Hydra makes a warning of any other exception, and goes on.
+                # Hydra would turn any other exception into a warning and continue.
                 print(f"melexp: {error}", file=sys.stderr)
                 sys.exit(2)
 
@@ -44,19 +44,19 @@ class Begin(Callback):
 
 
 def check_folders(config: DictConfig) -> None:
-    """Refuse a configuration whose Hydra would write outside the folder of results.
+    """Refuse a configuration that makes Hydra write outside the results folder.
 
-    These are the folders of runs, of sweeps and of submitit, and the files of logging. (Hydra makes
-    any object that a configuration names: those of a stranger are code.)
+    The check covers the folders of runs, sweeps and submitit, and the log files. It is no sandbox:
+    Hydra instantiates any object that a configuration names, so an untrusted one is code.
 
     Raises
     ------
     ValueError
-        If one of them lies elsewhere, or cannot be told.
+        If an output path lies outside the results folder or cannot be resolved.
     """
     config = copy.deepcopy(config)
     OmegaConf.set_readonly(config.hydra, False)
-    config.hydra.job.num, config.hydra.job.id = 0, "0"  # as those of the first job will be
+    config.hydra.job.num, config.hydra.job.id = 0, "0"  # of the first job
     results, settings = Path(config.results).resolve(), config.hydra
     try:
         sweep = Path(settings.sweep.dir)
@@ -81,14 +81,14 @@ def application(config: DictConfig) -> None:
     """Run one configuration, or with ``-m`` a sweep of them."""
     from melexp.runs.runner import run
 
-    stop_if_wanted()
+    raise_if_stopped()
     try:
         run(config)
-    except (ValueError, OSError, MissingMandatoryValue) as error:  # of the configuration: one line
-        raise CompactHydraException(f"melexp: {' '.join(str(error).split())}") from error
+    except (ValueError, OSError, MissingMandatoryValue) as error:  # a wrong configuration
+        raise CompactHydraException(f"melexp: {one_line(error)}") from error
 
 
-#: What each launcher of ``conf/launcher`` needs, and the extra that brings it.
+#: Module and extra of each launcher of ``conf/launcher``.
 NEEDS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
     "submitit": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
@@ -103,24 +103,21 @@ def check(arguments: list[str]) -> None:
     Raises
     ------
     ValueError
-        If the package of a launcher is missing, or a folder of MELEXP_PATH.
+        If the package of a launcher or a folder of ``MELEXP_PATH`` is missing.
     """
-    own_folders()
+    user_folders()
     for argument in arguments:
         name, _, launcher = argument.partition("=")
-        module, extra = NEEDS.get(launcher, ("", ""))
-        if name == "launcher" and module and importlib.util.find_spec(module) is None:
-            raise ValueError(
-                f"{argument} needs a package that is not installed; run: pip install "
-                f"'melexp[{extra}]'"
-            )
+        if name == "launcher" and launcher in NEEDS:
+            module, extra = NEEDS[launcher]
+            require(extra, module, what=argument)
 
 
 def main() -> None:
-    """Run what the command line asks for.
+    """Run the configuration or the sweep of the command line, then exit.
 
-    It leaves with 1 where a task has failed or something is missing, with 2 where nothing could be
-    run, with 130 after Ctrl-C and with 143 after SIGTERM.
+    The exit code is 0 after a success, 1 if a task failed or a result is missing, 2 if no task
+    could be run, 130 after Ctrl-C and 143 after SIGTERM.
     """
     try:
         check(sys.argv)
@@ -130,7 +127,7 @@ def main() -> None:
     quiet = "--quiet" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--quiet"]
     Begin.sweep = Sweep(quiet=quiet)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise what ends it, and not to print it
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here; do not print them
     status = _status_of(application)
     try:
         try:
@@ -142,22 +139,22 @@ def main() -> None:
         print(f"melexp: {error}", file=sys.stderr)
         ended = 1
     if status > 128:
-        said = "finished work is kept; re-run the same command to resume"
-        print(f"melexp: stopped; {said}", file=sys.stderr)
+        remedy = "finished work is kept; re-run the same command to resume"
+        print(f"melexp: stopped; {remedy}", file=sys.stderr)
     sys.exit(status or ended)
 
 
 def _status_of(function: Callable[[], Any]) -> int:
-    """Call it; the exit code that it ends with, also that of a wrong configuration."""
+    """Call a function; return its exit code, also after an error or a signal."""
     try:
         try:
             function()
             return 0
         except SystemExit as error:
-            stop_if_wanted()
+            raise_if_stopped()
             return error.code if isinstance(error.code, int) else int(error.code is not None)
         except Exception as error:
-            stop_if_wanted()
+            raise_if_stopped()
             _report(error)
             return 1
     except Stopped as signal:
@@ -166,7 +163,7 @@ def _status_of(function: Callable[[], Any]) -> int:
 
 
 def _report(error: Exception) -> None:
-    """Print an error as Hydra would: one line for a fault of the configuration."""
+    """Print an error as Hydra would: one line if the configuration is wrong."""
     if not isinstance(error, CompactHydraException):
         traceback.print_exception(error)
         return

@@ -11,8 +11,7 @@ from multiprocessing import resource_tracker
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: Seconds in which a further signal is the same wish, passed on by another process; one that comes
-#: later is raised again.
+#: A second signal within this many seconds is a forwarded copy and is ignored.
 _SAME = 1.0
 
 _last = -_SAME
@@ -20,56 +19,59 @@ _wanted: int | None = None
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal that asks to end.
+    """A signal that asks the process to end.
 
     Parameters
     ----------
     number : int
-        Of the signal.
+        Number of the signal.
+
+    Attributes
+    ----------
+    status : int
+        Exit code as of a shell: 130 after Ctrl-C, 143 after SIGTERM.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        #: The exit code, as of a shell: 130 after Ctrl-C, 143 after SIGTERM.
         self.status = 128 + number
 
 
 def stop_on_signals() -> None:
-    """Let each of these signals raise `Stopped`."""
+    """Raise `Stopped` when SIGINT or SIGTERM arrives."""
     for number in _SIGNALS:
         signal.signal(number, _stop)
 
 
 def ignore_signals() -> None:
-    """Let none of them cut short what ends the command in order."""
+    """Ignore SIGINT and SIGTERM, so that the command can finish its last writes."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def stop_if_wanted() -> None:
-    """Raise `Stopped` again if a signal has come.
+def raise_if_stopped() -> None:
+    """Raise `Stopped` again if a signal has arrived.
 
-    The first may have been swallowed: an exception in a ``finally`` that it ran through takes its
-    place.
+    An exception raised in a ``finally`` block replaces the first `Stopped`, so it may be lost.
     """
     if _wanted is not None:
         raise Stopped(_wanted)
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
-    """Let the processes that are started meanwhile not hear Ctrl-C, which this one ends.
+def sigint_blocked_in_children() -> Iterator[None]:
+    """Block SIGINT in child processes started in this context; the parent terminates them.
 
-    A terminal sends it to all of them, and each would print where it was.
+    A terminal sends Ctrl-C to every process, and each child would print a traceback.
     """
     if sys.platform == "win32":
         yield
         return
-    resource_tracker.ensure_running()  # or it is started meanwhile, and unblocks it
+    resource_tracker.ensure_running()  # started later, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
-    finally:  # what has come meanwhile comes here now
+    finally:  # a signal that arrived in the context is delivered here
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -1,4 +1,4 @@
-"""Runs one configuration: every clip of a data set through one method, scored and stored."""
+"""Run one configuration: invert every clip of a data set with one method, score and store it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.errors import one_line
 from melexp.files.atomic import check_writable
 from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
@@ -25,15 +26,15 @@ from melexp.problem import Problem
 from melexp.results.provenance import provenance
 from melexp.results.store import FORMAT, Store, check_name, digest
 from melexp.runs.events import tell
-from melexp.runs.interrupts import deaf_children, stop_if_wanted
+from melexp.runs.interrupts import raise_if_stopped, sigint_blocked_in_children
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
 #: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
-#: memory would end the run of the others too.
+#: memory would end the others too.
 LONGEST = 600
 
-#: Of iteration and metric.
+#: Iteration and metric.
 Pair = tuple[int, str]
 
 
@@ -72,12 +73,12 @@ class Task:
         )
 
     def reference(self) -> np.ndarray:
-        """Return the samples of the clip, at the transform's rate.
+        """Return the samples of the clip at the sampling rate of the transform.
 
         Raises
         ------
         ClipError
-            If it cannot be read, or is longer than `LONGEST`.
+            If the clip cannot be read, or is longer than `LONGEST`.
         """
         y = self.clip.load(round(self.transform.sr))
         seconds = len(y) / self.transform.sr
@@ -89,9 +90,9 @@ class Task:
         return y
 
     def observe(self, reference: np.ndarray, checkpoints: list[int]) -> Iterator[Checkpoint]:
-        """Invert the mel-spectrogram of the clip's samples and yield at the checkpoints.
+        """Invert the mel-spectrogram of the samples and yield at the checkpoints.
 
-        The start depends on the clip and the seed only, so that methods are compared in pairs.
+        The random start depends on the clip and the seed only, so methods are compared in pairs.
         """
         mel = self.transform(reference)
         if not np.isfinite(mel).all():
@@ -117,15 +118,15 @@ class Task:
 
 
 class Outcome(NamedTuple):
-    """What came of a task: `reason` says why it has no result, "" where it has one."""
+    """The outcome of a task."""
 
-    reason: str = ""
-    seconds: float = 0.0  # that it took; 0 where nothing was computed
-    is_busy: bool = False  # another worker computes it
+    reason: str = ""  # of a failure; empty after a success
+    seconds: float = 0.0  # wall time; 0 if the result was stored already
+    is_busy: bool = False  # another worker computes the task
 
 
 def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
-    """Return the pairs that the store lacks of a task, and the rows that it has."""
+    """Return the wanted pairs of a task that are not stored, and its stored rows."""
     done = store.load(task.id)
     rows = [] if done is None else done["rows"]
     have = {(row["iteration"], row["metric"]) for row in rows}
@@ -133,9 +134,9 @@ def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], l
 
 
 def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) -> Outcome:
-    """Compute what the store lacks of a task and store it.
+    """Compute and store the missing rows of a task.
 
-    Where another worker has the task, wait for it or leave it to that one.
+    If another worker holds the task, either wait for it or return at once.
     """
     began = time.perf_counter()
     with store.claim(task.id, wait=wait) as ours:
@@ -146,9 +147,9 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
             return Outcome()
         try:
             rows = rows + list(task.compute(lacking))
-        except Exception as error:  # one bad clip must not end the run of the others
-            stop_if_wanted()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        except Exception as error:  # one bad clip must not end the others
+            raise_if_stopped()
+            reason = f"{type(error).__name__}: {one_line(error)}"
             return Outcome(reason, time.perf_counter() - began)
         rows.sort(key=lambda row: (row["iteration"], row["metric"]))
         store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
@@ -156,12 +157,12 @@ def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) 
 
 
 def plan(config: dict[str, Any]) -> list[Task]:
-    """Return the tasks that a configuration, resolved to plain values, asks for.
+    """Return the tasks of a configuration, which is resolved to plain values.
 
     Raises
     ------
     ValueError
-        For a configuration that cannot be run.
+        If the configuration cannot be run.
     """
     if config["limit"] is not None and config["limit"] < 1:
         raise ValueError(f"limit must be null or at least 1; got {config['limit']}")
@@ -183,7 +184,7 @@ def plan(config: dict[str, Any]) -> list[Task]:
 
 
 def run(config: DictConfig) -> list[str]:
-    """Run a configuration; finished tasks are taken from the store.
+    """Run a configuration; skip the tasks that are stored.
 
     Parameters
     ----------
@@ -193,12 +194,12 @@ def run(config: DictConfig) -> list[str]:
     Returns
     -------
     failures : list of str
-        One line for each clip that has no result, with its reason.
+        One line for each clip without a result, with the reason.
 
     Raises
     ------
     ValueError
-        For a configuration that cannot be run; nothing is computed then.
+        If the configuration cannot be run; no task is computed then.
     """
     began = time.perf_counter()
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -221,7 +222,7 @@ def run(config: DictConfig) -> list[str]:
     check_writable(store.root)
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
-    finally:  # also after a signal: the table then has the finished tasks
+    finally:  # also after a signal, so that the table gets the finished tasks
         entries = [
             {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
             | {"category": task.clip.category}
@@ -259,10 +260,10 @@ def finish_all(
     label: str,
     reasons: list[str],
 ) -> None:
-    """Run `finish` for every task; put into `reasons` why a task has no result."""
+    """Run `finish` for every task; put the reasons of failures into `reasons`."""
     todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
-    # What another sweep computes is left to it, and looked at again when the rest is done.
+    # First skip the tasks that another sweep computes, then wait for them.
     for wait in (False, True):
         busy = []
         chosen = {n: tasks[n] for n in todo}
@@ -283,18 +284,18 @@ def _over_processes(
 ) -> Iterator[tuple[int, Outcome]]:
     """Run `finish` in processes with one arithmetic thread each; yield in any order.
 
-    A process that dies takes the pool with it. Its tasks are then tried again in a new one, those
-    that it may have died of last, for as long as that finishes any.
+    A process that dies breaks the pool. The remaining tasks are then tried in a new pool, with the
+    suspects last, until a pool finishes none of them.
     """
     left = dict(tasks)
     while left:
         before = len(left)
         n_jobs = min(workers, before)
         try:
-            # One worker is this process: BLAS rounds by its threads, so it gets one as well.
+            # A single worker is this process. BLAS rounds differently with more threads.
             one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
             with one_each, threadpool_limits(1):
-                with deaf_children() if n_jobs > 1 else nullcontext():
+                with sigint_blocked_in_children() if n_jobs > 1 else nullcontext():
                     outcomes = Parallel(return_as="generator_unordered")(
                         delayed(_numbered)(n, task, wanted, store, wait)
                         for n, task in list(left.items())

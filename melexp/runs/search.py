@@ -1,7 +1,7 @@
-"""Searches a method's parameters with Optuna.
+"""Search the parameters of a method with Optuna.
 
-hydra-optuna-sweeper needs Optuna below 3, so this speaks with Optuna itself. A trial is a run as
-any other: its tasks are stored, so a point that is known costs nothing.
+hydra-optuna-sweeper needs Optuna below 3, so this module calls Optuna directly. A trial is an
+ordinary run: its tasks are stored, so repeating a point costs no computation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from melexp.discovery import conf_dir
+from melexp.errors import require
 from melexp.results.store import Store, check_name
 from melexp.results.tables import write_table
 from melexp.runs.config import register
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Range:
-    """What a parameter may be; `n_iter` is the number of iterations, any other the method's.
+    """The range of a parameter.
 
     Parameters
     ----------
     name : str
+        A parameter of the method, or "n_iter" for the number of iterations.
     low, high : float
-        Both included; whole numbers for `n_iter`.
+        Both included; integers for "n_iter".
     log : bool
-        Whether to look for its magnitude.
+        Whether to sample on a logarithmic scale.
     """
 
     name: str
@@ -50,7 +52,7 @@ class Range:
         Raises
         ------
         ValueError
-            If it is not of this form, or the range is empty.
+            If the text has another form, or the range is empty.
         """
         name, _, limits = text.partition("=")
         low, *rest = limits.split(":")
@@ -80,46 +82,47 @@ def search(
     study: str = "search",
     seed: int = 0,
 ) -> optuna.Study:
-    """Look for the parameters with the best mean of a metric over the clips.
+    """Search the parameters with the best mean of a metric over the clips.
 
-    The study lies in ``<results>/studies/<study>.log``: the same call again goes on where it was,
-    up to `trials` in all. Its runs are the experiment of the study's name.
+    The study is stored in ``<results>/studies/<study>.log``; the same call resumes it until it has
+    `trials` trials. Its runs form the experiment named like the study.
 
     Parameters
     ----------
     overrides : sequence of str
-        As of ``melexp run``: the method, the data set, the folder of results.
+        Overrides as of ``melexp run``: the method, the data set, the results folder.
     ranges : sequence of Range
     metric : str
-        Maximised or minimised, as its configuration says.
+        Maximised or minimised according to ``conf/metric``.
     trials : int > 0
-        That have ended, over all calls.
+        Total number of finished trials over all calls.
     study : str
-        Its name.
+        Name of the study.
     seed : int >= 0
-        Of the sampler.
+        Seed of the sampler.
 
     Returns
     -------
     optuna.Study
-        `best_params` and `best_value` say what was found.
+        Its `best_params` and `best_value` hold the result.
 
     Raises
     ------
+    MissingExtra
+        If Optuna is not installed.
     ValueError
-        Without Optuna, for a parameter that the method does not have, or a bad value.
+        If the method lacks a parameter, or a value is out of range.
     """
     check_name(study)
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-    except ImportError:
-        raise ValueError(
-            "the search needs Optuna; install it: pip install 'melexp[optuna]'"
-        ) from None
+    require("optuna", "optuna", what="melexp search")
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     if not ranges:
-        raise ValueError("give at least one range, such as --range lam=50:100000:log")
+        raise ValueError(
+            "there is no range; give at least one range, such as --range lam=50:100000:log"
+        )
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         base = compose("config", [*overrides, f"metric=[{metric}]"])
@@ -135,7 +138,7 @@ def search(
             direction="minimize" if lower else "maximize",
             load_if_exists=True,
         )
-        # A new call must not draw what the last one drew.
+        # A resumed study must not draw the same points again.
         found.sampler = optuna.samplers.TPESampler(seed=seed + len(found.trials))
         ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 
@@ -151,15 +154,15 @@ def search(
 
         try:
             while (left := trials - len(found.get_trials(deepcopy=False, states=ended))) > 0:
-                found.optimize(objective, n_trials=left, callbacks=[_say])
-        finally:  # also where a signal ends it
+                found.optimize(objective, n_trials=left, callbacks=[_print_trial])
+        finally:  # also after a signal
             if Store(folder).jobs(study):
                 write_table(folder, study)
     return found
 
 
 def _mean(config: DictConfig, metric: str) -> float:
-    """Return the mean of the last run over the clips that have a value."""
+    """Return the mean of the last run over the clips with a value."""
     import optuna
 
     jobs = [
@@ -179,7 +182,7 @@ def _mean(config: DictConfig, metric: str) -> float:
     return float(np.mean(values))
 
 
-def _say(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+def _print_trial(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
     values = ", ".join(f"{name}={value:.4g}" for name, value in trial.params.items())
     value = "no value" if trial.value is None else f"{trial.value:.4f}"
     print(f"trial {trial.number}: {values}: {value}", flush=True)

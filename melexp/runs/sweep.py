@@ -1,4 +1,4 @@
-"""One call of ``melexp run``, a configuration or a sweep, from its start to its summary."""
+"""One call of ``melexp run`` (a configuration or a sweep) from its start to its summary."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from melexp.runs.display import shown
 
 
 class Sweep:
-    """The jobs that write into one folder of results between `begin` and `end`.
+    """The jobs that write into one results folder between `begin` and `end`.
 
-    They may run in any process on any machine, so they are known by what they leave in the
-    folder: their notes, compared with those that were there at the beginning.
+    Launchers run jobs in other processes and on other machines. The jobs of a sweep are therefore
+    found by their notes in the folder: those that are new or changed since `begin`.
 
     Parameters
     ----------
     quiet : bool
-        Say nothing but what failed.
+        Print failures only.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -37,12 +37,12 @@ class Sweep:
         self._open = ExitStack()
 
     def begin(self, config: DictConfig) -> None:
-        """Record the present notes and start the display.
+        """Record the job notes in the folder and start the progress display.
 
         Raises
         ------
         Unwritable
-            If the folder of results cannot be written.
+            If the results folder cannot be written.
         """
         store = Store(config.results)
         check_writable(store.root)
@@ -53,18 +53,18 @@ class Sweep:
         self.tally = self._open.enter_context(shown(self.store.root, jobs=jobs, quiet=self.quiet))
 
     def end(self, *, stopped: bool = False) -> int:
-        """Write the tables of the experiments that ran and say what has no value.
+        """Write the tables of the experiments that ran and report the missing values.
 
         Parameters
         ----------
         stopped : bool
-            Whether a signal has ended the jobs; then much has no value, and is not listed.
+            Whether a signal has ended the jobs. Missing values are not listed then.
 
         Returns
         -------
         status : int
-            0, or 1 if a task failed or a corrupt file left a gap in a table; the results of
-            the others are kept either way.
+            0, or 1 if a task failed or a corrupt file left a gap in a table. The results of the
+            other tasks are kept.
 
         Raises
         ------
@@ -89,14 +89,14 @@ class Sweep:
         if changed and not (self.quiet or stopped):
             print(self._summary(failed), file=sys.stderr)
         if self.store.damaged:
-            said = "the tables lack the corrupt tasks; re-run their experiments"
-            print(f"melexp: {self.store.root}: {said}", file=sys.stderr)
+            fault = "the tables lack the corrupt tasks; re-run their experiments"
+            print(f"melexp: {self.store.root}: {fault}", file=sys.stderr)
         return int(failed > 0 or bool(self.store.damaged))
 
     def _summary(self, failed: int) -> str:
         tally, seconds = self.tally, time.monotonic() - self.began
         return (
-            f"{tally.tasks} tasks in {tally.ended} jobs: {tally.stored} were there, "
+            f"{tally.tasks} tasks in {tally.ended} jobs: {tally.stored} stored before, "
             f"{tally.done.total() - tally.stored - failed} done, {failed} failed; {seconds:.0f} s"
         )
 
@@ -107,7 +107,7 @@ def without_value(table: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     table : pd.DataFrame
-        Tidy rows, as of `melexp.results.store.Store.rows`.
+        Tidy rows, as yielded by `melexp.results.store.Store.rows`.
     """
     if table.empty:
         return []

@@ -1,4 +1,4 @@
-"""Where the iterations start: a full-band magnitude and a phase, each by name."""
+"""Initialisation of the iterations: a magnitude and a phase, each selected by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from melexp.problem import Problem
-from melexp.start.magnitude import kl, nnls, pinv
+from melexp.start.magnitude import MAGNITUDES, kl, nnls, pinv
 from melexp.start.mel_to_magnitude import mel_to_magnitude
 from melexp.start.pghi import pghi
 from melexp.start.phase import random, spsi, zero
@@ -28,8 +28,7 @@ __all__ = [
     "zero",
 ]
 
-MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
-#: Raised where a change of the code changes a start: what began from it is then computed again.
+#: Raised if a change of the code changes a start; results that began from it are then recomputed.
 VERSIONS = {"kl": 2, "pghi": 2}
 PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarray]] = {
     "random": random,
@@ -42,7 +41,7 @@ PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarra
 def start(
     problem: Problem, rng: np.random.Generator, *, magnitude: str, phase: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the magnitude Y [shape=(n_bins, n_frames)] and X = Y exp(i phase)."""
+    """Return the magnitude Y [shape=(n_bins, n_frames)] and the spectrogram X = Y exp(i phase)."""
     check_start(magnitude, phase)
     plain = problem.plain
     Y = MAGNITUDES[magnitude](plain)
@@ -52,7 +51,7 @@ def start(
     if problem.frame_gains is not None:
         Y = Y * problem.frame_gains
     if phase in ("random", "zero"):
-        # Its last bits differ from those of `_polar`, and results were published with it.
+        # Rounds differently from `_polar`; published results were computed with it.
         return Y, Y * np.exp(1j * angle)
     return Y, _polar(Y, angle)
 
@@ -66,7 +65,7 @@ def _polar(magnitude: np.ndarray, angle: np.ndarray) -> np.ndarray:
 
 
 def check_start(magnitude: str, phase: str) -> None:
-    """Raise ValueError unless there are a magnitude and a phase of these names."""
+    """Raise ValueError unless both names are known."""
     for kind, name, known in (("magnitude", magnitude, MAGNITUDES), ("phase", phase, PHASES)):
         if name not in known:
             raise ValueError(f"{kind} must be one of {', '.join(known)}; got {name!r}")

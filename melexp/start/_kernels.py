@@ -1,4 +1,4 @@
-"""The compiled loops of `kl` and `pghi`. Import this only where they run: it loads the compiler."""
+"""Compiled loops of `kl` and `pghi`. Import it lazily, because it loads the compiler."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
-#: Frames that are updated together: many, as each inner loop first checks that rows do not overlap.
+#: Frames per block: many, because each inner loop first checks that its rows do not overlap.
 LANES = 64
-#: Levels of the priority queue of `integrate`, 64 words of 64 bits.
+#: Number of levels of the priority queue of `integrate`: 64 words of 64 bits.
 LEVELS = 4096
 
 
 def _lowest_bit(typing: Any, word: Any) -> Any:
-    """Return number of the lowest bit that is set in an unsigned integer above zero."""
+    """Return the index of the lowest set bit of a positive unsigned integer."""
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -38,16 +38,17 @@ def kl_updates(
     lobe: np.ndarray,
     n_iter: int,
 ) -> None:
-    """Run multiplicative updates of `a` (n_bins, n_frames) with `_Bands`; leave H a in it.
+    """Update `a` (n_bins, n_frames) multiplicatively, then overwrite it with H a.
 
-    All updates but the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays
-    in the cache for all of its updates.
+    `first_bin`, `rows`, `first_mel` and `columns` are the strips of `_Bands`. All updates except
+    the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays in the cache
+    during all updates.
     """
     n_mels, n_frames = M.shape
     n_bins = len(a)
     length, width, side = rows.shape[1], columns.shape[1], len(lobe) // 2
     target = np.empty((n_mels, LANES), M.dtype)
-    # Strips may be longer than what is left of the arrays, and the lobe reaches past both ends.
+    # Padding: strips may extend past the last bin, and the lobe past both ends.
     block = np.zeros((side + n_bins + max(length, side), LANES), M.dtype)
     ratio = np.zeros((n_mels + width, LANES), M.dtype)
     tiny = np.finfo(M.dtype).tiny
@@ -114,42 +115,42 @@ def integrate(
     mirrored: bool,
     angle: np.ndarray,
 ) -> None:
-    """Integrate the phase gradient with a heap, for `melexp.start.pghi.pghi`.
+    """Integrate the phase gradient in the order of a heap, for `melexp.start.pghi.pghi`.
 
     Parameters
     ----------
     log : np.ndarray [shape=(n_bins, n_frames)]
         Natural logarithm of the magnitude, floored.
     least : float
-        Bins at or below it are left out.
+        Bins at or below this value are skipped.
     along_t, along_f : float
         Phase increment to the next frame per d log / d bin, and to the next bin per
         d log / d frame.
     advance : np.ndarray [shape=(n_bins,)]
-        Phase increment to the next frame at a bin's own frequency, within a turn.
+        Phase increment to the next frame at the centre frequency of a bin, in [0, 2 pi).
     delay : float
-        What a bin lags behind the one below.
+        Phase lag of each bin relative to the bin below.
     mirrored : bool
-        The last bin is the Nyquist frequency, about which the logarithm is symmetric.
+        Whether the last bin is the Nyquist frequency, about which the logarithm is symmetric.
     angle : np.ndarray [shape=(n_bins, n_frames)]
-        Receives the phase; what it holds stays in the bins that are left out.
+        Receives the phase. Values in skipped bins are not changed.
     """
     n_bins, n_frames = log.shape
     real = log.dtype.type
     stride = n_frames + 1  # a column of borders between the rows
     size = (n_bins + 2) * stride + 1
-    # For each bin the phase increments there, to the next frame and to the next bin, and the phase.
+    # Per bin: phase increment to the next frame, phase increment to the next bin, phase.
     field = np.empty((size, 3), log.dtype)
-    # Queue level of a bin that waits to be reached, the largest magnitude in level 0; else -1.
+    # Queue level of each unvisited bin, 0 for the largest magnitude; -1 for other bins.
     level = np.full(size, -1, np.int16)
     peak = log.max() if log.size else least
     per_level = (LEVELS - 1) / (peak - least) if peak > least else 0.0
-    # Lists of bins by level: `head` the first, `after` the next one, -1 at the end.
+    # Linked lists of bins per level: `head` is the first bin, `after` the next, -1 the end.
     head, after = np.full(LEVELS, -1, np.int32), np.empty(size, np.int32)
-    # The same for the local maxima, where islands may begin, numbered as they are found.
+    # Linked lists of the local maxima, at which islands may begin, in order of discovery.
     seeds, after_seed = np.full(LEVELS, -1, np.int32), np.empty(size, np.int32)
     seed_bin, n_seeds = np.empty(size, np.int32), 0
-    # Bit i of words[w] is set where level 64 w + i has a list, bit w of `summary` where words[w].
+    # Bit i of words[w] is set if level 64 w + i is not empty, bit w of `summary` if words[w] != 0.
     words, summary = np.zeros(64, np.uint64), np.uint64(0)
     one = np.uint64(1)
 
@@ -189,7 +190,7 @@ def integrate(
             if level[n] >= 0:
                 level[n] = -1
                 while True:
-                    # The four neighbours: in frames and in bins, before and behind.
+                    # The four neighbours: previous and next frame, previous and next bin.
                     for side in range(4):
                         axis, sign = side >> 1, 1 - ((side & 1) << 1)
                         m = n + sign * (stride if axis else 1)

@@ -1,7 +1,12 @@
-"""Full-band magnitudes that fit a mel-spectrogram."""
+"""Full-band magnitudes (or powers) that fit a mel-spectrogram.
+
+Each function takes a `Problem` and returns the non-negative spectrum that the filter bank maps to
+its mel: the magnitude, or the power for a power mel. `mel_to_magnitude` takes the square root.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -12,19 +17,42 @@ from melexp.transforms.filters import MelFilters
 
 
 def pinv(problem: Problem) -> np.ndarray:
-    """Return max(0, E^+ M): the least-squares solution of least norm, clipped."""
-    # Filters that coincide make E singular. Left to NumPy, rounding decides which of its singular
-    # values are zero, and what is not taken for zero makes the solution huge.
+    """Return max(0, E^+ M): the least-squares solution of least norm, clipped.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    A : np.ndarray [shape=(n_bins, n_frames)], non-negative
+        Magnitude, or power for a power mel.
+    """
+    # Coinciding filters make E singular. With NumPy's default `rcond`, a singular value that is
+    # zero up to rounding may be inverted, and the solution is then huge.
     inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12).astype(problem.dtype)
     return np.maximum(inverse @ problem.mel, 0)
 
 
 def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarray:
-    r"""Solve :math:`\min_{A \ge 0} \|M - E A\|` from the clipped `pinv`.
+    r"""Solve the non-negative least squares problem :math:`\min_{A \ge 0} \|M - E A\|`.
 
-    The solution is not unique (there are more bins than mels), so the start matters: this one
-    keeps it near the solution of least norm. Accelerated projected gradient (FISTA), restarted
-    where the momentum points uphill, until an iteration changes A by less than `tol` of its norm.
+    The solution is not unique, because there are more bins than mels. Starting from the clipped
+    `pinv` keeps it near the solution of least norm. The method is the accelerated projected
+    gradient (FISTA), restarted if the momentum points uphill.
+
+    Parameters
+    ----------
+    problem : Problem
+    n_iter : int >= 0
+        Largest number of iterations.
+    tol : float >= 0
+        End if an iteration changes A by less than this fraction of its norm.
+
+    Returns
+    -------
+    A : np.ndarray [shape=(n_bins, n_frames)], non-negative
+        Magnitude, or power for a power mel.
 
     References
     ----------
@@ -52,16 +80,16 @@ def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarra
 def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     r"""Explain the mel-spectrogram by spectral lines of the window's width (main-lobe KL-NNLS).
 
-    The magnitude is A = H a with :math:`a \ge 0`, where H convolves along frequency with the main
-    lobe of the window, :func:`main_lobe`: no magnitude that this window sees is narrower. a
-    decreases the Kullback-Leibler divergence D(M | E H a), which weighs faint bands as it does
-    strong ones, by the multiplicative updates
+    The result is A = H a with :math:`a \ge 0`. H convolves along frequency with the main lobe of
+    the window, :func:`main_lobe`, because no spectral line is narrower with this window. Each
+    update of a decreases the Kullback-Leibler divergence D(M | E H a), which weighs faint and
+    strong bands alike:
 
     .. math:: a \leftarrow a \circ \Big( (E H)^\top \frac{M}{E H a} \Big/ (E H)^\top 1 \Big)^\omega
 
-    from the clipped least-norm solution, floored at 1e-6 of the largest mel value. Over-relaxed
-    with omega = 2, n updates come as far as 2 n with omega = 1, which only the last has. The
-    result is zero in the bins that no filter covers.
+    The updates start from the clipped least-norm solution, floored at 1e-6 of the largest mel
+    value. They are over-relaxed with omega = 2, except the last with omega = 1; n such updates
+    equal about 2 n plain ones. The result is zero in bins without a filter.
 
     Parameters
     ----------
@@ -72,19 +100,20 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     Returns
     -------
     A : np.ndarray [shape=(n_bins, n_frames)], non-negative
+        Magnitude, or power for a power mel.
 
     References
     ----------
     D. D. Lee and H. S. Seung, "Algorithms for non-negative matrix factorization", NIPS 2000 (the
     updates, with one factor fixed).
     """
-    from melexp.start._kernels import kl_updates  # here, because it imports the compiler
+    from melexp.start._kernels import kl_updates  # here, as it imports the compiler
 
     E, M = problem.filters, problem.mel
     lobe = main_lobe(problem.stft.window)
-    bands = _bands_of(E, lobe)
+    bands = _bands_of(problem, lobe)
     covered = E.weights.any(axis=0)
-    used = np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1  # a beyond it changes nothing
+    used = np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1  # bins of `a` that influence E H a
     A = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
     a = A[:used]
     np.maximum(a, problem.dtype.type(_FLOOR) * M.max(initial=0), out=a)
@@ -96,15 +125,18 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     return A
 
 
+#: Estimators of the magnitude (of the power for a power mel), by name.
+MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
+
 _FLOOR = 1e-6
-#: Far below what moves the solution of least norm; keeps E E^T regular where filters coincide.
+#: Keeps E E^T regular if filters coincide; too small to change the least-norm solution.
 _RIDGE = 1e-9
 
 
 def main_lobe(window: np.ndarray) -> np.ndarray:
     """Return the window's power spectrum at whole bins down to its first zero, 1 in the middle.
 
-    It is (1/4, 1, 1/4) for a Hann window of n_fft samples, and wider for a shorter window.
+    The lobe is (1/4, 1, 1/4) for a Hann window of n_fft samples, and wider for a shorter window.
 
     Parameters
     ----------
@@ -119,7 +151,7 @@ def main_lobe(window: np.ndarray) -> np.ndarray:
     rising = np.flatnonzero(np.diff(power) >= 0)
     end = rising[0] + 1 if rising.size else len(power)
     side = power[1:end]
-    side = side[side > 1e-3]  # 30 dB down it explains nothing
+    side = side[side > 1e-3]  # values 30 dB down are negligible
     return np.concatenate([side[::-1], [1.0], side])
 
 
@@ -134,11 +166,11 @@ def _convolved(a: np.ndarray, lobe: np.ndarray) -> np.ndarray:
 
 
 class _Bands(NamedTuple):
-    """G = E H by rows and by columns, each a dense strip from its first entry on.
+    """Rows and columns of G = E H, each a dense strip from its first non-zero entry on.
 
     `rows` [shape=(n_mels, longest)] starts at bin `first_bin[k]`; `columns`
     [shape=(n_bins, widest)] starts at mel `first_mel[f]` and is divided by the column's sum.
-    Strips are as long as a multiple of four, padded with zeros.
+    The length of the strips is a multiple of four; the rest is padded with zeros.
     """
 
     first_bin: np.ndarray
@@ -150,20 +182,18 @@ class _Bands(NamedTuple):
 _BANDS: WeakKeyDictionary[MelFilters, dict[bytes, _Bands]] = WeakKeyDictionary()
 
 
-def _bands_of(E: MelFilters, lobe: np.ndarray) -> _Bands:
-    table = _BANDS.setdefault(E, {})
+def _bands_of(problem: Problem, lobe: np.ndarray) -> _Bands:
+    """Return the strips of G, computed once per filter bank and lobe."""
+    table = _BANDS.setdefault(problem.filters, {})
     if lobe.tobytes() not in table:
-        basis = np.zeros((E.n_mels, E.n_bins))
-        bins = np.arange(E.n_bins)
-        basis[E.band, bins] += E.weights[0]
-        basis[np.minimum(E.band + 1, E.n_mels - 1), bins] += E.weights[1]
-        G = _convolved(basis.T, lobe).T
+        G = _convolved(problem.transform.basis.T, lobe).T
         total = G.sum(axis=0)
         scaled = np.divide(G, total, out=np.zeros_like(G), where=total > 0)
         first_bin, rows = _strips(G)
         first_mel, columns = _strips(scaled.T)
+        dtype = problem.filters.dtype
         table[lobe.tobytes()] = _Bands(
-            first_bin, rows.astype(E.dtype), first_mel, columns.astype(E.dtype)
+            first_bin, rows.astype(dtype), first_mel, columns.astype(dtype)
         )
     return table[lobe.tobytes()]
 

@@ -1,4 +1,4 @@
-"""The magnitude of a mel-spectrogram, for those who bring their own phase."""
+"""The magnitude spectrogram of a mel-spectrogram in one call."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 
 from melexp.problem import Problem
-from melexp.start.magnitude import kl, nnls, pinv
+from melexp.start.magnitude import MAGNITUDES
 from melexp.transforms.mel import MelTransform
-
-_METHODS = {"pinv": pinv, "nnls": nnls, "kl": kl}
 
 
 def mel_to_magnitude(
@@ -21,55 +19,66 @@ def mel_to_magnitude(
     length: int | None = None,
     dtype: Any = np.float32,
 ) -> np.ndarray:
-    """Estimate the full-band magnitude of a mel-spectrogram.
+    r"""Estimate the STFT magnitude of a mel-spectrogram.
+
+    Use it to combine the magnitude with a phase from another source. The result is
+    :math:`|\mathrm{STFT}(x)|` for magnitude mels and for power mels alike, at the level of the mel.
 
     Parameters
     ----------
     mel : np.ndarray [shape=(..., n_mels, n_frames)]
-        The mel-spectrogram as `transform` makes it, of magnitudes or powers, also compressed.
+        The mel-spectrogram as `transform` makes it: compressed if the transform has a compression,
+        otherwise linear and non-negative.
     transform : MelTransform
         The front end that computed it.
     method : "kl", "nnls" or "pinv"
-        See :func:`melexp.start.kl`, :func:`melexp.start.nnls` and :func:`melexp.start.pinv`.
+        :func:`melexp.start.kl` (spectral lines of the window's width),
+        :func:`melexp.start.nnls` (non-negative least squares) or
+        :func:`melexp.start.pinv` (clipped least-norm solution).
     length : int or None
-        Length of the waveform in samples, if it is known.
+        Length of the waveform in samples, which the number of frames must match.
     dtype : np.float32 or np.float64
         Precision of the computation and of the result.
 
     Returns
     -------
-    magnitude : np.ndarray [shape=(..., n_fft // 2 + 1, n_frames)], non-negative
-        An estimate of the magnitude |STFT(x)|, also for power mels.
+    magnitude : np.ndarray [shape=(..., n_bins, n_frames)], non-negative
 
     Raises
     ------
     ValueError
-        For an unknown method, or a mel that does not fit the transform.
+        For an unknown method, or a mel that does not fit the transform or the length.
 
     See Also
     --------
-    melexp.invert : Magnitude and phase together, which is more accurate.
+    melexp.invert : Estimate the waveform.
 
     Examples
     --------
     >>> import numpy as np
     >>> from melexp import MelTransform, mel_to_magnitude
-    >>> transform = MelTransform(power=2)
+    >>> transform = MelTransform(power=2.0)
     >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
-    >>> mel_to_magnitude(mel, transform).shape
+    >>> magnitude = mel_to_magnitude(mel, transform)
+    >>> magnitude.shape
     (513, 87)
+    >>> int(magnitude[:, 40].argmax())  # 22050 / (20 pi) Hz is 351 Hz, in bin 16
+    16
     """
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(_METHODS)}; got {method!r}")
+    if method not in MAGNITUDES:
+        raise ValueError(f"method must be one of {', '.join(MAGNITUDES)}; got {method!r}")
     mel = np.asarray(mel)
     if mel.ndim < 2:
         raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {mel.shape}")
+    if 0 in mel.shape:
+        raise ValueError(f"mel is empty: it has shape {mel.shape}")
 
-    def one(m: np.ndarray) -> np.ndarray:
-        problem = Problem(m, transform, length=length, dtype=dtype, engine="portable")
-        estimate = _METHODS[method](problem)
-        magnitude = estimate if transform.power == 1 else estimate ** (1 / transform.power)
-        return magnitude * problem.dtype.type(problem.scale)
+    def one(member: np.ndarray) -> np.ndarray:
+        problem = Problem(member, transform, length=length, dtype=dtype)
+        Y = MAGNITUDES[method](problem)
+        if transform.power == 2:
+            Y = np.sqrt(Y)
+        return Y * problem.dtype.type(problem.scale)
 
-    members = [one(m) for m in mel.reshape(-1, *mel.shape[-2:])]
-    return np.stack(members).reshape(*mel.shape[:-2], *members[0].shape)
+    members = np.stack([one(m) for m in mel.reshape(-1, *mel.shape[-2:])])
+    return members.reshape(*mel.shape[:-2], *members.shape[-2:])

@@ -1,4 +1,4 @@
-"""Phase gradient heap integration."""
+"""Phase gradient heap integration (PGHI)."""
 
 from __future__ import annotations
 
@@ -18,58 +18,59 @@ def pghi(
     tol: float = 3e-3,
     floor: float = 1e-9,
 ) -> np.ndarray:
-    r"""Integrate the phase gradient that the magnitude implies (PGHI).
+    r"""Estimate a phase by integrating the gradient that the magnitude implies.
 
-    With the Gaussian window :math:`e^{-\pi n^2 / \gamma}` the gradient of the phase is known from
-    the logarithm L of the magnitude; for other windows it holds nearly, with the Gaussian nearest
-    to them (:func:`gaussian_width`). From bin f, frame t to the next frame and to the next bin the
-    phase grows by
+    For the Gaussian window :math:`e^{-\pi n^2 / \gamma}`, the logarithm L of the magnitude
+    determines the gradient of the phase. For other windows this holds approximately, with the
+    nearest Gaussian (:func:`gaussian_width`). From bin f and frame t, the phase grows to the next
+    frame and to the next bin by
 
     .. math::
         \Delta_t = 2 \pi \frac{h f}{N} + \frac{h N}{\gamma} \frac{\partial L}{\partial f},
         \qquad
         \Delta_f = -2 \pi \frac{c}{N} - \frac{\gamma}{h N} \frac{\partial L}{\partial t},
 
-    h being the hop, N = n_fft, and c the centre of the window, as the phase of `STFT` is that of
-    a frame's first sample. These are integrated (trapezoidal rule) from the largest magnitude on,
-    always from the largest magnitude reached so far to its neighbours. Each island of bins above
-    `tol` starts with phase zero; the bins below get a random phase.
+    where h is the hop, N = n_fft and c the centre of the window, because the phase of `STFT` refers
+    to the first sample of a frame. The trapezoidal rule integrates these increments. Integration
+    starts at the largest magnitude and always continues from the largest magnitude reached so far.
+    Each island of bins above `tol` starts with phase zero; the bins below get a random phase.
 
-    Magnitudes within 0.004 nepers of each other may be taken in any order.
+    Magnitudes within about 0.004 nepers of each other may be visited in any order.
 
     Parameters
     ----------
     magnitude : np.ndarray [shape=(n_bins, n_frames)], non-negative
     problem : Problem
     rng : np.random.Generator
-        Of the random phases.
+        Generator of the random phases.
     tol : float in (0, 1)
-        Relative to the largest magnitude; below it the phase is random.
+        Threshold relative to the largest magnitude; the phase below is random.
     floor : float in (0, tol]
-        Relative to the largest magnitude; below it the logarithm is cut off.
+        Smallest magnitude in the logarithm, relative to the largest magnitude.
 
     Returns
     -------
     angle : np.ndarray [shape=(n_bins, n_frames)]
+        In radians.
 
     References
     ----------
     Z. Průša, P. Balazs and P. L. Søndergaard, "A noniterative method for reconstruction of phase
     from STFT magnitude", IEEE/ACM TASLP 25(5), 2017.
     """
-    from melexp.start._kernels import integrate  # here, because it imports the compiler
+    from melexp.start._kernels import integrate  # here, as it imports the compiler
 
     stft = problem.stft
     n_bins = len(magnitude)
     peak = float(magnitude.max(initial=0))
     if peak == 0:
         return rng.uniform(-np.pi, np.pi, magnitude.shape)
-    # Above the highest bin that is not zero there is no phase.
+    # Bins above the highest non-zero bin need no phase.
     top = min(int(np.flatnonzero(magnitude.any(axis=1))[-1]) + 2, n_bins)
     log = np.maximum(magnitude[:top], magnitude.dtype.type(floor * peak))
     np.log(log, out=log)
     least = log.dtype.type(np.log(tol * peak))
-    # A phase of chance everywhere, of which the faint bins keep theirs; 256 of them will do.
+    # Random phases for all bins; only faint bins keep them. 256 levels suffice.
     chance = rng.integers(256, size=log.shape, dtype=np.uint8)
     angle = np.zeros_like(magnitude)
     np.multiply(chance, log.dtype.type(2 * np.pi / 256), out=angle[:top])
@@ -90,11 +91,11 @@ def pghi(
 
 
 def gaussian_width(window: np.ndarray) -> float:
-    r"""Find gamma of the Gaussian :math:`e^{-\pi n^2 / \gamma}` nearest a window in least squares.
+    r"""Fit the Gaussian :math:`e^{-\pi n^2 / \gamma}` to a window in least squares.
 
-    The window is scaled to a peak of 1, the Gaussian centred on its centre of gravity, and the
-    distance taken over three window lengths. For a Hann window of L samples it is 0.2562 L^2
-    (the tables of the reference of :func:`pghi`, made on a grid, have 0.25645).
+    The window is scaled to a peak of 1, and the Gaussian is centred on its centre of gravity. The
+    sum runs over three window lengths. A Hann window of L samples has gamma = 0.2562 L^2; the
+    reference of :func:`pghi` gives 0.25645, computed on a grid.
 
     Parameters
     ----------

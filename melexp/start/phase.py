@@ -1,4 +1,4 @@
-"""Phases for a given magnitude, as angles in radians."""
+"""Initial phases for a given magnitude, as angles in radians."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from melexp.problem import Problem
 
 
 def random(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    """Draw phases uniform on the circle; the same for one seed in any precision."""
+    """Draw phases uniformly on the circle, independently of the precision of the magnitude."""
     return rng.uniform(-np.pi, np.pi, magnitude.shape)
 
 
@@ -18,18 +18,19 @@ def zero(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> n
 
 
 def spsi(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> np.ndarray:
-    r"""Continue every spectral peak as a sinusoid (single-pass spectrogram inversion).
+    r"""Estimate the phase by single-pass spectrogram inversion: one sinusoid per spectral peak.
 
-    A frame's peaks are located between the bins by a parabola through three logarithms. A peak's
-    phase goes on from the phase that its bin had in the frame before by :math:`2 \pi h f / N`, h
-    the hop and f the located peak, and all bins down to the valleys on either side take it (up to
-    the linear phase of the window's delay). Deterministic: `rng` is not used.
+    A parabola through three logarithms locates the peaks of a frame between the bins. The phase of
+    a peak is the phase of its bin in the previous frame plus :math:`2 \pi h f / N`, with the hop h
+    and the located peak f. All bins between the adjacent valleys take this phase, up to the linear
+    phase of the window's delay. The result is deterministic; `rng` is not used.
 
     Parameters
     ----------
     magnitude : np.ndarray [shape=(n_bins, n_frames)], non-negative
     problem : Problem
     rng : np.random.Generator
+        Not used.
 
     Returns
     -------
@@ -51,14 +52,14 @@ def spsi(magnitude: np.ndarray, problem: Problem, rng: np.random.Generator) -> n
 
 
 def window_delay(window: np.ndarray) -> float:
-    """Return the phase lag between bins due to the window's centre of gravity, in radians."""
+    """Return the phase lag between adjacent bins due to the centre of the window, in radians."""
     power = window**2
     centre = np.dot(np.arange(len(window)), power) / power.sum()
     return float(2 * np.pi * centre / len(window))
 
 
 def _peak_of_each_bin(magnitude: np.ndarray) -> np.ndarray:
-    """Return bin of the peak that each bin descends from [shape=(n_bins, n_frames), int64]."""
+    """Return the peak to which each bin belongs [shape=(n_bins, n_frames), int64]."""
     n_bins = len(magnitude)
     is_peak = _peaks(magnitude)
     owner = np.where(is_peak, np.arange(n_bins)[:, None], -1)
@@ -79,7 +80,7 @@ def _peaks(magnitude: np.ndarray) -> np.ndarray:
 
 
 def _located(magnitude: np.ndarray) -> np.ndarray:
-    """Return peak positions in bins; every other bin's own number."""
+    """Return the interpolated positions of peaks in bins; elsewhere the index of the bin."""
     tiny = np.finfo(magnitude.dtype).tiny
     log = np.log(np.maximum(magnitude, tiny), dtype=np.float64)
     below, middle, above = log[:-2], log[1:-1], log[2:]

@@ -1,4 +1,4 @@
-"""Functions of arrays that serve NumPy and torch alike."""
+"""Functions of arrays for both NumPy and torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def namespace(x: Any) -> Any:
     """Return the array functions for x: NumPy, or torch under NumPy's names."""
     if isinstance(x, np.ndarray):
         return np
-    from array_api_compat import array_namespace  # here, because NumPy alone does without
+    from array_api_compat import array_namespace  # here, because NumPy alone does not need it
 
     return array_namespace(x)
 
@@ -20,9 +20,9 @@ def unit_phase(X: np.ndarray, magnitude: np.ndarray | None = None) -> np.ndarray
     """Return X / |X|, and 1 where X = 0. Pass `magnitude` = |X| if it is already computed."""
     xp = namespace(X)
     magnitude = abs(X) if magnitude is None else magnitude
-    # Below the least normal number 1 / |X| may overflow; so small a value has no usable phase.
+    # 1 / |X| may overflow below the smallest normal number; the phase is unusable there.
     zero = magnitude < xp.finfo(magnitude.dtype).smallest_normal
-    if xp is np and not zero.any():  # on a GPU this question would wait for the device
+    if xp is np and not zero.any():  # on a GPU `any` would wait for the device
         return X * (1 / magnitude)
     return xp.where(zero, 1, X * (1 / xp.where(zero, 1, magnitude)))
 

@@ -13,7 +13,15 @@ from melexp.transforms.mel import MelTransform
 def linear_part(
     mel: np.ndarray, transform: MelTransform, largest: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the linear mel and the floored bins of a part of a mel with that largest value."""
+    """Expand a part of a mel-spectrogram whose largest value is `largest`.
+
+    Returns
+    -------
+    mel : np.ndarray [shape=(n_mels, n_frames)]
+        Linear mel-spectrogram.
+    floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
+        Bins on a floor of the compression.
+    """
     if transform.compression is None:
         return mel, None
     expanded, floored = transform.compression.expand(mel, largest=largest)
@@ -23,7 +31,7 @@ def linear_part(
 def mel_blocks(
     y: np.ndarray, transform: MelTransform, *, block: int = 2000
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield `transform.linear` of a waveform in blocks: a slice of frames, and their mel."""
+    """Yield the linear mel-spectrogram of a waveform in blocks: slice of the frames, and mel."""
     n_fft, hop, pad = transform.n_fft, transform.hop_length, transform.padding
     n_frames = 1 + (len(y) + 2 * pad - n_fft) // hop
     if n_frames <= block:
@@ -44,11 +52,11 @@ def long_mel(y: np.ndarray, transform: MelTransform, *, block: int = 2000) -> np
     y : np.ndarray [shape=(n_samples,)]
     transform : MelTransform
     block : int > 0
-        Number of frames at a time.
+        Number of frames per block.
 
     Returns
     -------
     mel : np.ndarray [shape=(n_mels, n_frames)], non-negative
-        What `transform.linear` returns.
+        Equal to the result of `transform.linear`.
     """
     return np.concatenate([mel for _, mel in mel_blocks(y, transform, block=block)], axis=1)

@@ -1,4 +1,4 @@
-"""Compressed mel-spectrograms (dB, logarithms) and back."""
+"""Compression of mel-spectrograms (dB, logarithms) and its inverse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Base of the logarithm and the factor in front of it.
+#: Base of the logarithm and its factor, by unit.
 UNITS = {
     "ln": (np.e, 1.0),
     "log10": (10.0, 1.0),
@@ -17,14 +17,14 @@ UNITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Compression:
-    r"""A logarithm with a floor, scaled and shifted; with its inverse.
+    r"""Logarithm with a floor, gain and offset, and its inverse.
 
     .. math::
         \ell = \log\frac{\max(M + \epsilon,\, \mathrm{floor})}{\mathrm{ref}}, \qquad
         L = \mathrm{gain} \cdot \max(\ell,\; \max \ell - \mathrm{range}) + \mathrm{offset}
 
-    The inverse is exact except in the bins on the floor, of which only an upper bound is known.
-    `expand` returns them as a mask, and `melexp.Problem` weighs them as bounds.
+    The inverse is exact except in the bins on the floor, for which it gives an upper bound.
+    `expand` returns a mask of these bins, and `melexp.Problem` treats them as bounds.
 
     Parameters
     ----------
@@ -32,15 +32,16 @@ class Compression:
         "ln", "log10", "power_db" (10 log10, as :func:`librosa.power_to_db`) or "amplitude_db"
         (20 log10, as :func:`librosa.amplitude_to_db`).
     floor : float >= 0
-        Smaller values are raised to it (``amin``, ``clip_val``). Zero only with `epsilon`.
+        Smallest value before the logarithm (``amin``, ``clip_val``). Zero requires `epsilon` > 0.
     epsilon : float >= 0
         Added before the logarithm.
     ref : float > 0 or "max"
-        What is 0. With "max" it is the largest value, and the level is lost.
+        Value that is mapped to 0. "max" is the largest value of the input; the level is then lost.
     range : float > 0 or None
-        Values this far below the largest are raised to that (``top_db``), in the logarithm's unit.
+        Dynamic range below the largest value (``top_db``), in the unit of the logarithm. Smaller
+        values are raised to its lower end.
     gain, offset : float
-        Whisper's ``(L + 4) / 4`` is a gain of 0.25 and an offset of 1.
+        Scale and shift of the logarithm. Whisper's ``(L + 4) / 4`` is 0.25 and 1.
 
     Examples
     --------
@@ -75,7 +76,7 @@ class Compression:
             raise ValueError("gain must not be zero")
 
     def compress(self, mel: np.ndarray) -> np.ndarray:
-        """Compress a linear mel [shape=(n_mels, n_frames), non-negative]."""
+        """Compress a linear mel-spectrogram [shape=(n_mels, n_frames), non-negative]."""
         base, factor = UNITS[self.unit]
         raised = np.maximum(mel + mel.dtype.type(self.epsilon), mel.dtype.type(self.floor))
         ref = float(raised.max()) if isinstance(self.ref, str) else self.ref
@@ -88,29 +89,29 @@ class Compression:
     def expand(
         self, compressed: np.ndarray, *, largest: float | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Expand a compressed mel to a linear one.
+        """Expand a compressed mel-spectrogram to a linear one.
 
         Parameters
         ----------
         compressed : np.ndarray [shape=(n_mels, n_frames)]
         largest : float or None
-            The largest value of the whole of which `compressed` is a part, for `range`.
+            Largest value of the whole, if `compressed` is a part of it. Used by `range`.
 
         Returns
         -------
         mel : np.ndarray [shape=(n_mels, n_frames), float64, non-negative]
         floored : np.ndarray [shape=(n_mels, n_frames), bool] or None
-            Where `mel` is an upper bound; None if there is no such bin. Values below the floor,
-            as models emit them, count as on it.
+            True where `mel` is an upper bound; None if there is no such bin. Values below the
+            floor, which models may produce, count as on the floor.
 
         Raises
         ------
         ValueError
-            If the values are far too large for this compression.
+            If the values are too large for this compression.
         """
         base, factor = UNITS[self.unit]
         log = (compressed.astype(np.float64) - self.offset) / self.gain
-        # The rounding of the given numbers, so that the floor is recognised in any precision.
+        # Tolerance for rounding, so that the floor is recognised in any precision.
         rounding = 4 * float(np.finfo(compressed.dtype).eps) * float(np.abs(log).max(initial=1))
         least = -np.inf
         if self.floor > 0 and not isinstance(self.ref, str):
@@ -123,12 +124,12 @@ class Compression:
         if exponent.max() > _LARGEST:
             raise ValueError(
                 f"mel has values of up to {compressed.max():.4g}, far too large for {self.unit}; "
-                "give another compression, or none for a linear mel"
+                "check whether it is linear or has another compression"
             )
         ref = 1.0 if isinstance(self.ref, str) else self.ref
         mel = np.maximum(ref * np.exp(exponent) - self.epsilon, 0)
         return mel, floored if floored.any() else None
 
 
-#: ln 1e15: no mel-spectrogram of a waveform has such values.
+#: ln 1e15, larger than any value of a waveform's mel-spectrogram.
 _LARGEST = 34.5

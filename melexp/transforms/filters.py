@@ -1,4 +1,4 @@
-"""The mel filter bank as an operator, and the tridiagonal systems that it leads to."""
+"""The mel filter bank as an operator, and a solver for its tridiagonal systems."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import scipy.sparse
 
 
 class MelFilters:
-    r"""The mel filter bank E as an operator, in the two diagonals that it consists of.
+    r"""Mel filter bank E as a sparse operator.
 
-    Every bin lies in at most two adjacent filters of a triangular bank. So E and its transpose
-    cost two multiplications a bin, and :math:`E E^\top + c I` is tridiagonal.
+    Every bin lies in at most two adjacent filters of a triangular bank. E and its transpose thus
+    cost two multiplications per bin, and :math:`E E^\top + c I` is tridiagonal.
 
     Parameters
     ----------
     basis : np.ndarray [shape=(n_mels, n_bins)], non-negative
-        The filter bank, dense.
+        Dense filter bank.
     dtype : np.float32 or np.float64
         Precision.
 
     Raises
     ------
     ValueError
-        If a bin lies in filters that are not neighbours or in more than two.
+        If a bin lies in more than two filters or in filters that are not adjacent.
     """
 
     def __init__(self, basis: np.ndarray, *, dtype: Any = np.float32) -> None:
@@ -39,14 +39,13 @@ class MelFilters:
             weights[1] = 0
         if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
             raise ValueError(
-                "the filter bank has a bin in more than two adjacent filters; use "
-                "triangular filters"
+                "the filter bank has a bin that lies in more than two adjacent filters"
             )
         self.weights = weights
         gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
         self._gram_diagonal = np.diag(gram).copy()
         self._gram_beside = np.diag(gram, 1).copy()
-        #: Filters that no bin lies in.
+        #: Filters without a bin.
         self.empty = np.flatnonzero(basis.max(axis=1) == 0)
         #: ||E||_2^2, the largest eigenvalue of E E^T.
         self.norm_squared = float(np.linalg.eigvalsh(gram)[-1])
@@ -63,7 +62,7 @@ class MelFilters:
         return self._Et @ M
 
     def solver(self, ridge: float) -> TridiagonalSolver:
-        """Return a solver of (E E^T + ridge I) x = b."""
+        """Return the solver of (E E^T + ridge I) x = b."""
         if ridge not in self._solvers:
             self._solvers[ridge] = TridiagonalSolver(
                 self._gram_diagonal + ridge, self._gram_beside, dtype=self.dtype
@@ -72,12 +71,12 @@ class MelFilters:
 
     @cached_property
     def _squares(self) -> tuple[Any, Any]:
-        """E * E, and the products of each filter with the next one: what E S E^T is linear in."""
+        """Return E * E and the products of adjacent filters, whose combinations form E S E^T."""
         E = self._E.toarray().astype(np.float64)
         return scipy.sparse.csr_array(E * E), scipy.sparse.csr_array(E[:-1] * E[1:])
 
     def weighted_solver(self, S: np.ndarray, ridge: float) -> TridiagonalSolver:
-        """Return a solver of (E S E^T + ridge diag(E s)) x = b, S = diag(s) for each frame.
+        """Return the solver of (E S E^T + ridge diag(E s)) x = b, with S = diag(s) per frame.
 
         Parameters
         ----------
@@ -88,16 +87,18 @@ class MelFilters:
         squares, products = self._squares
         S = S.astype(np.float64)
         diagonal = squares @ S + ridge * (self._E @ S)
-        diagonal[self.empty] = 1  # there b does not matter, and S says nothing
+        diagonal[self.empty] = (
+            1  # empty filters: any positive number, as the solution there is unused
+        )
         return TridiagonalSolver(diagonal, products @ S, dtype=self.dtype)
 
 
 class TridiagonalSolver:
-    """Solves A x = b for one symmetric positive definite tridiagonal A and many columns b.
+    """Solve A x = b for a symmetric positive definite tridiagonal A and many columns b.
 
-    A = L D L^T is factorised once, in float64; a solution is one sweep down and one up (the Thomas
-    algorithm), each step a row operation over all columns. With a second axis in `diagonal` and
-    `beside`, each column of b has an A of its own.
+    A = L D L^T is factorised once, in float64. Each solution takes one forward and one backward
+    sweep (the Thomas algorithm) of row operations over all columns. If `diagonal` and `beside` have
+    a second axis, A differs by column.
     """
 
     def __init__(self, diagonal: np.ndarray, beside: np.ndarray, *, dtype: Any) -> None:
@@ -107,7 +108,7 @@ class TridiagonalSolver:
             low[k] = beside[k] / d[k]
             d[k + 1] -= low[k] * beside[k]
         if not (d > 0).all():
-            raise ValueError("the mel system is singular: use a ridge above zero")
+            raise ValueError("the mel system is singular; use a ridge above zero")
         self.low = low
         self.inv_d = 1.0 / d
         self._low = low.astype(dtype)
@@ -115,13 +116,13 @@ class TridiagonalSolver:
 
     @property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """What stands below the ones of L (the last row is 0), and 1 / D."""
+        """Sub-diagonal of L (the last row is 0), and 1 / D."""
         return np.concatenate(
             [self._low, np.zeros((1, *self._low.shape[1:]), self._low.dtype)]
         ), self._inv_d
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """Return the solution x for b of shape ``(n_mels, n_frames)``; b is not changed."""
+        """Return the solution x for b of shape ``(n_mels, n_frames)``; `b` is not changed."""
         x = b.copy()
         low = self._low
         for k in range(len(low)):

@@ -1,4 +1,4 @@
-"""The mel front end: every convention of a mel-spectrogram in one object."""
+"""The mel front end: all parameters that determine a mel-spectrogram, in one object."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
 def _mel_basis(
     sr: float, n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool, norm: Any
 ) -> np.ndarray:
-    import librosa.filters  # here, because it takes longer to import than the rest together
+    import librosa.filters  # here, because the import is slow
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MelTransform refuses empty filters itself
+        warnings.simplefilter("ignore", UserWarning)  # MelTransform reports empty filters
         basis: np.ndarray = librosa.filters.mel(
             sr=sr,
             n_fft=n_fft,
@@ -43,7 +43,7 @@ def _mel_basis(
 
 @dataclass(frozen=True, kw_only=True)
 class MelTransform:
-    r"""Waveform to mel-spectrogram, as :func:`librosa.feature.melspectrogram` computes it.
+    r"""Compute mel-spectrograms from waveforms, as :func:`librosa.feature.melspectrogram` does.
 
     .. math:: M = E\, |\mathrm{STFT}(x)|^p
 
@@ -54,9 +54,9 @@ class MelTransform:
     n_fft : int > 0
         Frame length in samples.
     hop_length : int > 0
-        Samples between frames; at most `win_length`.
+        Samples between frames, at most `win_length`.
     win_length : int or None
-        Window length, at most `n_fft`, which is also the default.
+        Window length in samples, at most `n_fft`. None means `n_fft`.
     window : str, float, tuple or np.ndarray [shape=(win_length,)]
         As in :func:`scipy.signal.get_window`.
     center : bool
@@ -67,21 +67,21 @@ class MelTransform:
     n_mels : int > 0
         Number of mel bands.
     fmin, fmax : float
-        Range of the filters in Hz; `fmax` None means ``sr / 2``.
+        Lowest and highest frequency of the filters in Hz. `fmax` None means ``sr / 2``.
     htk : bool
-        HTK's mel formula instead of Slaney's.
+        Use HTK's mel formula instead of Slaney's.
     norm : "slaney", None or float
         Normalisation of the filters, as in :func:`librosa.filters.mel`.
     power : 1.0 or 2.0
         Exponent p of the magnitude.
     pad : int >= 0 or None
-        Samples added at either end where `center` is False, in the way of `pad_mode`; None means
-        none. HiFi-GAN adds ``(n_fft - hop_length) // 2``.
+        Samples added at either end, in the mode `pad_mode`. Valid only with `center` False. None
+        adds no samples. HiFi-GAN adds ``(n_fft - hop_length) // 2``.
     compression : Compression, dict of its arguments, or None
-        How the mel-spectrogram is compressed after that; None leaves it linear.
+        Compression of the mel-spectrogram. None leaves it linear.
     empty_filters : bool
-        Accept filters that no bin lies in: their bands are zero and say nothing. torchaudio's
-        defaults have such filters.
+        Accept filters without a frequency bin. Their bands are zero and are ignored. torchaudio's
+        defaults produce such filters.
 
     Raises
     ------
@@ -176,7 +176,18 @@ class MelTransform:
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> MelTransform:
-        """Return the front end of that name, one of `presets`, with changes to its arguments.
+        """Return a preset front end, with changes to its arguments.
+
+        Parameters
+        ----------
+        name : str
+            One of `presets`.
+        **changes
+            Arguments of `MelTransform` that replace those of the preset.
+
+        Returns
+        -------
+        transform : MelTransform
 
         Raises
         ------
@@ -201,15 +212,22 @@ class MelTransform:
     @staticmethod
     def presets() -> list[str]:
         """Return the names of the front ends in ``conf/mel``, sorted."""
-        return discovery.config_names("mel")
+        from melexp.discovery import conf_dir
+
+        return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments as JSON values."""
-        return dataclasses.asdict(self)
+        """Return the arguments as JSON values, without unused later additions.
+
+        Arguments in `_LATER` are omitted at their default. The hash of the settings, under which
+        results are stored, is then the same as before they were added.
+        """
+        values = dataclasses.asdict(self)
+        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
 
     @property
     def padding(self) -> int:
-        """Samples added at either end of the waveform."""
+        """Number of samples added at either end of the waveform."""
         return self.n_fft // 2 if self.center else self.pad or 0
 
     @cached_property
@@ -219,7 +237,7 @@ class MelTransform:
 
     @property
     def basis(self) -> np.ndarray:
-        """The filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
+        """Filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
         return _mel_basis(
             self.sr, self.n_fft, self.n_mels, self.fmin, self.fmax, self.htk, self.norm
         )
@@ -238,7 +256,7 @@ class MelTransform:
     def stft(
         self, n_samples: int, dtype: Any = np.float32, weights: np.ndarray | None = None
     ) -> STFT:
-        """Return the STFT of signals of `n_samples` samples, with gains of its frames if given."""
+        """Return the STFT of signals of `n_samples` samples, with optional frame weights."""
         return STFT(
             n_samples,
             window=self._window,
@@ -254,17 +272,22 @@ class MelTransform:
         return max(1, self.n_fft + self.hop_length * (n_frames - 1) - 2 * self.padding)
 
     def __call__(self, y: np.ndarray) -> np.ndarray:
-        """Compute the mel-spectrogram of a waveform, with the compression of the transform.
+        """Compute the mel-spectrogram of a waveform, compressed if `compression` is set.
 
         Parameters
         ----------
         y : np.ndarray [shape=(..., n_samples)]
-            Real, finite waveform; float64 is computed in float64, all else in float32.
+            Real, finite waveform. float64 input is computed in float64, any other in float32.
 
         Returns
         -------
         mel : np.ndarray [shape=(..., n_mels, n_frames)]
-            Non-negative where there is no compression.
+            Non-negative if there is no compression.
+
+        Raises
+        ------
+        ValueError
+            If `y` is not floating-point, not finite, or shorter than one frame.
         """
         mel = self.linear(y)
         if self.compression is None:
@@ -273,7 +296,7 @@ class MelTransform:
         return np.stack([self.compression.compress(m) for m in flat]).reshape(mel.shape)
 
     def linear(self, y: np.ndarray) -> np.ndarray:
-        """Compute the mel-spectrogram before the compression [shape=(..., n_mels, n_frames)]."""
+        """Compute the mel-spectrogram without compression [shape=(..., n_mels, n_frames)]."""
         y = np.asarray(y)
         if y.ndim == 0 or not np.issubdtype(y.dtype, np.floating):
             raise ValueError(
@@ -295,7 +318,7 @@ class MelTransform:
         ----------
         mel : np.ndarray [shape=(..., n_mels, n_frames)]
         **options
-            As of :func:`melexp.invert`.
+            Options of :func:`melexp.invert`.
 
         Returns
         -------
@@ -315,6 +338,10 @@ class MelTransform:
         return y
 
     def spectrum(self, X: np.ndarray) -> np.ndarray:
-        """Return |X|^power, the quantity that the filter bank is applied to."""
+        """Return |X|^power, the input of the filter bank."""
         magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
+
+
+#: Arguments added after results were stored, with the defaults that do not change results.
+_LATER = {"pad": None, "compression": None, "empty_filters": False}

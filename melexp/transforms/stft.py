@@ -8,8 +8,8 @@ import numpy as np
 import scipy.fft
 import scipy.signal
 
-#: Paddings in which every padded sample is a copy of one sample (or zero). For these the
-#: least-squares inverse stays a division, because the padded samples fold back onto their sources.
+#: Padding modes in which every padded sample is a copy of one sample, or zero. The least-squares
+#: inverse is a division only in these modes: padded samples fold back onto their sources.
 PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
 
 
@@ -28,36 +28,35 @@ def analysis_window(
             w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"window {window!r} is unknown to scipy.signal.get_window ({error}); use "
-                f"one of its names"
+                f"window {window!r} is not known to scipy.signal.get_window ({error})"
             ) from error
     left = (n_fft - win_length) // 2
     return np.pad(w, (left, n_fft - win_length - left))
 
 
 class STFT:
-    r"""The STFT of real signals of one length, with its exact least-squares inverse.
+    r"""STFT of real signals of one length, with its exact least-squares inverse.
 
     Frames are columns, as in librosa: a spectrogram has shape ``(..., n_fft // 2 + 1, n_frames)``.
     With :math:`w` the window, :math:`h` the hop and :math:`\tilde x` the padded signal,
 
     .. math:: X[f, t] = \sum_n w[n]\, \tilde x[n + h t]\, e^{-2 \pi i f n / N}.
 
-    :meth:`inverse` is its Moore-Penrose inverse for the inner product of the full (two-sided)
-    spectrum: overlap-add of the windowed frames, each padded sample folded back onto the sample
-    that it copies, divided by the window's sum of squares folded the same way. Hence
-    :meth:`project` is the orthogonal projection onto the consistent spectrograms, also at the
-    edges and for any hop that covers the signal. With frame weights :math:`g_t` frame t of X is
-    multiplied by :math:`g_t`, and all of this holds for the weighted spectrograms.
+    :meth:`inverse` is the Moore-Penrose inverse for the inner product of the full (two-sided)
+    spectrum. It overlap-adds the windowed frames and folds each padded sample back onto its source.
+    The sum is divided by the squared windows, folded in the same way. :meth:`project` is therefore
+    the orthogonal projection onto the consistent spectrograms, also at the edges and for any hop
+    that covers the signal. Frame weights :math:`g_t` multiply frame t of X by :math:`g_t`; the same
+    properties then hold for the weighted spectrograms.
 
     Parameters
     ----------
     n_samples : int > 0
-        Length of the signals.
+        Length of the signals in samples.
     window : np.ndarray [shape=(n_fft,)]
         Analysis window, zero-padded to the frame length.
     hop_length : int > 0
-        Samples between frames; at most the window's support.
+        Samples between frames, at most the support of the window.
     pad : int >= 0
         Samples added at either end (``n_fft // 2`` for centred frames).
     pad_mode : str
@@ -65,13 +64,12 @@ class STFT:
     dtype : np.float32 or np.float64
         Precision of the signals.
     weights : np.ndarray [shape=(n_frames,)] or None
-        Positive weights g of the frames; None means 1.
+        Positive weights g of the frames. None means 1.
 
     Raises
     ------
     ValueError
-        If the signal is too short for one frame, or the inverse does not exist for this window
-        and hop.
+        If the signal is too short for one frame, or for an unknown padding mode.
 
     References
     ----------
@@ -102,7 +100,7 @@ class STFT:
         self.n_frames = 1 + (n_samples + 2 * pad - n_fft) // hop_length
         self.n_padded = n_fft + hop_length * (self.n_frames - 1)
         self.pad = pad
-        # Samples that a frame can see; without centring, a tail shorter than a hop is not covered.
+        # Samples inside a frame: without centring, a tail shorter than a hop is not covered.
         self.n_covered = min(n_samples, self.n_padded - pad)
         self._edge_at, self._edge_from = _copied_edges(n_samples, pad, pad_mode, self.n_padded)
 
@@ -115,13 +113,13 @@ class STFT:
         for q, row in enumerate(square):
             power[q : q + self.n_frames] += np.outer(energy, row)
         power = self._fold(power.ravel()[: self.n_padded])
-        # Below this the sum is a window's vanishing edge: the sample leaves no trace in X.
+        # A smaller sum comes from the vanishing edge of a window; X does not determine the sample.
         seen = power > 1e-14 * np.max(window**2) * energy.min()
         inv = np.divide(1.0, power, out=np.zeros_like(power), where=seen)
         self.inv_norm = inv.astype(self.dtype)
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """Compute the spectrogram ``(..., n_fft // 2 + 1, n_frames)`` of ``(..., n_samples)``."""
+        """Return the spectrogram ``(..., n_bins, n_frames)`` of signals ``(..., n_samples)``."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         padded = np.zeros((*x.shape[:-1], self._n_rows * hop), dtype=self.dtype)
         padded[..., self.pad : self.pad + self.n_covered] = x[..., : self.n_covered]
@@ -140,7 +138,7 @@ class STFT:
         return scipy.fft.rfft(frames, axis=-2, overwrite_x=True)
 
     def inverse(self, X: np.ndarray) -> np.ndarray:
-        """Return the least-squares signal ``(..., n_samples)`` of any spectrograms."""
+        """Return the least-squares signals ``(..., n_samples)`` of any spectrograms."""
         n_fft, hop, n_frames = self.n_fft, self.hop_length, self.n_frames
         frames = scipy.fft.irfft(X, n=n_fft, axis=-2)
         frames *= self._w
@@ -156,7 +154,7 @@ class STFT:
         return x
 
     def project(self, X: np.ndarray) -> np.ndarray:
-        """Return P_C(X): the consistent spectrogram nearest to `X`."""
+        """Return P_C X, the consistent spectrogram nearest to `X`."""
         return self.forward(self.inverse(X))
 
     @property
@@ -165,14 +163,14 @@ class STFT:
 
     @property
     def pad_index(self) -> np.ndarray:
-        """Sample that each padded sample copies, -1 for zero [shape=(n_padded,), int64]."""
+        """Index of the source of each padded sample, -1 for zero [shape=(n_padded,), int64]."""
         index = np.full(self.n_padded, -1)
         index[self.pad : self.pad + self.n_covered] = np.arange(self.n_covered)
         index[self._edge_at] = self._edge_from
         return index
 
     def _fold(self, padded: np.ndarray) -> np.ndarray:
-        """Add every padded sample onto the sample that it copies: the adjoint of the padding."""
+        """Apply the adjoint of the padding: add every padded sample to its source."""
         x = np.zeros((*padded.shape[:-1], self.n_samples), dtype=padded.dtype)
         x[..., : self.n_covered] = padded[..., self.pad : self.pad + self.n_covered]
         if self._edge_at.size:
@@ -183,7 +181,7 @@ class STFT:
 def _copied_edges(
     n_samples: int, pad: int, pad_mode: str, n_padded: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions in the padded signal that copy a sample, and the samples that they copy."""
+    """Return the positions in the padded signal that copy a sample, and their sources."""
     if pad_mode not in PAD_MODES:
         raise ValueError(f"pad_mode must be one of {', '.join(PAD_MODES)}; got {pad_mode!r}")
     if pad == 0 or pad_mode == "constant":

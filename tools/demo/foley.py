@@ -1,4 +1,4 @@
-"""The embedded foley: physically inspired synthesis from a seed; `make_demo.py` stores it."""
+"""Physically inspired synthesis of the embedded foley from a seed; `make_demo.py` stores it."""
 
 from collections.abc import Callable
 
@@ -12,25 +12,25 @@ SEED = 20230607
 
 
 def seconds(duration: float) -> np.ndarray:
-    """Return the times of the samples of a sound of that duration, in seconds."""
+    """Return the times of the samples of a sound, in seconds."""
     return np.arange(round(duration * SR)) / SR
 
 
 def band(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Filter with a band-pass of second order; ``high`` at or above Nyquist means a high-pass."""
+    """Apply a band-pass (second order at each side), or a high-pass for a high ``high``."""
     if high >= 0.49 * SR:
         return sosfilt(butter(2, low, "highpass", fs=SR, output="sos"), x)
     return sosfilt(butter(2, [low, high], "bandpass", fs=SR, output="sos"), x)
 
 
 def noise(rng: np.random.Generator, duration: float, low: float, high: float) -> np.ndarray:
-    """Make band-limited Gaussian noise with unit RMS."""
+    """Return band-limited Gaussian noise with unit RMS."""
     x = band(rng.standard_normal(round(duration * SR)), low, high)
     return x / np.sqrt(np.mean(x**2))
 
 
 def decay(duration: float, t60: float, attack: float = 0.0005) -> np.ndarray:
-    """Make the envelope of a struck object: a short rise, then -60 dB after ``t60`` seconds."""
+    """Return the envelope of an impact: a short rise, then a decay of 60 dB in ``t60`` seconds."""
     t = seconds(duration)
     return np.minimum(t / attack, 1.0) * 10.0 ** (-3.0 * t / t60)
 
@@ -38,7 +38,7 @@ def decay(duration: float, t60: float, attack: float = 0.0005) -> np.ndarray:
 def modal(
     rng: np.random.Generator, duration: float, freqs: np.ndarray, t60: np.ndarray, tilt: float
 ) -> np.ndarray:
-    """Synthesise a struck body: damped modes with amplitudes falling as ``freq ** -tilt``."""
+    """Synthesise a struck body: damped modes of random phase and amplitude ``freq ** -tilt``."""
     t = seconds(duration)[:, None]
     gains = (freqs / freqs[0]) ** -tilt * rng.uniform(0.5, 1.0, freqs.size)
     phases = rng.uniform(0, 2 * np.pi, freqs.size)
@@ -47,7 +47,7 @@ def modal(
 
 
 def formants(x: np.ndarray, peaks: list[tuple[float, float, float]], direct: float) -> np.ndarray:
-    """Filter with a vocal tract: resonators (frequency, bandwidth, gain) and a direct path."""
+    """Filter with a vocal tract: parallel resonators (frequency, bandwidth, gain), direct path."""
     y = direct * x
     for freq, bandwidth, gain in peaks:
         r = np.exp(-np.pi * bandwidth / SR)
@@ -70,7 +70,7 @@ def glottis(
 
 
 def curve(duration: float, *points: tuple[float, float]) -> np.ndarray:
-    """Make a smoothed piecewise linear curve through points (relative time, value)."""
+    """Return a piecewise linear curve through (relative time, value), slightly smoothed."""
     at, value = zip(*points, strict=True)
     x = np.interp(np.linspace(0, 1, round(duration * SR)), at, value)
     width = max(int(0.01 * SR), 1)
@@ -78,14 +78,14 @@ def curve(duration: float, *points: tuple[float, float]) -> np.ndarray:
 
 
 def add(out: np.ndarray, at: float, x: np.ndarray, gain: float = 1.0) -> None:
-    """Mix a sound into another in place, from a time in seconds; what sticks out is cut."""
+    """Mix a sound into another in place, from a time in seconds; cut it at the end."""
     start = int(at * SR)
     x = x[: max(out.size - start, 0)]
     out[start : start + x.size] += gain * x
 
 
 def room(rng: np.random.Generator, x: np.ndarray, t60: float, wet: float) -> np.ndarray:
-    """Add early reflections and a diffuse tail that loses its treble first."""
+    """Add early reflections and a diffuse tail whose treble decays first."""
     t = seconds(1.2 * t60)
     tail = rng.standard_normal(t.size) * 10.0 ** (-3 * t / t60)
     dark = sosfilt(butter(1, 2500, fs=SR, output="sos"), rng.standard_normal(t.size))
@@ -99,7 +99,7 @@ def room(rng: np.random.Generator, x: np.ndarray, t60: float, wet: float) -> np.
 
 
 def ambience(rng: np.random.Generator, n: int, level: float) -> np.ndarray:
-    """Synthesise a quiet room: noise falling by about 4 dB per octave, with RMS ``level``."""
+    """Return quiet background noise with a slope of about -4 dB per octave and RMS ``level``."""
     white = rng.standard_normal(n)
     x = sosfilt(butter(1, 120, fs=SR, output="sos"), white) * 4 + 0.15 * white
     return level * x / np.sqrt(np.mean(x**2))
@@ -109,10 +109,10 @@ def ambience(rng: np.random.Generator, n: int, level: float) -> np.ndarray:
 
 
 def bark(rng: np.random.Generator, duration: float, f0: float, size: float) -> np.ndarray:
-    """Synthesise one bark: a rough voice with rising and falling pitch, then breath."""
+    """Synthesise a bark: a rough voice with a rising and falling pitch, then breath."""
     pitch = curve(duration, (0, 0.75 * f0), (0.25, 1.25 * f0), (0.5, 1.1 * f0), (1, 0.55 * f0))
     voice = glottis(rng, pitch, tilt=0.7, jitter=0.008)
-    # Vocal folds at high pressure: every second period differs, and air rushes through.
+    # At high pressure every second period of the vocal folds differs, and turbulence adds noise.
     rough = 1 + 0.5 * np.cos(np.pi * np.cumsum(pitch) / SR)
     air = noise(rng, duration, 600, 9000) * curve(duration, (0, 1.6), (0.15, 0.5), (1, 0.7))
     source = np.tanh(rough * voice) + 0.15 * air
@@ -123,7 +123,7 @@ def bark(rng: np.random.Generator, duration: float, f0: float, size: float) -> n
 
 
 def dog_bark(rng: np.random.Generator, large: bool) -> np.ndarray:
-    """Synthesise a large dog in a yard, or a small one indoors, barking three to five times."""
+    """Synthesise a large dog in a yard, or a small dog indoors, with four to five barks."""
     out = np.zeros(int((3.2 if large else 2.8) * SR))
     starts = [0.15, 0.62, 1.5, 2.05] if large else [0.1, 0.4, 0.68, 1.45, 1.75]
     for start in starts:
@@ -136,7 +136,7 @@ def dog_bark(rng: np.random.Generator, large: bool) -> np.ndarray:
 
 
 def footstep(rng: np.random.Generator, gravel: bool) -> np.ndarray:
-    """Synthesise steps of hard soles on wood or boots on gravel: heel, then ball."""
+    """Synthesise steps: hard soles on a wooden floor, or boots on gravel."""
     out = np.zeros(int((3.4 if gravel else 3.0) * SR))
     boards = np.sort(rng.uniform(70, 900, 14))
     for step in range(5):
@@ -192,7 +192,7 @@ def gunshot(rng: np.random.Generator, rifle: bool) -> np.ndarray:
 
 
 def keyboard(rng: np.random.Generator, clicky: bool) -> np.ndarray:
-    """Synthesise typing: each key sounds at its bottom and, more softly, when it comes up again."""
+    """Synthesise typing: each key sounds when pressed and, more softly, when released."""
     out = np.zeros(int(3.0 * SR))
     case = np.sort(rng.uniform(150, 2600, 16))
     start = 0.12
@@ -217,8 +217,8 @@ def keyboard(rng: np.random.Generator, clicky: bool) -> np.ndarray:
 
 
 def engine(rng: np.random.Generator, rpm: np.ndarray, cylinders: int, pipe: float) -> np.ndarray:
-    """Synthesise a four-stroke engine: a pulse of gas per firing, through a pipe."""
-    cycle = np.cumsum(rpm / 120) / SR  # of two turns, in which every cylinder fires once
+    """Synthesise a four-stroke engine: one gas pulse per firing, filtered by an exhaust pipe."""
+    cycle = np.cumsum(rpm / 120) / SR  # two turns, in which every cylinder fires once
     firing = np.floor(cycle * cylinders).astype(int)
     fraction = cycle * cylinders - firing
     strength = rng.uniform(0.8, 1.0, cylinders)[firing % cylinders]
@@ -235,7 +235,7 @@ def engine(rng: np.random.Generator, rpm: np.ndarray, cylinders: int, pipe: floa
 
 
 def moving_motor_vehicle(rng: np.random.Generator, motorcycle: bool) -> np.ndarray:
-    """Synthesise a car that passes by, or a motorcycle that sets off and changes gear twice."""
+    """Synthesise a passing car, or a motorcycle that starts and changes gear twice."""
     duration = 3.6 if motorcycle else 4.0
     t = seconds(duration)
     if motorcycle:
@@ -254,13 +254,13 @@ def moving_motor_vehicle(rng: np.random.Generator, motorcycle: bool) -> np.ndarr
     else:
         speed, nearest, sound = 19.0, 4.0, 343.0  # m/s, m, m/s
         distance = np.sqrt(nearest**2 + (speed * (t - 1.9)) ** 2)
-        emitted = t + (distance.max() - distance) / sound  # what is heard now: the Doppler effect
+        emitted = t + (distance.max() - distance) / sound  # Doppler effect
         length = emitted.max() + 0.01
         x = engine(rng, np.full(seconds(length).size, 2600.0), 4, 1.6)
         tyres = noise(rng, length, 500, 1600) + 0.5 * noise(rng, length, 1500, SR)
         tyres *= 1 + 0.15 * np.sin(2 * np.pi * 11 * seconds(length))
         car = np.interp(emitted * SR, np.arange(x.size), 0.6 * x + 0.35 * tyres)
-        # The air takes the treble of what is far: a near and a far version, mixed by distance.
+        # Air absorbs the treble of distant sound: mix a near and a far version by distance.
         far = sosfilt(butter(1, 1500, fs=SR, output="sos"), car)
         near = nearest / distance
         out = room(rng, (near * car + (1 - near) * far) * near, 0.4, 0.15)
@@ -268,7 +268,7 @@ def moving_motor_vehicle(rng: np.random.Generator, motorcycle: bool) -> np.ndarr
 
 
 def rain(rng: np.random.Generator, roof: bool) -> np.ndarray:
-    """Synthesise rain on puddles, or heavy rain on a metal roof: many far drops, some near ones."""
+    """Synthesise rain on puddles, or heavy rain on a metal roof."""
     duration = 3.0
     out = (0.05 if roof else 0.12) * noise(rng, duration, 700, SR)
     out *= 1 + 0.15 * np.interp(seconds(duration), np.linspace(0, 3, 12), rng.standard_normal(12))
@@ -292,7 +292,7 @@ def rain(rng: np.random.Generator, roof: bool) -> np.ndarray:
 
 
 def cough(rng: np.random.Generator, duration: float, f0: float) -> np.ndarray:
-    """Synthesise a cough: the glottis bursts open, air streams out, the voice ends it."""
+    """Synthesise a cough: the burst of the glottis, an air stream, and a voiced end."""
     burst = noise(rng, duration, 150, 9000) * decay(duration, 0.11, 0.002)
     stream = noise(rng, duration, 500, 8000)
     stream *= curve(duration, (0, 0), (0.06, 0.6), (0.5, 0.3), (0.8, 0.12), (1, 0))
@@ -304,7 +304,7 @@ def cough(rng: np.random.Generator, duration: float, f0: float) -> np.ndarray:
 
 
 def sneeze(rng: np.random.Generator) -> np.ndarray:
-    """Synthesise breath drawn in twice ("ah, ah"), the burst ("tsch"), and a falling "oo"."""
+    """Synthesise a sneeze: two inhalations, the burst, and a falling vowel."""
     out = np.zeros(int(2.6 * SR))
     open_mouth = [(800, 120, 1.0), (1250, 150, 0.7), (2700, 260, 0.4)]
     for start, length, gain in ((0.1, 0.35, 0.2), (0.65, 0.5, 0.35)):
@@ -347,19 +347,19 @@ FOLEY: dict[str, Callable[[np.random.Generator, bool], np.ndarray]] = {
 
 
 def make_foley(category: str, variant: int) -> np.ndarray:
-    """Make one foley clip as it is stored.
+    """Make a foley clip in its stored form.
 
     Parameters
     ----------
     category : str
         A key of ``FOLEY``.
     variant : {0, 1}
-        Which of the two of its category.
+        Variant of the category.
 
     Returns
     -------
     np.ndarray [shape=(n_samples,), int16]
-        At ``SR``; the same on every run, whichever clips are made before.
+        Samples at ``SR``, identical on every run and in any order of the clips.
     """
     rng = np.random.default_rng([SEED, sorted(FOLEY).index(category), variant])
     return to_int16(rng, FOLEY[category](rng, bool(variant)))

@@ -1,8 +1,8 @@
 """Make the sounds embedded in the package: ``melexp/datasets/demo``.
 
-Speech: Harvard sentences spoken by flite and espeak-ng. It depends on their versions, which
-are recorded in the registry. Foley: what `foley.py` synthesises; its samples are the same on every
-run (the FLAC bytes, hence the hashes, also depend on the encoder).
+Speech is made of Harvard sentences spoken by flite and espeak-ng. It depends on their versions,
+which the registry records. `foley.py` synthesises the foley; its samples are the same on every run.
+The FLAC bytes, and therefore the hashes, also depend on the encoder.
 
     python tools/demo/make_demo.py
 """
@@ -50,9 +50,9 @@ UTTERANCES = [  # list, number, synthesiser, voice, words per minute (espeak-ng)
 
 
 def version(synthesiser: str) -> str:
-    """Return name and version of an installed synthesiser."""
+    """Return the name and version of an installed synthesiser."""
     if shutil.which(synthesiser) is None:
-        sys.exit(f"{synthesiser} is not installed (Debian packages: flite, espeak-ng)")
+        sys.exit(f"{synthesiser} is not installed; install the Debian packages flite and espeak-ng")
     # flite states its version, then exits with an error.
     run = subprocess.run([synthesiser, "--version"], check=False, capture_output=True, text=True)
     found = re.search(r"\d+\.\d+[\w.-]*", run.stdout)
@@ -60,7 +60,7 @@ def version(synthesiser: str) -> str:
 
 
 def speak(synthesiser: str, voice: str, rate: int, text: str) -> np.ndarray:
-    """Synthesise a sentence; cut silence at its ends to 0.1 s. Shape (n_samples,) at SR."""
+    """Synthesise a sentence [shape=(n_samples,), at SR], with 0.1 s of silence at its ends."""
     with tempfile.TemporaryDirectory() as folder:
         wav = str(Path(folder) / "speech.wav")
         command = {
