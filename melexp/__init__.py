@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib as _importlib
+from importlib.util import find_spec as _find_spec
 from typing import Any as _Any
 
 __version__ = "0.1.0"
