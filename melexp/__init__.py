@@ -25,7 +25,8 @@ _MODULES = {
     "solve": "melexp.inversion.solve",
 }
 
-__all__ = sorted(_MODULES)
+# `invert_batch` needs torch; without it `from melexp import *` must still work.
+__all__ = sorted(name for name in _MODULES if name != "invert_batch" or _find_spec("torch"))
 
 
 def __getattr__(name: str) -> _Any:
