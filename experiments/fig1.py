@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.report.plots import WIDTH, Drawing, band, clips_of, draw_figure, look, panel
+from melexp.report.figures import Drawing, draw_figure
+from melexp.report.plots import WIDTH, band, clips_of, look, panel
 from melexp.results.statistics import at_last, mean_table
 
 PAPER = {"lam": 5000.0, "rho": 0.1}

@@ -3,17 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.report.plots import (
-    WIDTH,
-    Drawing,
-    band,
-    boxes,
-    clips_of,
-    draw_figure,
-    legend_above,
-    look,
-    panel,
-)
+from melexp.report.figures import Drawing, draw_figure
+from melexp.report.plots import WIDTH, band, boxes, clips_of, legend_above, look, panel
 from melexp.results.statistics import at_last, mean_table, methods_in_order
 
 

@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.patches import Patch
 
-from melexp.report.plots import WIDTH, Drawing, boxes, clips_of, draw_figure, look
+from melexp.report.figures import Drawing, draw_figure
+from melexp.report.plots import WIDTH, boxes, clips_of, look
 from melexp.results.statistics import at_last, metric_facts
 
 METHODS = ["iPALM", "iPALM (tuned)", "ADMM"]

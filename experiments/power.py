@@ -3,7 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.report.plots import WIDTH, Drawing, boxes, clips_of, draw_figure, panel
+from melexp.report.figures import Drawing, draw_figure
+from melexp.report.plots import WIDTH, boxes, clips_of, panel
 from melexp.results.statistics import at_last, methods_in_order, metric_facts
 
 PANELS = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from melexp.files.atomic import write_text
-from melexp.report.plots import results_folder
+from melexp.report.figures import results_folder
 from melexp.results.statistics import BEST, at_last, metric_facts, summary
 from melexp.results.tables import read_table
 

@@ -3,15 +3,8 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from melexp.report.plots import (
-    WIDTH,
-    Drawing,
-    clips_of,
-    draw_figure,
-    legend_above,
-    look,
-    panel,
-)
+from melexp.report.figures import Drawing, draw_figure
+from melexp.report.plots import WIDTH, clips_of, legend_above, look, panel
 from melexp.results.statistics import mean_table, methods_in_order
 
 

@@ -1,26 +1,19 @@
-"""Style and drawing shared by all figures, and the driver of their scripts."""
+"""Style and drawing shared by all figures."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from melexp.files.atomic import write_text
-from melexp.results.statistics import FURTHER, LOOKS, metric_facts
-from melexp.results.tables import read_table
+from melexp.results.statistics import look_of, metric_facts
 
 STYLE: dict[str, Any] = {
     "figure.dpi": 150,
@@ -49,13 +42,8 @@ WIDTH = 7.0
 
 
 def look(label: str, among: Sequence[str] = ()) -> dict[str, Any]:
-    """Return colour, line style and marker of a method; unknown ones get the next free look."""
-    if label in LOOKS:
-        chosen = LOOKS[label]
-    else:
-        others = [name for name in among if name not in LOOKS]
-        place = others.index(label) if label in others else 0
-        chosen = FURTHER[place % len(FURTHER)]
+    """Return the look of a method as keywords of matplotlib; see `look_of`."""
+    chosen = look_of(label, among)
     return {"color": chosen.colour, "linestyle": chosen.line, "marker": chosen.marker}
 
 
@@ -115,72 +103,3 @@ def legend_above(figure: Figure, ax: Axes, columns: int = 4) -> None:
 def clips_of(table: pd.DataFrame, kind: str) -> str:
     """Return the number of clips and their data sets, for a caption."""
     return f"{table['clip'].nunique()} clips of {kind} ({', '.join(table['dataset'].unique())})"
-
-
-# --- Scripts of experiments/ --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure, the numbers that it shows, and its caption.
-
-    Attributes
-    ----------
-    figure : Figure
-    drawn : pd.DataFrame
-        Written beside the figure as CSV.
-    caption : str
-    texts : dict
-        Further files to write beside it: text by name.
-    """
-
-    figure: Figure
-    drawn: pd.DataFrame
-    caption: str
-    texts: dict[str, str] = field(default_factory=dict)
-
-
-def draw_figure(script: str | Path, results: Path | None = None) -> None:
-    """Run ``draw(table) -> Drawing`` of an experiment's script and write what it returns.
-
-    Writes ``<name>.png`` and ``.pdf``, the CSV that they were drawn from, and the caption, where
-    `name` is that of the script and of the experiment's table.
-
-    Parameters
-    ----------
-    script : str or Path
-        Such as ``experiments/fig2.py``.
-    results : Path or None
-        The folder of results; None reads it from the command line (default: results/demo).
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder has no table of the experiment.
-    """
-    name = Path(script).stem
-    spec = importlib.util.spec_from_file_location(f"experiment_{name}", script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    folder = results_folder(module.__doc__) if results is None else results
-    table = read_table(folder, name)
-    with plt.rc_context(STYLE):
-        drawing: Drawing = module.draw(table)
-        drawing.figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-        drawing.figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    plt.close(drawing.figure)
-    text = drawing.drawn.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    texts = {f"{name}.drawn.csv": text, f"{name}.txt": drawing.caption + "\n", **drawing.texts}
-    for file, content in texts.items():
-        write_text(folder / file, content)
-    print(f"{folder / name}.png: {drawing.caption}")
-
-
-def results_folder(description: str | None) -> Path:
-    """Return the folder named on the command line of a script."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results/demo"))
-    folder: Path = parser.parse_args().results
-    return folder

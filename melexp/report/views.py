@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from plotly.colors import sample_colorscale
 
 from melexp.methods import make_method
-from melexp.report.plots import look
 from melexp.results.statistics import (
     at_last,
+    look_of,
     mean_table,
     methods_in_order,
     metric_facts,
@@ -170,13 +170,13 @@ class View:
         return columns | {str(m): rounded(wide[m]) for m in wide.columns if m not in keys}
 
     def looks(self) -> dict[str, dict[str, str]]:
-        """Colour, dash and symbol of each label, as in the figures."""
-        shades = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.85, len(self.labels)))
+        """Return colour, dash and symbol of each label, as in the figures."""
+        shades = _shades(len(self.labels))
         looks = {}
         for label, shade in zip(self.labels, shades, strict=True):
-            style = look(label, self.labels)
-            colour = style["color"] if self.compares else matplotlib.colors.to_hex(shade)
-            dash, symbol = _DASHES[style["linestyle"]], _SYMBOLS[style["marker"]]
+            style = look_of(label, self.labels)
+            colour = style.colour if self.compares else shade
+            dash, symbol = _DASHES[style.line], _SYMBOLS[style.marker]
             looks[label] = {"colour": colour, "dash": dash, "symbol": symbol}
         return looks
 
@@ -255,6 +255,12 @@ def _join(parts: Sequence[View]) -> View:
         setting = {key: parameter_text(value) for key, value in job.settings().items()}
         named.append(dataclasses.replace(job, name=name(job.label, setting)))
     return View("-".join(part.name for part in parts), rows, named, clips)
+
+
+def _shades(n: int) -> list[str]:
+    """Return `n` colours of the middle of viridis, for the settings of a sweep."""
+    shades = sample_colorscale("viridis", np.linspace(0.25, 0.85, n).tolist(), colortype="tuple")
+    return ["#" + "".join(f"{round(255 * c):02x}" for c in shade) for shade in shades]
 
 
 def rounded(values: pd.Series) -> list[float | None]:

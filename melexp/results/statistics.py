@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ LOOKS = {
     "KL + FGLA, new start": Look("#8C6D1F", "-.", "*"),
     "iPALM (tuned), new start": Look("#08306B", "-.", "s"),
 }
-#: Looks of further methods, in turn.
+#: Looks of other methods, in turn.
 FURTHER = [Look("#1B7F79", "--", "*"), Look("#5B2A86", "-.", "X"), Look("#7A0019", ":", "h")]
 
 #: Label of the method that the others are compared with in a summary.
@@ -73,6 +74,22 @@ def methods_in_order(table: pd.DataFrame) -> list[str]:
     """Return the labels of a table in the order of `LOOKS`, followed by the others, sorted."""
     labels = list(table["label"].drop_duplicates())
     return [name for name in LOOKS if name in labels] + sorted(set(labels) - set(LOOKS))
+
+
+def look_of(label: str, among: Sequence[str] = ()) -> Look:
+    """Return the look of a method.
+
+    Parameters
+    ----------
+    label : str
+    among : sequence of str
+        The labels of a figure. Those that `LOOKS` lacks get the looks of `FURTHER` in turn.
+    """
+    if label in LOOKS:
+        return LOOKS[label]
+    others = [name for name in among if name not in LOOKS]
+    place = others.index(label) if label in others else 0
+    return FURTHER[place % len(FURTHER)]
 
 
 def at_last(table: pd.DataFrame) -> tuple[pd.DataFrame, int]:
