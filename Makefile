@@ -39,8 +39,15 @@ report: setup ## write the pages of RESULTS (default: results/core) into RESULTS
 sweep: setup ## run your own sweep: make sweep ARGS="method=admm method.rho=0.05,0.1"
 	$(BIN)/melexp run -m $(ARGS)
 
+# Processes that share the tests; a file of tests stays in one process, with its fixtures.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+quick: setup ## run the tests that take less than a minute together
+	$(PYTEST) -q -m "not slow and not torture" $(ARGS)
+
 test: setup ## run the tests (with real clips if MELEXP_DATA_MIRROR or ../shared/data has them)
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) --doctest-modules --doctest-ignore-import-errors melexp tests $(ARGS)
 
 torture: setup ## run the tests that take minutes: fuzzing, long runs, long sound, fault injection
 	$(BIN)/python -m pytest -m torture -rP $(ARGS)
@@ -49,6 +56,10 @@ lint: setup ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: ## build the documentation into site/; a broken link or reference fails
+	$(MAKE) --no-print-directory setup EXTRAS=docs,report
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 audit: ## check all pinned versions for known vulnerabilities, with pip-audit
 	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/python -m pip install --quiet pip-audit; }
