@@ -51,7 +51,8 @@ class RayTasks(Launcher):
         if not ray.is_initialized():
             ray.init(**{"include_dashboard": False, "log_to_driver": False} | self.init)
         # Workers of a running cluster do not inherit the environment of this process.
-        told = {k: v for k, v in os.environ.items() if k.startswith(("MELEXP_", "PYTHONPATH"))}
+        names = [k for k in os.environ if k.startswith(("MELEXP_", "PYTHONPATH"))]
+        environment = {name: os.environ[name] for name in names}
         task = ray.remote(**self.remote)(_run)
         runs = []
         for place, overrides in enumerate(job_overrides):
@@ -64,7 +65,7 @@ class RayTasks(Launcher):
             runs.append(
                 task.remote(
                     self.hydra_context, config, self.task_function, Singleton.get_state(),
-                    os.getcwd(), told,
+                    os.getcwd(), environment,
                 )
             )  # fmt: skip
         try:
@@ -80,11 +81,11 @@ def _run(
     task_function: TaskFunction,
     singletons: dict[Any, Any],
     folder: str,
-    told: dict[str, str],
+    environment: dict[str, str],
 ) -> JobReturn:
     """Run a job in a worker."""
     os.chdir(folder)
-    os.environ.update(told)
+    os.environ.update(environment)
     Singleton.set_state(singletons)
     setup_globals()
     return run_job(

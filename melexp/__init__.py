@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib as _importlib
+from importlib.util import find_spec as _find_spec
 from typing import Any as _Any
 
 __version__ = "0.1.0"
@@ -24,7 +25,8 @@ _MODULES = {
     "solve": "melexp.inversion.solve",
 }
 
-__all__ = sorted(_MODULES)
+# `invert_batch` needs torch; without it `from melexp import *` must still work.
+__all__ = sorted(name for name in _MODULES if name != "invert_batch" or _find_spec("torch"))
 
 
 def __getattr__(name: str) -> _Any:

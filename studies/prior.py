@@ -199,8 +199,11 @@ def attempt(path: Path, n: int) -> None:
         print(means.round(4).to_string(), flush=True)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("action", choices=["train", "try"])
     parser.add_argument("weights", type=Path)
     arguments = parser.parse_args()
@@ -208,3 +211,7 @@ if __name__ == "__main__":
         train(arguments.weights)
     else:
         attempt(arguments.weights, 100)
+
+
+if __name__ == "__main__":
+    main()

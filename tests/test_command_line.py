@@ -147,6 +147,7 @@ def test_a_closed_pipe_ends_it_silently() -> None:
     assert process.wait() == 1
 
 
+@pytest.mark.slow
 def test_run_hands_its_arguments_to_hydra() -> None:
     done = melexp("run", "--cfg", "job", "method=gla", "checkpoints=[7]", "-p", "checkpoints")
     assert done.returncode == 0

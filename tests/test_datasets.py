@@ -208,7 +208,9 @@ def test_a_missing_synthesiser_is_named(
     make_demo: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(SystemExit, match=r"flite is not installed .Debian packages: flite, espeak"):
+    with pytest.raises(
+        SystemExit, match=r"flite is not installed; install the Debian packages flite and espeak"
+    ):
         make_demo.version("flite")
 
 

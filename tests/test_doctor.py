@@ -115,6 +115,7 @@ def test_every_damaged_file(sweep: Bench, tried: Tried, kind: str) -> None:
     tried.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tasks/*/*.json", "jobs/*/*.json", "run.*"])
 def test_every_flipped_byte_is_noticed(bench: Bench, tmp_path: Path, name: str) -> None:
     root = bench.new(filled=True)
@@ -136,6 +137,7 @@ def test_every_flipped_byte_is_noticed(bench: Bench, tmp_path: Path, name: str) 
         path.write_bytes(whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
     """A corrupt note of another job is reported, and the table lacks that job."""
     root = sweep.new(filled=True)
@@ -194,6 +196,7 @@ write_text(Path(sys.argv[1]), "new")
 """
 
 
+@pytest.mark.slow
 def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
     assert bench.forge.run("doctor", tmp_path, log=bench.log).status == 2
     assert "is not a results folder" in bench.log.read_text()
@@ -210,6 +213,7 @@ def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
     assert bench.forge.run("doctor", root, log=bench.log).status == 0
 
 
+@pytest.mark.slow
 def test_doctor_without_tasks_moves_the_table_aside(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:

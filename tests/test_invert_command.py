@@ -268,6 +268,7 @@ def test_every_argument_of_the_transform(run: Run, speech: np.ndarray) -> None:
     assert float(out.split("SCM ")[1].split()[0]) < -25
 
 
+@pytest.mark.slow
 def test_from_and_to_standard_streams(mel: np.ndarray, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "melexp", "invert", "-", "-"]
     command += ["--preset", "hifigan", "--n-iter", "5"]

@@ -180,7 +180,6 @@ def test_a_bad_file_has_a_line(table: tuple[pd.DataFrame, list[str]], name: str)
     assert BAD[name][1] in line
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY)
 def test_what_invert_makes_of_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -203,6 +202,7 @@ def test_what_invert_makes_of_it(
         assert ("the mel is silent" in out) == (name in SILENT)
 
 
+@pytest.mark.slow
 def test_a_run_at_an_end_tells_which_file_was_bad(tmp_path: Path) -> None:
     """One bad file: the others have values, the summary names it, the exit code is 1."""
     (tmp_path / "clips").mkdir()

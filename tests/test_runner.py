@@ -119,6 +119,7 @@ def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(old.drop_duplicates().reset_index(drop=True), first)
 
 
+@pytest.mark.slow
 def test_workers_do_not_change_the_values(tmp_path: Path) -> None:
     go(tmp_path / "1", "limit=3")
     go(tmp_path / "2", "limit=3", "workers=2")
@@ -284,6 +285,7 @@ def test_bad_values_are_refused_before_anything_runs(
     assert not (tmp_path / "tasks").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_one_table(tmp_path: Path) -> None:
     done = app("run", "-m", *QUICK, f"results={tmp_path}", "method.rho=0.1,0.2,0.3")
     assert done.returncode == 0, done.stderr

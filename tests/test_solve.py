@@ -1,8 +1,10 @@
 """The loop and the one-call API."""
 
 import dataclasses
+import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -255,8 +257,11 @@ def test_a_device_needs_torch(
 def test_public_names() -> None:
     assert sorted(dir(melexp)) == sorted([*melexp.__all__, "__version__"])
     for name in melexp.__all__:
-        if name != "invert_batch":  # which needs torch
-            assert getattr(melexp, name).__doc__
+        assert getattr(melexp, name).__doc__
+    stub = (Path(melexp.__file__).parent / "__init__.pyi").read_text()
+    declared = set(re.findall(r"import \w+ as (\w+)", stub))
+    assert declared == {*melexp.__all__, "invert_batch"}
+    exec("from melexp import *", {})  # also without torch
     assert {"admm", "ipalm", "librosa", "gla"} <= set(melexp.available_methods())
     with pytest.raises(AttributeError, match="no attribute 'inverse'"):
         _ = melexp.inverse

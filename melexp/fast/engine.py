@@ -7,7 +7,7 @@ import numpy as np
 from .bins import Mel, MelTerm, Work
 from .compiling import LANES
 from .fft import buffer_rows, make_plan
-from .kernels import Layout, Stop, iteration_kernel, signal_kernel
+from .kernels import Check, Layout, iteration_kernel, signal_kernel
 from .packing import from_lanes, to_lanes
 
 _COEFFICIENTS = 5
@@ -220,9 +220,9 @@ class LaneEngine:
         if stop is not None:
             every, tol = stop.every, float(stop.tol or 0)
             target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
-        look = Stop(M, self.power, bins.source is None, every, target, tol)
+        check = Check(M, self.power, bins.source is None, every, target, tol)
         self._make_signal(bins.source, state, table)
-        done = self._run(iteration_kernel(bins), state, term, table, look)
+        done = self._run(iteration_kernel(bins), state, term, table, check)
         return done, *(tuple(map(self.unpack, arrays)) for arrays in state[:2])
 
     def _pack_factor(self, x):

@@ -191,7 +191,7 @@ def _change(plan, layout, old, new):
     return np.sqrt(wrong / total)
 
 
-class Stop(NamedTuple):
+class Check(NamedTuple):
     """`melexp.Stop` in the units of the engine."""
 
     M: np.ndarray

@@ -45,7 +45,7 @@ class ADMM(Splitting):
     References
     ----------
     Y. Masuyama, N. Ueno and N. Ono, "Mel-spectrogram inversion via alternating direction method
-    of multipliers", arXiv:2501.05557, 2025, Section III.
+    of multipliers", arXiv:2501.05557, 2025.
     """
 
     lam: float = 5000.0

@@ -28,7 +28,7 @@ __all__ = [
     "zero",
 ]
 
-#: Raised if a change of the code changes a start; results that began from it are then recomputed.
+#: Versions of the starts. Increase one if the code changes its values; tasks are then recomputed.
 VERSIONS = {"kl": 2, "pghi": 2}
 PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarray]] = {
     "random": random,
@@ -41,7 +41,28 @@ PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarra
 def start(
     problem: Problem, rng: np.random.Generator, *, magnitude: str, phase: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the magnitude Y [shape=(n_bins, n_frames)] and the spectrogram X = Y exp(i phase)."""
+    """Return the initial magnitude and spectrogram of a problem.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : np.random.Generator
+        Source of random phases.
+    magnitude, phase : str
+        Keys of `MAGNITUDES` and `PHASES`.
+
+    Returns
+    -------
+    Y : np.ndarray [shape=(n_bins, n_frames)], non-negative
+        Magnitude, multiplied by the frame gains of the problem.
+    X : np.ndarray [shape=(n_bins, n_frames), complex]
+        Y exp(i phase).
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    """
     check_start(magnitude, phase)
     plain = problem.plain
     Y = MAGNITUDES[magnitude](plain)

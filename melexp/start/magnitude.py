@@ -134,9 +134,10 @@ _RIDGE = 1e-9
 
 
 def main_lobe(window: np.ndarray) -> np.ndarray:
-    """Return the window's power spectrum at whole bins down to its first zero, 1 in the middle.
+    """Return the main lobe of the window's power spectrum at integer bins, with a peak of 1.
 
-    The lobe is (1/4, 1, 1/4) for a Hann window of n_fft samples, and wider for a shorter window.
+    The lobe ends at the first minimum, or at -30 dB. It is (1/4, 1, 1/4) for a Hann window of n_fft
+    samples, and wider for a shorter window.
 
     Parameters
     ----------

@@ -26,6 +26,13 @@ class MelFilters:
     ------
     ValueError
         If a bin lies in more than two filters or in filters that are not adjacent.
+
+    Attributes
+    ----------
+    band : np.ndarray [shape=(n_bins,), int]
+        Lower of the two filters of each bin.
+    weights : np.ndarray [shape=(2, n_bins), float64]
+        Weights of each bin in the filters `band` and ``band + 1``.
     """
 
     def __init__(self, basis: np.ndarray, *, dtype: Any = np.float32) -> None:
@@ -39,7 +46,8 @@ class MelFilters:
             weights[1] = 0
         if not np.isclose(weights.sum(), basis.sum(), rtol=1e-9):
             raise ValueError(
-                "the filter bank has a bin that lies in more than two adjacent filters"
+                "the filter bank has a bin that lies in more than two filters or in filters that "
+                "are not adjacent; use a triangular filter bank"
             )
         self.weights = weights
         gram = basis.astype(np.float64) @ basis.T.astype(np.float64)
@@ -87,9 +95,8 @@ class MelFilters:
         squares, products = self._squares
         S = S.astype(np.float64)
         diagonal = squares @ S + ridge * (self._E @ S)
-        diagonal[self.empty] = (
-            1  # empty filters: any positive number, as the solution there is unused
-        )
+        # Any positive number is right for empty filters: the solution there is not used.
+        diagonal[self.empty] = 1
         return TridiagonalSolver(diagonal, products @ S, dtype=self.dtype)
 
 
@@ -97,8 +104,21 @@ class TridiagonalSolver:
     """Solve A x = b for a symmetric positive definite tridiagonal A and many columns b.
 
     A = L D L^T is factorised once, in float64. Each solution takes one forward and one backward
-    sweep (the Thomas algorithm) of row operations over all columns. If `diagonal` and `beside` have
-    a second axis, A differs by column.
+    sweep (the Thomas algorithm) of row operations over all columns.
+
+    Parameters
+    ----------
+    diagonal : np.ndarray [shape=(n,) or (n, n_columns)]
+        Diagonal of A. With a second axis, A differs by column.
+    beside : np.ndarray [shape=(n - 1,) or (n - 1, n_columns)]
+        Sub-diagonal of A.
+    dtype : np.float32 or np.float64
+        Precision of the solutions.
+
+    Raises
+    ------
+    ValueError
+        If A is not positive definite.
     """
 
     def __init__(self, diagonal: np.ndarray, beside: np.ndarray, *, dtype: Any) -> None:
