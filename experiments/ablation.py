@@ -7,20 +7,20 @@ from melexp.report.figures import Drawing, draw_figure
 from melexp.report.plots import WIDTH, clips_of, legend_above, look, panel
 from melexp.results.statistics import mean_table
 
-#: Pairs of the same iteration: from its own or the old start, and from the new one.
+#: Pairs of labels with the same iteration: with the own or old start, and with the new start.
 PAIRS = [
     ("NNLS + FGLA", "KL + FGLA, new start"),
     ("iPALM (tuned)", "iPALM (tuned), new start"),
     ("ADMM", "ADMM, new start"),
     ("ADMM, ramped, old start", "ADMM, ramped"),
 ]
-#: The label whose colour a pair has: that of the plain method.
+#: Label of the method that gives each pair its colour.
 COLOURS = ["NNLS + FGLA", "iPALM", "ADMM", "ADMM, ramped"]
 METRICS = ["scm", "sc", "pesq", "estoi"]
 
 
 def draw(table: pd.DataFrame) -> Drawing:
-    # A clip's value is the mean over its seeds; the interval is over clips.
+    # The value of a clip is the mean over its seeds; the interval is over clips.
     by = ["label", "iteration", "metric", "clip"]
     clips = table.groupby(by, sort=False)["value"].mean().reset_index()
     means = mean_table(clips, ["metric", "label", "iteration"])
@@ -32,7 +32,7 @@ def draw(table: pd.DataFrame) -> Drawing:
         for place, label in enumerate(labels):
             colour, new = look(COLOURS[place // 2])["color"], place % 2 == 1
             rows = means[(means["metric"] == metric) & (means["label"] == label)]
-            # Beside each other, so that the intervals can be told apart.
+            # Shifted, so that the intervals do not overlap.
             x = [counts.index(n) + 0.06 * (place - 3.5) for n in rows["iteration"]]
             ax.errorbar(
                 x,
@@ -53,8 +53,8 @@ def draw(table: pd.DataFrame) -> Drawing:
     legend_above(figure, axes[0])
     caption = (
         f"Start and penalties: means over {clips_of(table, 'speech')}, each the mean over "
-        f"{table['seed'].nunique()} seeds, with 95 % intervals. Filled: from the new start "
-        "(main-lobe KL magnitude, PGHI phase); open: from the method's own."
+        f"{table['seed'].nunique()} seeds, with 95 % intervals. Filled markers: new start "
+        "(main-lobe KL magnitude, PGHI phase). Open markers: the method's own start."
     )
     return Drawing(figure, means, caption)
 

@@ -43,10 +43,11 @@ def draw(every: pd.DataFrame) -> Drawing:
 
 
 def markdown(table: pd.DataFrame, speech: list[str]) -> str:
-    """Return the means by iterations; of speech, over the clips that were not used for tuning."""
+    """Return the means by iterations; speech clips that were used for tuning are left out."""
     lines = [
-        "Means of power mel-spectrograms by iterations, and seconds of a run. Of speech, every",
-        "second clip: the parameters were chosen on the others (`python studies/beyond.py power`).",
+        "Means of power mel-spectrograms by iterations, and mean seconds of a run. The speech is",
+        "every second clip, because the others were used for tuning (`python studies/beyond.py",
+        "power`).",
     ]
     for dataset, rows in table.groupby("dataset", sort=False):
         clips = rows["clip"].drop_duplicates()

@@ -24,9 +24,10 @@ def write(results: Path) -> None:
 def markdown(rows: pd.DataFrame, iterations: int) -> str:
     """Return the table in Markdown: mean with its interval, median, win rate and p."""
     lines = [
-        f"After {iterations} iterations, over clips, each the mean over its seeds: mean with its "
-        f"95 % interval, and median; share of the runs (clip and seed), and of the clips, in which "
-        f"{BEST} is better; p of the paired Wilcoxon test, two-sided; mean seconds of a run.",
+        f"Statistics over clips after {iterations} iterations; each clip is the mean over its "
+        f"seeds. A row has the mean with its 95 % interval, the median, the share of runs (clip "
+        f"and seed) and of clips in which {BEST} is better, the two-sided p of the paired Wilcoxon "
+        "test, and the mean seconds of a run.",
     ]
     for (dataset, metric), group in rows.groupby(["dataset", "metric"], sort=True):
         facts = metric_facts(str(metric))

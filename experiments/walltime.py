@@ -29,7 +29,7 @@ def draw(table: pd.DataFrame) -> Drawing:
     legend_above(figure, axes[0])
     caption = (
         f"Mean quality of {clips_of(table, 'speech')} against the mean time of a run on one core, "
-        "including its start; each mark is a run by itself. New start: main-lobe KL magnitude and "
+        "including its start. Each mark is a separate run. New start: main-lobe KL magnitude and "
         "PGHI phase."
     )
     return Drawing(figure, pd.concat(drawn), caption)

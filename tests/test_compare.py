@@ -1,4 +1,4 @@
-"""Comparing, merging and exporting results, by hand-made tables and stores."""
+"""Comparison, merging and export of results, with hand-made tables and stores."""
 
 import subprocess
 import sys
@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from melexp.metrics import available_metrics
 from melexp.results.compare import compare, compare_all, tables_of
 from melexp.results.export import export, latex
 from melexp.results.merge import merge
-from melexp.results.statistics import variants
+from melexp.results.statistics import MetricFacts, metric_facts, variants
 from melexp.results.store import Store, write_json
 from melexp.results.tables import read_table, table_checksum
 
@@ -21,7 +22,7 @@ CORE = ROOT / "results" / "core"
 
 
 def table(values: list[float], *, metric: str = "scm", **columns: object) -> pd.DataFrame:
-    """A row per clip."""
+    """A table with one row per clip."""
     one = {"experiment": "e", "dataset": "d", "category": "", "method": "admm", "label": "ADMM"}
     one |= {"rho": 0.1, "seed": 0, "dtype": "float32", "iteration": 5, "metric": metric}
     one |= {"reason": "", "seconds": 1.0, **columns}
@@ -42,7 +43,7 @@ def melexp(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_difference_by_hand() -> None:
-    """1, 2, 3 and 3, 2, 4: differences 2, 0, 1, mean 1, and Student's interval of scipy."""
+    """Values 1, 2, 3 and 3, 2, 4: differences 2, 0, 1, mean 1, and the interval of scipy."""
     (row,) = compare(table([1, 2, 3]), table([3, 2, 4])).itertuples()
     assert (row.a, row.b, row.difference, row.clips, row.lost) == (2, 3, 1, 3, 0)
     low, high = stats.t.interval(0.95, 2, loc=1, scale=stats.sem([2, 0, 1]))
@@ -135,7 +136,7 @@ def test_tables_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def fill(root: Path, clips: dict[str, float], seed: int = 0) -> Path:
-    """A store with one job."""
+    """Write a store with one job."""
     store = Store(root)
     for clip, value in clips.items():
         row = {"iteration": 5, "metric": "scm", "value": value, "reason": "", "seconds": 1.0}
@@ -227,3 +228,25 @@ def test_variants() -> None:
         "ADMM (rho=0.2)",
         "B",
     ]
+
+
+def test_facts_of_a_metric_have_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every metric states its facts; a metric of the user may leave out unit and digits."""
+    facts = {name: metric_facts(name) for name in available_metrics()}
+    known = {"scm": ("dB", 2), "sc": ("dB", 2), "pesq": ("", 2), "estoi": ("", 3)}
+    assert {name: facts[name][-2:] for name in known} == known
+    for fact in facts.values():
+        assert (f"({fact.unit})" in fact.label) == bool(fact.unit)
+    assert facts["estoi"].text(-0.12345, minus="−") == "−0.123"
+
+    folder = tmp_path / "conf" / "metric"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("MELEXP_PATH", str(tmp_path))
+    file = folder / "mine.yaml"
+    file.write_text(
+        "# @package metric.mine\nlabel: Mine\nlower_is_better: true\nspeech_only: false\n"
+    )
+    assert metric_facts("mine") == MetricFacts("Mine", True, False, unit="", digits=2)
+    file.write_text("label: Mine\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml must have label, lower_is_better"):
+        metric_facts("mine")

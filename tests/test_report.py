@@ -1,4 +1,4 @@
-"""The report: what is computed for it, what is on its pages, and how they behave in a browser."""
+"""The report: its computed content and its pages (test_report_browser opens them)."""
 
 import dataclasses
 import shutil
@@ -42,7 +42,7 @@ register()
 
 
 def go(results: Path, *overrides: str, experiment: str = "run") -> None:
-    """`melexp run` in this process, quickly."""
+    """Run a configuration in this process, with few clips and iterations."""
     quick = ("limit=2", "checkpoints=[2,6]", "workers=1", "metric=[scm,sc]")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         config = compose("config", [*quick, f"results={results}", *overrides])
@@ -53,7 +53,7 @@ def go(results: Path, *overrides: str, experiment: str = "run") -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two methods on demo clips, a short one with a hostile name and category, and a silent one."""
+    """Results of two methods on demo clips, a short clip with a hostile name, and a silent clip."""
     root = tmp_path_factory.mktemp("report")
     sounds = root / "sounds" / "<img src=x onerror=window.pwned=1>"
     sounds.mkdir(parents=True)
@@ -82,14 +82,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def pages(results: Path) -> Path:
-    """The report's folder."""
+    """Folder of the report."""
     return report(results).parent
 
 
-# --- What is computed -------------------------------------------------------------------------
+# --- Content ----------------------------------------------------------------------------------
 
 
-def test_renderings_are_what_was_scored(results: Path) -> None:
+def test_renderings_have_the_stored_scores(results: Path) -> None:
     view = views(results)[0]
     table = view.last.set_index(["dataset", "clip", "label", "metric"])["value"]
     seen = 0
@@ -118,7 +118,9 @@ def test_summary_of_the_committed_results_is_the_committed_summary() -> None:
     core = ROOT / "results" / "core"
     ours = views(core)[0].summary({}).drop(columns="seconds")
     theirs = pd.read_csv(core / "summary.csv").drop(columns="seconds")
-    ours = ours[ours["method"].isin(theirs["method"])]  # it has those of the ablation too
+    ours = ours[
+        ours["method"].isin(theirs["method"])
+    ]  # the view joins the methods of the ablation too
     by = ["dataset", "metric", "method"]
     ours, theirs = (t.sort_values(by).reset_index(drop=True) for t in (ours, theirs))
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4)
@@ -145,7 +147,7 @@ def test_clips_are_taken_in_turn_from_the_categories() -> None:
 @pytest.mark.parametrize("impulses", [False, True])
 def test_versions_have_one_loudness_and_do_not_clip(speech: np.ndarray, impulses: bool) -> None:
     versions = [speech, 0.01 * speech, speech[::-1]]
-    if impulses:  # loud for their loudness: all versions are lowered alike
+    if impulses:  # peaks above the ceiling: all versions get less loud
         versions[1] = versions[1].copy()
         versions[1][::5000] = 1
     louder, level, unit = equally_loud(versions, 22050)
@@ -178,11 +180,11 @@ def test_audio_keeps_its_length_and_loudness(tmp_path: Path, speech: np.ndarray,
     assert after == pytest.approx(before, abs=0.3)
 
 
-# --- What is on the pages ---------------------------------------------------------------------
+# --- Pages ------------------------------------------------------------------------------------
 
 
 class Links(HTMLParser):
-    """The addresses that a page names, each with its tag, and its identifiers."""
+    """The links of a page, each with its tag, and the identifiers in the page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -195,7 +197,7 @@ class Links(HTMLParser):
         self.ids += [value for key, value in attrs if key == "id" and value]
 
 
-def test_all_that_a_page_names_is_in_the_folder(pages: Path) -> None:
+def test_every_link_of_a_page_exists_in_the_folder(pages: Path) -> None:
     parsed = {path.name: Links(path) for path in pages.glob("*.html")}
     assert set(parsed) == {"index.html", "listen.html", "sources.html"}
     for name, page in parsed.items():
@@ -203,7 +205,7 @@ def test_all_that_a_page_names_is_in_the_folder(pages: Path) -> None:
         for link, tag in page.links.items():
             file, _, anchor = link.partition("#")
             if file == "data:," or (tag == "a" and file.startswith("http")):
-                continue  # the icon; a work's address, which is fetched when it is clicked
+                continue  # the icon; the address of a work, loaded only by a click
             assert (pages / unquote(file or name)).is_file(), link
             if anchor and (file or name) in parsed:
                 assert anchor in parsed[file or name].ids, link
@@ -216,10 +218,10 @@ def test_names_of_clips_are_escaped(pages: Path) -> None:
         assert "<img src=x" not in text
     text = (pages / "listen.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;window.pwned" in text
-    assert "silent" not in text  # nothing to listen to
+    assert "silent" not in text  # not on the listening page
 
 
-def test_a_rendering_that_differs_from_the_stored_value_tells_so(
+def test_a_rendering_that_differs_from_the_stored_value_says_so(
     pages: Path, results: Path, tmp_path: Path
 ) -> None:
     assert "have the stored SCM" in (pages / "listen.html").read_text(encoding="utf-8")
@@ -234,7 +236,7 @@ def test_a_rendering_that_differs_from_the_stored_value_tells_so(
     write_json(provenance, body)
     index = report(tmp_path / "r", clips=1)
     text = (index.parent / "listen.html").read_text(encoding="utf-8")
-    assert "Of 3 of the 6 renderings" in text
+    assert "The SCM of 3 of the 6 renderings differs" in text
     assert text.count("SCM of this rendering") == 3
 
 
@@ -249,7 +251,7 @@ def test_provenance_is_on_the_sources_page(pages: Path, results: Path) -> None:
     pd.testing.assert_frame_equal(copied, read_table(results, "run"))
 
 
-def test_no_clips_no_listening_page_and_an_older_report_is_replaced(
+def test_without_clips_there_is_no_listening_page_and_an_old_report_is_replaced(
     results: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "pages"
@@ -261,7 +263,7 @@ def test_no_clips_no_listening_page_and_an_older_report_is_replaced(
     assert [path.name for path in tmp_path.iterdir()] == ["pages"]
 
 
-def test_a_table_that_does_not_tell_its_runs_apart_is_refused(tmp_path: Path) -> None:
+def test_a_table_that_cannot_tell_its_runs_apart_is_refused(tmp_path: Path) -> None:
     for n_mels in (40, 80):
         go(tmp_path, f"mel.n_mels={n_mels}")
     with pytest.raises(ValueError, match="cannot tell apart"):

@@ -23,7 +23,7 @@ pyln = pytest.importorskip("pyloudnorm", reason="the report needs the extra 'mel
 
 
 class Browser:
-    """A headless Chromium that notes what it asks for and what goes wrong."""
+    """A headless Chromium that records its requests and errors."""
 
     ARGUMENTS = (
         "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
@@ -65,7 +65,7 @@ class Browser:
         return str(self.driver.find_element("css selector", selector).text)
 
     def until(self, script: str, seconds: float = 20) -> Any:
-        """The script's value once it is true."""
+        """Wait until a script returns a true value; return the value."""
         end = time.monotonic() + seconds
         while not (value := self.js(script)):
             assert time.monotonic() < end, script
@@ -73,7 +73,7 @@ class Browser:
         return value
 
     def check_quiet(self) -> None:
-        """No error on the console, no request that leaves the machine."""
+        """Assert that the console has no error and no request left the machine."""
         assert self.driver.get_log("browser") == []
         asked = [json.loads(entry["message"])["message"] for entry in
                  self.driver.get_log("performance")]  # fmt: skip
@@ -99,7 +99,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def browser(chromium: Browser) -> Iterator[Browser]:
     chromium.driver.get("about:blank")
-    for log in ("browser", "performance"):  # of what came before
+    for log in ("browser", "performance"):  # drop the entries of earlier tests
         chromium.driver.get_log(log)
     yield chromium
     chromium.check_quiet()

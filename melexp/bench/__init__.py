@@ -1,9 +1,9 @@
-"""Times the methods against their floor and their peers, each pair in the same run.
+"""Time the methods against the FFTs that they need and against their peers, in the same run.
 
-A figure of time alone says little on another machine; so every row has the ratio to something
-measured beside it, in turn, round by round: the median over rounds, with the quartiles.
+A time alone says little about another machine. Each row therefore has its ratio to a reference
+that was timed in turn with it, round by round: the median over rounds, with quartiles.
 
-One module for each thing that is measured; its ``rows`` measures it.
+Each module measures one quantity with its function ``rows``.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from melexp.results.store import write_json
 
 
 def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) -> pd.DataFrame:
-    """Measure everything on one core, except rows of processes; print and store the table.
+    """Measure everything, on one core except for rows of processes; write and print the table.
 
     Parameters
     ----------
     folder : Path
         Gets ``bench.csv``, ``bench.md`` and ``bench.provenance.json``.
     dataset : str
-        Speech for the time to quality.
+        Data set of speech for the time to quality.
     quick : bool
-        Fewer rounds and clips.
+        Use fewer rounds and clips.
     """
     rounds = 5 if quick else 21
     with threadpool_limits(1):
@@ -77,9 +77,9 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
 
 
 def torch_rows(rounds: int) -> Iterator[Row]:
-    """Time batches in torch, on one core and on a GPU, if torch and a GPU are available."""
+    """Yield the rows of batches in torch, on one core and on a GPU, if these are available."""
     try:
-        from melexp.bench.batches import rows  # here, because it needs torch
+        from melexp.bench.batches import rows  # here, because torch is optional
     except ImportError as error:
         print(f"no rows for torch ({error}): pip install 'melexp[torch]'", flush=True)
         return

@@ -1,4 +1,4 @@
-"""What every benchmark gives, a row per measurement, and how times are taken side by side."""
+"""Rows of the benchmarks, and the timing of alternatives in turn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SR = 22050
 
 
 class Row(NamedTuple):
-    """One measurement: a median with its quartiles, and its ratio to another one."""
+    """One measurement: median, quartiles, and ratio to a reference."""
 
     section: str
     name: str
@@ -32,7 +32,7 @@ def interleaved(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-    """Time the entries in turn; return the seconds of each in each round, after a warm-up."""
+    """Time entries in turn; return the seconds of each in each round, without a warm-up round."""
     times: dict[str, list[float]] = {name: [] for name in entries}
     for n in range(rounds + 1):
         for name, run in entries.items():

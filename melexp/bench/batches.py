@@ -1,4 +1,4 @@
-"""Times the batches in torch against the FFTs of the same batch and a plain Griffin-Lim."""
+"""Time batches in torch against the FFTs of the same batch and a plain Griffin-Lim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
 SECONDS = 5
-#: Iterations that are counted; as all take the same time, fewer are run.
+#: Number of iterations that a time is given for. All take the same time, so fewer are run.
 COUNTED = 500
 
 
@@ -34,7 +34,7 @@ def rows(rounds: int) -> Iterator[Row]:
 
 
 def _start(rounds: int) -> Iterator[Row]:
-    """Compute the start of each clip with NumPy, as for every device."""
+    """Time the start of a clip, which NumPy computes for every device."""
     transform, x = MelTransform(), clip(SECONDS)
     mel, method = transform(x), make_method("admm")
 
@@ -65,7 +65,7 @@ def _on(device: str, machine: str, sizes: tuple[int, ...], n: int, rounds: int) 
         for name, seconds in times.items():
             base = times["rfft + irfft"]
             speed = size * SECONDS / (seconds / n * COUNTED)
-            # The ratio is one of times, as in the other sections.
+            # A ratio of times, as in the other sections.
             yield row(
                 section, f"{size} clips, {name}", speed, "s of audio per s", base, "rfft + irfft"
             )._replace(ratio=float(np.median(seconds / base)))
@@ -84,7 +84,7 @@ def _finish(run: Callable[[], Any], device: str) -> None:
 
 
 def _ffts(batch: BatchProblem, n: int) -> Callable[[], Any]:
-    """Run one real FFT and one inverse FFT of every frame, n times."""
+    """Return a function that runs a real FFT and its inverse on every frame, n times."""
     size = (len(batch.problems), batch.stft.n_frames, batch.stft.n_fft)
     frames = torch.randn(*size, device=batch.device)
     spectra = torch.fft.rfft(frames)
@@ -98,7 +98,7 @@ def _ffts(batch: BatchProblem, n: int) -> Callable[[], Any]:
 
 
 def _griffin_lim(batch: BatchProblem, n: int, momentum: float = 0.99) -> Callable[[], Any]:
-    """Run the loop of torchaudio's `griffinlim` with its default momentum, for centred frames."""
+    """Return a function that runs the loop of torchaudio's `griffinlim` for centred frames."""
     t = batch.transform
     window = torch.hann_window(t.n_fft, device=batch.device)
     given = {"n_fft": t.n_fft, "hop_length": t.hop_length, "window": window}

@@ -1,4 +1,4 @@
-"""What more cores bring: many clips at once, and one long clip."""
+"""Speed-up by a second core: many clips at once, and one long clip."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def invert_one(n_iter: int) -> None:
-    """Invert 5 s, in whichever process that is."""
+    """Invert 5 s of speech; runs in a worker process."""
     transform = MelTransform()
     mel = transform(clip(5))
     for _ in solve(make_method("admm"), Problem(mel, transform), checkpoints=[n_iter]):

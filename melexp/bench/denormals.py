@@ -1,4 +1,4 @@
-"""An iteration on mels whose numbers become denormal, against ordinary ones."""
+"""Time of an iteration on mels whose numbers become denormal, relative to ordinary mels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from melexp.methods import make_method
 from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
-#: The transform, and the frames of its 188 that are made hard.
+#: The transform, and the frames (of 188) that are made hard.
 SHORT = MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=40, fmax=8000)
 HARD = slice(40, 120)
 
@@ -23,8 +23,8 @@ HARD = slice(40, 120)
 def rows(rounds: int, *, methods: Sequence[str] = METHODS, power: float = 1.0) -> Iterator[Row]:
     """Time iterations on mels whose numbers become denormal, against ordinary mels.
 
-    The iterations that are timed come after 2,000 others: the changes of converged runs are the
-    smallest numbers of all. The time is that of the processor, which other work moves less.
+    2,000 untimed iterations come first, because the changes of a converged run are the smallest
+    numbers. Processor time is measured, because other work on the machine affects it less.
     """
     transform = replace(SHORT, power=power)
     x = np.random.default_rng(0).standard_normal(24000).astype(np.float32)

@@ -1,4 +1,4 @@
-"""An iteration of every method in both engines, against the FFTs of its frames and librosa's."""
+"""Time of an iteration of every method in both engines, relative to FFTs and to librosa."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ def floors(transform: MelTransform, n_frames: int) -> dict[str, Callable[[], Any
     return known
 
 
-#: Transforms whose iterations are timed, with the methods and the iterations of each engine.
+#: Transforms whose iterations are timed, each with its methods.
 LAYOUTS: dict[str, tuple[MelTransform, Sequence[str]]] = {
     "n_fft 512": (MelTransform(n_fft=512, hop_length=128), ("admm",)),
     "n_fft 1024": (MelTransform(), METHODS),
     "n_fft 2048": (MelTransform(n_fft=2048, hop_length=512), ("admm",)),
     "n_fft 1024, power mels": (MelTransform(power=2.0), ("admm",)),
 }
+#: Number of timed iterations of each engine.
 ENGINES = {"fast": 50, "portable": 4}
 
 
@@ -67,7 +68,7 @@ def rows(
         for name in methods:
             for engine in engines:
                 n = ENGINES[engine]
-                # Twice: once with one iteration, to take off what a call costs in itself.
+                # Twice: a run of one iteration gives the fixed cost of a call, to subtract.
                 for k in (1, n + 1):
                     entries[f"{name}|{engine}|{k}"] = per_iteration(name, transform, x, engine, k)
                 counts[name, engine] = n

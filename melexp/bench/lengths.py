@@ -1,4 +1,4 @@
-"""What the length of a clip costs: time per iteration, and memory."""
+"""Time per iteration and peak memory against the length of a clip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Time of an iteration and peak memory against the length of the clip."""
+    """Measure the time of an iteration and the peak memory against the length of the clip."""
     transform = MelTransform()
     section = "length of the clip, admm, fast"
     spans = (0.5, 1, 5, 30, 120, 600)

@@ -1,4 +1,4 @@
-"""What the runner costs beside the tasks that it runs."""
+"""Overhead of the runner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from melexp.transforms.mel import MelTransform
 
 @dataclass(frozen=True)
 class Nap(Task):
-    """A task of a known length; it sleeps, so that what else the machine does counts little."""
+    """A task of known length. It sleeps, so that other work on the machine hardly affects it."""
 
     length: float = 0.05
 

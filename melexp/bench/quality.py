@@ -1,4 +1,4 @@
-"""The time to a quality, against who ends with that quality."""
+"""Time until a method reaches the final quality of a peer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a new process costs before its first result."""
+"""Time of a new process before its first result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from melexp.bench._rows import Row, interleaved, row
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Import, and the first call of the fast engine in a new process with its cache filled."""
+    """Measure the import, and the first call of the fast engine with a filled cache."""
     first = (
         "import time, numpy as np, melexp, librosa.filters\n"
         "t = melexp.MelTransform(); m = t(np.ones(22050, np.float32))\n"

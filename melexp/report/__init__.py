@@ -31,7 +31,7 @@ def report(results: Path, output: Path | None = None, *, clips: int | None = Non
     Raises
     ------
     ValueError
-        If a package is missing, a clip cannot be had, or `output` holds something else.
+        If a package or a clip is missing, or `output` is a folder but not a report.
     FileNotFoundError
         If there are no results.
     """

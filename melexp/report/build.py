@@ -1,4 +1,4 @@
-"""Puts the report together: pages from templates, tables, figures and sound beside them."""
+"""Build the report: pages from templates, with tables, figures and sound beside them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from melexp.results.statistics import BEST, metric_facts
 HERE = Path(__file__).parent
 PAGES = ("index", "listen", "sources")
 
-#: A report of this size or more is too large to hand on; told at the end of the build.
+#: Size in bytes above which the build warns: a larger report is hard to share.
 BUDGET = 30_000_000
 
 
@@ -37,7 +37,9 @@ def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
     shown = views(results)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report.", dir=output.parent) as aside:
-        folder = Path(aside) / "report"  # renamed in the end, so the report is replaced atomically
+        folder = (
+            Path(aside) / "report"
+        )  # renamed at the end: an interruption leaves no partial report
         _copy(results, shown, folder)
         heard = _listen(shown[0], folder / "clips", clips)
         _write_pages(results, shown, heard, folder)
@@ -47,7 +49,7 @@ def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
     size = sum(path.stat().st_size for path in output.rglob("*"))
     print(f"{output / 'index.html'}: {size / 1e6:.1f} MB, {len(heard)} clips to listen to")
     if size > BUDGET:
-        print(f"more than {BUDGET / 1e6:.0f} MB; --clips takes fewer clips", file=sys.stderr)
+        print(f"the report exceeds {BUDGET / 1e6:.0f} MB; use a smaller --clips", file=sys.stderr)
     return output / "index.html"
 
 
@@ -86,12 +88,12 @@ def _listen(view: View, folder: Path, count: int | None) -> list[Sample]:
 def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: Path) -> None:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,  # names of clips, categories and authors are anybody's
+        autoescape=True,  # names of clips, categories and authors are untrusted text
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {}  # keys in our order: it is that of the metrics
+    environment.policies["json.dumps_kwargs"] = {}  # keep the order of the metrics
     environment.filters |= {"score": score_text, "yaml": OmegaConf.to_yaml}
     known = metrics(shown)
     context: dict[str, Any] = {
@@ -126,7 +128,7 @@ def _without_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _figures(results: Path) -> list[dict[str, str]]:
-    """Return name and caption of each figure."""
+    """Return the name and the caption of each figure."""
     figures = []
     for path in sorted(results.glob("*.png")):
         caption = path.with_suffix(".txt")

@@ -24,18 +24,18 @@ from melexp.results.store import canonical
 from melexp.runs.runner import Task, plan
 from melexp.transforms.mel import MelTransform
 
-#: The loudness of EBU R 128, and the peak that no version of a clip may exceed.
+#: Target loudness (EBU R 128) in LUFS, and the largest allowed peak.
 LOUDNESS = -23.0
 CEILING = 10 ** (-1 / 20)
 
-#: The rates that Opus has.
+#: Sampling rates of Opus, in Hz.
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-#: libsndfile's measure of about 100 kbit/s, where Opus is transparent for one channel.
+#: Compression level of libsndfile for about 100 kbit/s, transparent for one channel.
 OPUS_COMPRESSION = 0.64
 
-#: Clips of a data set unless another number is asked for, or one of each category if that is more.
+#: Default number of clips of a data set; one of each category if there are more categories.
 CLIPS = 6
-#: Range of the mel-spectrogram images, in dB below the loudest of the original.
+#: Range of the mel-spectrogram images, in dB below the maximum of the original.
 RANGE = 80.0
 
 
@@ -46,13 +46,13 @@ class Version:
     Attributes
     ----------
     label : str
-        Of the method; "original" for the clip itself.
+        Label of the method; "original" for the clip itself.
     audio, image : str
-        Names of the files, which do not tell the label.
+        Names of the files; they do not reveal the label.
     scores : dict
         The stored values, by metric.
     scm : float
-        Of this rendering; another than the stored one where the method has changed since.
+        SCM of this rendering. It differs from the stored SCM if the method has changed since.
     """
 
     label: str
@@ -63,7 +63,7 @@ class Version:
 
     @property
     def is_as_stored(self) -> bool:
-        """Whether the rendering scores what is stored (or nothing is, as of the original)."""
+        """Whether the rendering has the stored SCM; true for the original, which has none."""
         return not abs(self.scm - self.scores.get("scm", float("nan"))) >= 0.01
 
 
@@ -74,9 +74,9 @@ class Sample:
     Attributes
     ----------
     level : float
-        What all versions have been brought to.
+        Common loudness of all versions.
     unit : str
-        Of the level: LUFS, or dB (RMS) where a clip is too short or quiet for that.
+        Unit of the level: LUFS, or dB (RMS) if a clip is too short or too quiet for LUFS.
     seed : int
     """
 
@@ -113,13 +113,13 @@ def chosen_jobs(view: View, dataset: str) -> list[Job]:
 
 
 def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[Sample]:
-    """Render the chosen clips of each data set as the stored configurations say.
+    """Render the chosen clips of each data set from the stored configurations.
 
     Parameters
     ----------
     view : View
     folder : Path
-        Where the files are written.
+        Folder for the files.
     count : int or None
         Clips of each data set; see `chosen_clips`.
 
@@ -130,7 +130,7 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
     Raises
     ------
     ClipError
-        If a clip cannot be had, or is no longer the one that was scored.
+        If a clip is missing, or differs from the clip that was scored.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for dataset in view.datasets:
@@ -139,7 +139,7 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
             for job in chosen_jobs(view, dataset)
         ]
         has_value = view.last["value"].notna() & (view.last["dataset"] == dataset)
-        scored = set(view.last.loc[has_value, "clip"])  # the others failed, or are silent
+        scored = set(view.last.loc[has_value, "clip"])  # other clips failed or are silent
         clips = [task.clip for task in plans[0][1].values() if task.clip.id in scored]
         for clip in chosen_clips(clips, count):
             if clip.sha256 != view.clips[f"{clip.dataset}/{clip.id}"]["sha256"]:
@@ -165,8 +165,7 @@ def durations(view: View) -> dict[tuple[str, str], float]:
 def render(task: Task, reference: np.ndarray, checkpoints: list[int]) -> np.ndarray:
     """Return the waveform that was scored at the last checkpoint [shape=(n_samples,)].
 
-    Computed as it was then, by way of the other checkpoints and on one thread, because some
-    methods amplify rounding.
+    The run passes the same checkpoints on one thread, because some methods amplify rounding.
     """
     with threadpool_limits(1):
         *_, last = task.observe(reference, checkpoints)
@@ -202,10 +201,10 @@ def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Samp
 
 
 def equally_loud(signals: Iterable[np.ndarray], sr: int) -> tuple[list[np.ndarray], float, str]:
-    """Bring the versions of a clip to one loudness, `LOUDNESS` unless a peak exceeds `CEILING`.
+    """Scale the versions of a clip to `LOUDNESS`, or all to less if a peak exceeds `CEILING`.
 
-    Then all are lowered alike, so that they stay equal. What is too short (one block of 0.4 s) or
-    too quiet for EBU R 128 is measured by its RMS; silence stays silent.
+    Versions that are too short (below one block of 0.4 s) or too quiet for EBU R 128 are measured
+    by their RMS. Silence stays silent.
 
     Parameters
     ----------
@@ -217,7 +216,7 @@ def equally_loud(signals: Iterable[np.ndarray], sr: int) -> tuple[list[np.ndarra
     -------
     louder : list of np.ndarray
     level : float
-        The loudness that they have.
+        Their common loudness.
     unit : str
         ``LUFS`` or ``dB (RMS)``.
     """
@@ -239,12 +238,12 @@ def equally_loud(signals: Iterable[np.ndarray], sr: int) -> tuple[list[np.ndarra
 
 
 def decibels(y: np.ndarray, transform: MelTransform) -> np.ndarray:
-    """Return mel-spectrogram in dB [shape=(n_mels, n_frames)]."""
+    """Return the mel-spectrogram in dB [shape=(n_mels, n_frames)]."""
     return 20 / transform.power * np.log10(np.maximum(transform.linear(y), 1e-10))
 
 
 def write_audio(folder: Path, y: np.ndarray, sr: int) -> str:
-    """Write an Opus file, named by its samples; returns the name."""
+    """Write an Opus file, named by the hash of its samples; return the name."""
     rate = next((r for r in OPUS_RATES if r >= sr), OPUS_RATES[-1])
     samples = soxr.resample(y, sr, rate, quality="HQ") if rate != sr else y
     name = f"{hashlib.sha256(np.ascontiguousarray(y).tobytes()).hexdigest()[:16]}.opus"
@@ -260,7 +259,7 @@ def write_audio(folder: Path, y: np.ndarray, sr: int) -> str:
 
 
 def write_mel(folder: Path, mel: np.ndarray) -> str:
-    """Write an image of a mel-spectrogram in dB below the top of its range; returns the name."""
+    """Write an image of a mel-spectrogram in dB, 0 dB at the top of the range; return the name."""
     shades = matplotlib.colormaps["magma"](np.clip(1 + mel[::-1] / RANGE, 0, 1), bytes=True)
     name = f"{hashlib.sha256(shades.tobytes()).hexdigest()[:16]}.webp"
     Image.fromarray(np.ascontiguousarray(shades[..., :3])).save(folder / name, quality=80)

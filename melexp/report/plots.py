@@ -81,7 +81,7 @@ def boxes(
         box.set_alpha(0.75)
         box.set_linewidth(0.8)
     for x, few in zip(positions or range(1, len(labels) + 1), values, strict=True):
-        if len(few) <= 6:  # too few for quartiles to say much: show the clips
+        if len(few) <= 6:  # quartiles of so few clips say little: show the clips
             ax.plot([x] * len(few), few, ".", color="0.2", markersize=2, zorder=3)
     if positions is None:
         ax.set_xticks(range(1, len(labels) + 1), labels, rotation=35, ha="right")

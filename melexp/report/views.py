@@ -30,7 +30,7 @@ from melexp.results.statistics import (
 from melexp.results.store import canonical, read_json
 from melexp.results.tables import read_table
 
-#: What plotly calls matplotlib's line styles and markers.
+#: Names in plotly of matplotlib's line styles and markers.
 _DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond"}
 _SYMBOLS |= {"P": "cross", "x": "x-thin-open", "X": "x", "*": "star", "h": "hexagon"}
@@ -38,7 +38,7 @@ _SYMBOLS |= {"P": "cross", "x": "x-thin-open", "X": "x", "*": "star", "h": "hexa
 
 @dataclass(frozen=True)
 class Job:
-    """One method on one data set with one seed: what was asked for, and where it was computed.
+    """One method on one data set with one seed: its configuration and its provenance.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Job:
     provenance : dict
         Versions, commit and machine.
     name : str
-        The method's label, with its settings where the view has several.
+        The method's label, with its settings if the view has several.
     """
 
     experiment: str
@@ -85,7 +85,7 @@ class View:
         Tidy rows, each run once; `label` tells all settings apart.
     jobs : list of Job
     clips : dict
-        What identifies and credits each clip, by ``<data set>/<id>``.
+        Identity and credits of each clip, by ``<data set>/<id>``.
     """
 
     name: str
@@ -95,12 +95,12 @@ class View:
 
     @property
     def experiments(self) -> list[str]:
-        """The experiments that it joins."""
+        """The experiments that the view joins."""
         return list(dict.fromkeys(job.experiment for job in self.jobs))
 
     @property
     def compares(self) -> bool:
-        """Whether it compares methods and not the settings of one."""
+        """Whether the view compares methods, not settings of one method."""
         return any(job.name == job.label for job in self.jobs)
 
     @cached_property
@@ -141,8 +141,8 @@ class View:
     def curves(self) -> list[dict[str, Any]]:
         """Return mean and 95 % interval over clips by data set, metric, label and iteration.
 
-        Of each label the runs with the most checkpoints, so that a curve has the same runs
-        throughout; `seconds` is the mean time of a run.
+        Each label uses its runs with the most checkpoints, so that all points of a curve belong to
+        the same runs. `seconds` is the mean time of a run.
         """
         run = ["dataset", "label", "seed", "clip"]
         checkpoints = self.rows.groupby(run)["iteration"].transform("nunique")
@@ -198,15 +198,15 @@ class View:
 def views(results: Path) -> list[View]:
     """Return the views of a folder of results.
 
-    Experiments that have one setting of each method, on the same mel-spectrograms, are one view;
-    every other experiment, such as a sweep of a parameter, is one of its own.
+    Experiments with one setting of each method, on the same mel-spectrograms, form one view. Every
+    other experiment, such as a sweep of a parameter, has its own view.
 
     Raises
     ------
     FileNotFoundError
         If the folder has no results.
     ValueError
-        If a table does not tell its runs apart, which may differ in the mel-spectrogram only.
+        If the columns of a table cannot tell its runs apart, such as runs of several transforms.
     """
     found = sorted(path.name for path in results.glob("*.provenance.json"))
     if not found:
@@ -247,7 +247,7 @@ def _join(parts: Sequence[View]) -> View:
 
     records = zip(rows["label"], settings.to_dict("records"), strict=True)
     rows["label"] = [name(label, setting) for label, setting in records]
-    # Experiments share runs: one is counted once.
+    # Experiments may share runs; count each once.
     run = ["dataset", "clip", "label", "seed", "iteration", "metric"]
     rows = rows.drop_duplicates(run)
     named = []
@@ -269,7 +269,7 @@ def rounded(values: pd.Series) -> list[float | None]:
 
 
 def metrics(shown: Sequence[View]) -> dict[str, dict[str, Any]]:
-    """Label and direction of each metric in the views, those for every sound first."""
+    """Return label and direction of each metric in the views; metrics for every sound first."""
     names = dict.fromkeys(name for view in shown for name in sorted(view.rows["metric"].unique()))
     facts = {name: metric_facts(name) for name in names}
     order = sorted(names, key=lambda name: (facts[name].speech_only, -len(name)))

@@ -1,4 +1,4 @@
-"""Compares two sets of results, value by value."""
+"""Compare two sets of results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from melexp.results.columns import FIRST
 from melexp.results.statistics import mean_interval, metric_facts, parameters_of, variants
 from melexp.results.tables import read_table
 
-#: How far a mean over clips may move. The iterations amplify rounding, so another engine, processor
-#: or FFT library moves single clips a little: from one engine to the other the mean of four clips
-#: moves by 0.004 dB of SCM at most.
+#: Largest allowed change of a mean over clips. The iterations amplify rounding, so another engine,
+#: processor or FFT library changes single clips slightly. Between the two engines, the mean SCM of
+#: four clips changes by at most 0.004 dB.
 TOLERANCE = {"scm": 0.5, "sc": 0.1, "pesq": 0.1, "estoi": 0.01}
-#: Factors for methods that do not settle: ADMM-GLA moves by 0.2 dB (and a clip by 1 dB).
+#: Factors on the tolerance, by method. ADMM-GLA does not converge: its mean SCM changes by 0.2 dB,
+#: that of a clip by 1 dB.
 UNSETTLED = {"admm_gla": 3.0}
 
 
@@ -28,22 +29,22 @@ def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.Data
     Parameters
     ----------
     source : str
-        A folder; or what git knows as a commit, such as ``HEAD~2``, or ``HEAD~2:results/mine``.
+        A folder of results, or a commit such as ``HEAD~2`` or ``HEAD~2:results/mine``.
     folder : str
-        Of the results in the commit where `source` does not say it.
+        The folder of results in the commit, if `source` names none.
 
     Returns
     -------
     dict
-        By experiment.
+        Tables by experiment.
 
     Raises
     ------
     ValueError
-        If it is neither, or has no table.
+        If `source` is neither, or has no table.
     """
     if Path(source).is_dir():
-        # An experiment's table has its provenance beside it; other CSV files are of figures.
+        # A table of an experiment has a provenance file; other CSV files belong to figures.
         names = sorted(p.name.split(".")[0] for p in Path(source).glob("*.provenance.json"))
         tables = {name: read_table(source, name) for name in names}
     else:
@@ -77,24 +78,24 @@ def compare(
     tolerance: Mapping[str, float] = TOLERANCE,
     either_way: bool = False,
 ) -> pd.DataFrame:
-    """Compare what two tables of one experiment have in common.
+    """Compare the common rows of two tables of one experiment.
 
     Parameters
     ----------
     a, b : pd.DataFrame
-        Tidy tables; rows are paired by clip, seed and all that was asked for.
+        Tidy tables; rows are paired by clip, seed, method, parameters, iteration and metric.
     tolerance : mapping
-        For each metric, how much worse the mean over clips may be in `b`.
+        For each metric, the largest allowed loss of the mean over clips in `b`.
     either_way : bool
-        Whether better by more than that is out of tolerance as well.
+        Whether a gain above the tolerance is out of tolerance too.
 
     Returns
     -------
     pd.DataFrame
-        A row per data set, method, iteration and metric: the means over clips of `a` and `b`,
-        their difference b - a with its 95 % interval (Student's t over clips, each the mean over
-        its seeds), the numbers of clips and of values that `b` has `lost`, the tolerance, and
-        whether it is `out` of it.
+        A row per data set, method, iteration and metric. It has the means over clips of `a` and
+        `b`; their difference b - a with its 95 % interval (Student's t over clips, each the mean
+        over its seeds); the number of `clips`; the number of values `lost` in `b`; the tolerance;
+        and whether the difference is `out` of tolerance.
 
     Raises
     ------
@@ -146,21 +147,21 @@ def compare_all(
     every: bool = True,
     **options: Any,
 ) -> int:
-    """Print the comparison of every experiment that both have; 1 if a mean is out of tolerance.
+    """Print the comparison of the common experiments; return 1 if a mean is out of tolerance.
 
     Parameters
     ----------
     a, b : mapping
         Tables by experiment.
     every : bool
-        Print every mean; otherwise those that differ, or whose values were lost.
+        Print every mean; otherwise only means that differ or lost values.
     **options
         As of `compare`.
 
     Raises
     ------
     ValueError
-        If they have nothing in common.
+        If no row is in both.
     """
     out = compared_rows = differing = 0
     for name in sorted(a.keys() & b.keys()):
@@ -190,23 +191,23 @@ def compare_sources(
     tolerance: Sequence[str] = (),
     every: bool = False,
 ) -> int:
-    """Print the comparison of two folders or commits; 1 if the second is worse.
+    """Print the comparison of two folders or commits; return 1 if the second is worse.
 
     Parameters
     ----------
     a, b : str
         As of `tables_of`.
     experiments : sequence of str
-        The experiments to compare; by default all that both have.
+        The experiments to compare; by default all common ones.
     tolerance : sequence of str
-        Such as ``scm=0.5``, in place of `TOLERANCE`.
+        Overrides of `TOLERANCE`, such as ``scm=0.5``.
     every : bool
         As of `compare_all`.
 
     Raises
     ------
     ValueError
-        For an unknown experiment or source, or a tolerance that is no number.
+        For an unknown experiment or source, or a tolerance that is not a number.
     """
     allowed = dict(TOLERANCE)
     for text in tolerance:

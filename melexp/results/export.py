@@ -1,4 +1,4 @@
-"""Writes an experiment's table for other programs, and for a paper."""
+"""Export the table of an experiment for other programs and for a paper."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from melexp.results.statistics import mean_interval, metric_facts, variants
 
 
 def export(table: pd.DataFrame, path: Path) -> None:
-    """Write a table in the format that the file's name asks for.
+    """Write a table in the format of the file's suffix.
 
     Parameters
     ----------
     table : pd.DataFrame
         Tidy rows of one experiment.
     path : Path
-        ``.csv`` and ``.parquet`` get the rows as they are, ``.tex`` the means after the last
+        ``.csv`` and ``.parquet`` get the unchanged rows; ``.tex`` gets the means after the last
         iteration (see `latex`).
 
     Raises
     ------
     ValueError
-        For another suffix, or where Parquet needs a package that is not installed.
+        For another suffix, or if the package for Parquet is not installed.
     """
     if path.suffix == ".csv":
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
@@ -46,13 +46,13 @@ def export(table: pd.DataFrame, path: Path) -> None:
 def latex(table: pd.DataFrame) -> str:
     """Return a LaTeX table: the mean of each metric over clips, with its 95 % interval.
 
-    Each clip counts once, as the mean over its seeds. The best mean of a column is bold. It needs
-    the package booktabs.
+    Each clip counts once, as the mean over its seeds. The best mean of a column is bold. The
+    table needs the LaTeX package booktabs.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Tidy rows of one experiment; of several data sets each gets a table.
+        Tidy rows of one experiment; each data set gets its own table.
     """
     table = table.assign(name=variants(table))
     last = table[table["iteration"] == table.groupby("name")["iteration"].transform("max")]

@@ -1,4 +1,4 @@
-"""Joins stores that were made on different machines."""
+"""Merge folders of results from several machines."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from melexp.results.tables import write_table
 
 
 def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str]:
-    """Put the finished tasks and the jobs of stores into one, and write its tables.
+    """Merge the finished tasks and jobs of several folders into one; write its tables.
 
     Parameters
     ----------
     into : Path
-        A folder of results, which may be new. What it has stays as it is.
+        The target folder; it may be new. Its values take precedence.
     sources : sequence of Path
         Folders of results; not changed.
     rtol : float >= 0
-        How far two values of one row may lie apart, relative to the larger. Processors and
-        libraries round differently, and the iterations amplify it.
+        Largest relative difference between two values of one row. Processors and libraries round
+        differently, and the iterations amplify it.
 
     Returns
     -------
     experiments : list of str
-        Those whose tables were written.
+        Experiments whose tables were written.
 
     Raises
     ------
@@ -52,9 +52,8 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
             ours, theirs = _either(place, writes), read_note(path)
             if ours is not None and _asked(ours) != _asked(theirs):
                 raise ValueError(
-                    f"{path} and {place} are the same job with other clips or another "
-                    f"version of the code; "
-                    "merge into another folder"
+                    f"{path} and {place} are the same job with other clips or another version of "
+                    "the code; merge into another folder"
                 )
             writes[place] = ours or theirs
     for place, body in writes.items():
@@ -83,7 +82,7 @@ def _asked(note: dict[str, Any]) -> list[str]:
 def _joined(
     ours: dict[str, Any], theirs: dict[str, Any], source: Path, rtol: float
 ) -> dict[str, Any]:
-    """Join the rows of both tasks; a row of both is that of the target."""
+    """Join the rows of both tasks; prefer the rows of the target."""
     have = {(row["iteration"], row["metric"]): row for row in ours["rows"]}
     for row in theirs["rows"]:
         mine = have.setdefault((row["iteration"], row["metric"]), row)

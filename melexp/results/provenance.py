@@ -1,4 +1,4 @@
-"""Where a result was computed: versions, commit, machine."""
+"""Provenance of results: versions, commit, machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import melexp
 
-#: The packages that can change a number.
+#: Packages whose version may change a result.
 PACKAGES = ("numpy", "scipy", "librosa", "numba", "soxr", "soundfile", "pesq", "pystoi")
 
 
@@ -40,7 +40,7 @@ def _commit() -> dict[str, Any]:
         ).stdout.strip()
 
     try:
-        # An installed package may lie in a folder of another repository, such as its user's.
+        # An installed package may lie inside another repository, such as one of its user.
         git("ls-files", "--error-unmatch", Path(__file__).name)
         return {
             "commit": git("rev-parse", "HEAD"),

@@ -14,7 +14,7 @@ from melexp.results.columns import FIRST, LAST
 
 
 class Look(NamedTuple):
-    """Colour, line style and marker of a method, in matplotlib's words."""
+    """Colour, line style and marker of a method, as matplotlib names them."""
 
     colour: str
     line: str
@@ -46,13 +46,26 @@ BEST = "ADMM"
 
 
 class MetricFacts(NamedTuple):
-    """Label, direction, unit and digits of a metric, from ``conf/metric/<name>.yaml``."""
+    """Facts of a metric, from ``conf/metric/<name>.yaml``.
+
+    Attributes
+    ----------
+    label : str
+        Label of an axis or a column, with the unit.
+    lower_is_better : bool
+    speech_only : bool
+        Computed on data sets of speech only.
+    unit : str
+        Empty for a metric without a unit.
+    digits : int >= 0
+        Digits after the decimal point, in tables.
+    """
 
     label: str
     lower_is_better: bool
     speech_only: bool
-    unit: str
-    digits: int
+    unit: str = ""
+    digits: int = 2
 
     def text(self, value: float, *, minus: str = "-") -> str:
         """Return a value with the digits of the metric."""
@@ -65,9 +78,15 @@ def metric_facts(metric: str) -> MetricFacts:
     Raises
     ------
     ValueError
-        If there is no such metric.
+        If there is no such metric, or its file lacks a fact.
     """
-    return MetricFacts(**read_config("metric", metric))
+    try:
+        return MetricFacts(**read_config("metric", metric))
+    except TypeError as error:
+        raise ValueError(
+            f"conf/metric/{metric}.yaml must have label, lower_is_better and speech_only, and may "
+            f"have unit and digits ({error})"
+        ) from None
 
 
 def methods_in_order(table: pd.DataFrame) -> list[str]:
@@ -104,7 +123,7 @@ def parameters_of(table: pd.DataFrame) -> list[str]:
 
 
 def parameter_text(value: Any) -> str:
-    """Return a parameter as it is named, whether it comes from a table or a configuration."""
+    """Return the text of a parameter's value, the same for a table and a configuration."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
@@ -120,7 +139,7 @@ def named_setting(label: str, values: dict[Any, Any]) -> str:
 
 
 def telling_parameters(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the parameters that tell apart the settings of each label."""
+    """Return, for each label, the parameters that have several values."""
     names = [*parameters_of(table), "dtype"] if "dtype" in table else parameters_of(table)
     return {
         str(label): [p for p in names if rows[p].nunique(dropna=False) > 1]
@@ -192,7 +211,7 @@ def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool
     pd.DataFrame
         Over clips, each the mean over its seeds: mean, 95 % interval, median, number of clips with
         a value, and the two-sided p of the paired Wilcoxon test. `win_rate` is the share of runs
-        (clip and seed) in which `best` is better, `clip_win_rate` that of clips.
+        (clip and seed) in which `best` is better, `clip_win_rate` the share of clips.
     """
     rows = []
     for (dataset, metric), group in table.groupby(["dataset", "metric"], sort=True):

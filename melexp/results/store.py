@@ -27,7 +27,7 @@ from typing import Any
 
 from melexp.files.atomic import held, move_aside, write_text
 
-#: Raise it when the meaning of a stored task changes: older files are then recomputed.
+#: Increase it when the meaning of a stored task changes; older tasks are then recomputed.
 FORMAT = 1
 
 
@@ -46,7 +46,7 @@ def digest(value: Any) -> str:
 
 
 def check_name(experiment: str) -> None:
-    """Raise ValueError unless it can name files in the folder of results, and none elsewhere."""
+    """Raise ValueError unless the name is a safe file name within the folder of results."""
     if not re.fullmatch(r"\w[\w.-]*", experiment):
         raise ValueError(
             "experiment is part of file names: use letters, digits, '_', '-' and '.' only; got "
@@ -60,12 +60,12 @@ def write_json(path: Path, body: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read a JSON file and compare it with its checksum.
 
     Raises
     ------
     DamagedFile
-        If it is truncated or changed.
+        If the file is truncated or was changed.
     """
     try:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -95,7 +95,7 @@ def read_task(path: Path) -> dict[str, Any]:
 
 
 def is_task(name: Any) -> bool:
-    """Return whether a name can be the id of a task; a received note may hold any name."""
+    """Return whether a name is a valid task id; a note from elsewhere may hold any text."""
     return isinstance(name, str) and re.fullmatch("[0-9a-f]+", name) is not None
 
 
@@ -126,7 +126,7 @@ class Store:
     Parameters
     ----------
     root : str or Path
-        The folder of results; made when first written to.
+        The folder of results; created by the first write.
 
     Attributes
     ----------
@@ -139,14 +139,14 @@ class Store:
         self.damaged: list[Path] = []
 
     def path(self, task_id: str) -> Path:
-        """Return file of a finished task."""
+        """Return the file of a finished task."""
         if not is_task(task_id):
             raise DamagedFile(f"{self.root}: {task_id!r} is not a task id")
         return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
 
     def load(self, task_id: str) -> dict[str, Any] | None:
         """Return a finished task, or None; move a corrupt file aside."""
-        return self._read(read_task, self.path(task_id), "a run that needs it computes it again")
+        return self._read(read_task, self.path(task_id), "the next run that needs it recomputes it")
 
     def claim(self, task_id: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Lock a task for this worker (see `melexp.files.atomic.held`)."""
@@ -157,12 +157,12 @@ class Store:
         write_json(self.path(task_id), body)
 
     def writing(self, experiment: str) -> AbstractContextManager[bool]:
-        """Wait for who writes an experiment's notes or its table, and hold them off."""
+        """Lock the notes and the table of an experiment; block until the lock is free."""
         check_name(experiment)
         return held(self.root / f".{experiment}.lock", wait=True)
 
     def save_job(self, experiment: str, body: dict[str, Any]) -> None:
-        """Note which tasks a job asked for; the same job again replaces its note."""
+        """Write the note of a job: its configuration and its tasks. A re-run replaces the note."""
         with self.writing(experiment):
             write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
 
@@ -172,7 +172,7 @@ class Store:
         A corrupt note is moved aside; its job is left out.
         """
         paths = sorted(self._jobs(experiment).glob("*.json"))
-        lost = "the table lacks its job until that is run again"
+        lost = "the table lacks this job until a re-run"
         notes = [self._read(read_note, path, lost) for path in paths]
         return sorted(
             (note for note in notes if note is not None), key=lambda job: canonical(job["config"])
@@ -186,7 +186,7 @@ class Store:
     def notes(self) -> dict[Path, tuple[int, int]]:
         """Return the notes of all jobs, each with its time stamp and inode.
 
-        The time alone would not do: a clock may be set back, or be coarse.
+        A time stamp alone does not show every change: clocks are coarse and may be set back.
         """
         found = {}
         for path in (self.root / "jobs").glob("*/*.json"):
@@ -217,7 +217,7 @@ class Store:
         Raises
         ------
         FileNotFoundError
-            If no job of that experiment has finished here.
+            If the folder has no job of the experiment.
         """
         jobs = self.jobs(experiment) if jobs is None else jobs
         if not jobs:
@@ -232,12 +232,12 @@ class Store:
                 task = self.load(entry["task"]) or {"rows": []}
                 found = {(row["iteration"], row["metric"]): row for row in task["rows"]}
                 for c, m in wanted:
-                    # Jobs of one experiment may ask for the same, as with another limit.
+                    # Jobs of one experiment may share tasks, such as jobs with different limits.
                     key = (entry["task"], entry["dataset"], entry["clip"], job["method"]["label"])
                     if (key, c, m) in seen:
                         continue
                     seen.add((key, c, m))
-                    # A missing value failed; its reason is in the job's note.
+                    # The task of a missing value failed; the reason is in the note of the job.
                     lost = {"iteration": c, "metric": m, "value": None, "seconds": None}
                     lost["reason"] = entry.get("reason", "not computed")
                     yield {

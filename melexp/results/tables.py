@@ -1,4 +1,4 @@
-"""From finished tasks to the tidy table of an experiment, and to its summary."""
+"""The tidy table of an experiment: collect it from finished tasks, write, check and read it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from melexp.results.store import DamagedFile, Store, read_json, write_json
 
 
 def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
-    """Collect an experiment's rows into ``<experiment>.csv`` with its provenance beside it."""
+    """Write ``<experiment>.csv`` from the finished tasks, and its provenance beside it."""
     store = results if isinstance(results, Store) else Store(results)
-    # Of two runs that end at once the later one must have read what the earlier one wrote.
+    # If two runs end at once, the later one must read the notes of the earlier one.
     with store.writing(experiment):
         table, text, notes = collect(store, experiment)
         put_table(store, experiment, text, notes)
@@ -70,7 +70,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def table_checksum(content: bytes) -> str:
-    """Hash of a table's file, whichever way its lines end."""
+    """Return the hash of a table's file, independent of its line endings."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
@@ -95,9 +95,9 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
     Raises
     ------
     FileNotFoundError
-        If there is none; names the command that makes it.
+        If there is no table; the message names the command that makes it.
     DamagedFile
-        If it, or its provenance, does not match its checksum.
+        If the table or its provenance does not match its checksum.
     """
     if not isinstance(results, str | Path):
         return _parsed(results.read())
@@ -113,8 +113,8 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
 def _parsed(text: str) -> pd.DataFrame:
     """Parse a table; names are never numbers or missing values: a clip may be called NA."""
     table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
-    # Read by themselves: what a converter returns is taken for a missing value by pandas 3.
+    # Read separately, because pandas 3 takes the result of a converter for a missing value.
     names = [column for column in NAMES if column in table]
     plain = pd.read_csv(io.StringIO(text), usecols=names, dtype=str, keep_default_na=False)
-    table[names] = plain[names]  # they are in the file's order, and assigned by place
+    table[names] = plain[names]  # by name: usecols keeps the order of the file
     return table

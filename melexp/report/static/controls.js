@@ -1,9 +1,9 @@
 "use strict";
-// What the summary and the plots share: the data, and selects that depend on each other.
+// Shared by the summary and the plots: the data, and selects that depend on each other.
 
 const { metrics, views } = JSON.parse(document.getElementById("data").textContent);
 
-/** Fill a select, keep its choice where that is still there, and hide it where there is none. */
+/** Fill a select, keep its choice if that still exists, and hide it if there is no choice. */
 function fill(select, options, preferred) {
   const before = select.value;
   select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
@@ -13,7 +13,7 @@ function fill(select, options, preferred) {
   select.closest("label").hidden = options.length < 2;
 }
 
-/** The metrics that a view has on a data set (on any, where it is null). */
+/** Return the metrics of a view on a data set, or on any data set if it is null. */
 function metricsOf(view, dataset) {
   return Object.keys(metrics).filter((name) =>
     view.runs[name]?.some(
@@ -22,14 +22,14 @@ function metricsOf(view, dataset) {
   );
 }
 
-/** Keep a form's view, data set and metric in step, and tell of every change. */
+/** Keep view, data set and metric of a form consistent; call `changed` after every change. */
 function follow(form, changed) {
   const { view, dataset, metric, other } = form.elements;
   fill(view, views.map((one, place) => [String(place), one.experiments.join(", ")]));
   const update = () => {
     const chosen = views[view.value];
     fill(dataset, chosen.datasets.map((name) => [name, name]));
-    // A plot by data set has them all.
+    // A plot by data set shows all data sets.
     const all = form.elements.by?.value === "dataset";
     if (all) dataset.closest("label").hidden = true;
     const names = metricsOf(chosen, all ? null : dataset.value);

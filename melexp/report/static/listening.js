@@ -10,7 +10,7 @@
   const status = document.getElementById("blind-status");
   const button = (name) => document.getElementById(`blind-${name}`);
   const choices = [];
-  let pair = null; // of the blind comparison: {A, B} as versions, and what was chosen of them
+  let pair = null; // the blind comparison: versions A and B, and the choice
 
   const players = () => document.querySelectorAll("audio");
   const stopOthers = (one) => players().forEach((other) => other !== one && other.pause());
@@ -23,7 +23,7 @@
     if (!panel.hidden) draw();
   }
 
-  /** Draw two methods of the clip at random, and put them behind A and B. */
+  /** Choose two methods of the clip at random, and assign them to A and B. */
   function draw() {
     const [original, ...methods] = article().querySelectorAll(".version");
     for (let i = methods.length - 1; i > 0; i--) {
@@ -40,7 +40,7 @@
     button("reveal").disabled = false;
   }
 
-  /** Note a choice of this pair; another choice of the same pair replaces it. */
+  /** Record a choice for this pair; a later choice for the same pair replaces it. */
   function choose(value) {
     if (pair.choice === null) {
       pair.choice = {};
@@ -57,7 +57,7 @@
       time: new Date().toISOString(),
     });
     button("export").disabled = false;
-    status.textContent = `${choices.length} ${choices.length === 1 ? "choice" : "choices"} noted.`;
+    status.textContent = `${choices.length} ${choices.length === 1 ? "choice" : "choices"} recorded.`;
   }
 
   function reveal() {
@@ -79,7 +79,7 @@
 
   toggle.addEventListener("click", () => {
     panel.hidden = !panel.hidden;
-    clips.hidden = !panel.hidden; // images, scores and labels would tell
+    clips.hidden = !panel.hidden; // images, scores and labels would reveal the methods
     toggle.setAttribute("aria-pressed", String(!panel.hidden));
     show();
   });
@@ -90,7 +90,7 @@
   select.addEventListener("change", show);
   document.getElementById("listen-controls").addEventListener("submit", (e) => e.preventDefault());
 
-  // Only one clip is shown, so only its players load.
+  // Only the players of the visible clip load.
   if (articles.some((one) => `#${one.id}` === location.hash)) select.value = location.hash.slice(1);
   show();
 }

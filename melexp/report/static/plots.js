@@ -6,7 +6,7 @@
   const narrow = matchMedia("(max-width: 40rem)");
   const config = { displayModeBar: false, responsive: true }; // a double click resets the zoom
 
-  /** Text for plotly, which reads markup in it. */
+  /** Escape text for plotly, which interprets markup. */
   const plain = (text) =>
     String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   const colourOf = (look) => (dark.matches && look.colour === "#000000" ? "#ffffff" : look.colour);
@@ -32,7 +32,7 @@
     };
   }
 
-  /** Draw into a panel, and say in words what is drawn. */
+  /** Draw into a panel, and describe the plot in words. */
   function draw(form, traces, axes, what, view) {
     const panel = form.closest(".panel");
     const plot = panel.querySelector(".plot");
@@ -89,7 +89,7 @@
     }
     const title = against === "iteration" ? "iterations" : "seconds per clip";
     const name = metrics[metric].label;
-    const start = against === "seconds" ? ", the start’s time included" : "";
+    const start = against === "seconds" ? ", including the time of the start" : "";
     const what = `${name} on ${dataset} against ${title}: mean and 95 % interval over clips${start}`;
     const x = { type: "log", dtick: 1, minor: { ticks: "outside" }, title };
     draw(form, traces, layout(x, { title: plain(name) }), what, view);
@@ -122,7 +122,7 @@
       };
     });
     const axes = layout({ type: "category" }, { title: plain(name) });
-    if (by === "label") axes.boxmode = "overlay"; // a box per place: nothing to stand beside
+    if (by === "label") axes.boxmode = "overlay"; // one box at each position: no groups
     const where = by === "dataset" ? "every data set" : dataset;
     const what = `${name} of each run on ${where}: quartiles, median, mean (dashed)`;
     draw(form, traces, axes, what, view);
@@ -155,7 +155,7 @@
     const [x, y] = [other, metric].map((one) => ({ title: plain(metrics[one].label) }));
     const what =
       `${metrics[metric].label} against ${metrics[other].label} on ${dataset}: ` +
-      "a mark per clip, the mean of its seeds";
+      "one mark per clip, the mean over its seeds";
     draw(form, traces, layout(x, y), what, view);
   }
 

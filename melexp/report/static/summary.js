@@ -7,7 +7,7 @@
   const rows = [...body.rows];
   const headings = [...table.tHead.rows[0].cells].filter((cell) => cell.querySelector("button"));
 
-  /** A cell's value for sorting; missing ones are null. */
+  /** Return a cell's value for sorting, or null if it is missing. */
   const valueOf = (row, column) => {
     const text = row.cells[column].dataset.value;
     return text === "None" || text === "" ? null : Number(text);
@@ -20,7 +20,7 @@
     const column = heading.cellIndex;
     rows.sort((a, b) => {
       const [x, y] = [valueOf(a, column), valueOf(b, column)];
-      if (x === null || y === null) return (x === null) - (y === null); // missing ones last
+      if (x === null || y === null) return (x === null) - (y === null); // missing values last
       return sign * (x - y);
     });
     body.append(...rows);
