@@ -24,8 +24,9 @@ def _content(files):
 
 
 # Numba's cache detects edits only in the file of the cached function, but a kernel contains code of
-# every file here and of a method's module. Closure variables are part of the cache key, so each
-# kernel gets one: a digest of these files and of the parts of the kernel.
+# every file here and of a method's module. The name of a kernel is part of the name of its cache
+# file, so each kernel gets a digest of these files and of its parts in its name. Cache files of
+# other versions are then never read.
 _DIGEST = f"{_content(Path(__file__).parent.glob('*.py'))} {LANES}"
 
 
@@ -49,14 +50,10 @@ def kernel(function, sources=(), **parts):
     folders = {Path(f).parent for f in files}  # a module may import from its neighbours
     names = [f"{s.__module__}.{s.__qualname__}" for s in sources]
     content = _content(p for folder in folders for p in folder.glob("*.py"))
-    digest = f"{_DIGEST} {content} {names} {sorted(parts)}"
-    code = function.__code__.replace(co_freevars=("digest",))
-    keyed = types.FunctionType(
-        code,
-        {**function.__globals__, **parts} if parts else function.__globals__,
-        function.__name__,
-        None,
-        (types.CellType(digest),),
+    digest = hashlib.sha256(f"{_DIGEST} {content} {names} {sorted(parts)}".encode()).hexdigest()
+    named = types.FunctionType(
+        function.__code__, {**function.__globals__, **parts}, f"{function.__name__}_{digest[:16]}"
     )
-    keyed.__doc__, keyed.__module__ = function.__doc__, function.__module__
-    return njit(nogil=True, cache=True, **_OPTIONS)(keyed)
+    named.__doc__, named.__module__ = function.__doc__, function.__module__
+    named.__qualname__ = named.__name__
+    return njit(nogil=True, cache=True, **_OPTIONS)(named)
