@@ -212,18 +212,11 @@ class MelTransform:
     @staticmethod
     def presets() -> list[str]:
         """Return the names of the front ends in ``conf/mel``, sorted."""
-        from melexp.discovery import conf_dir
-
-        return sorted(path.stem for path in (conf_dir() / "mel").glob("*.yaml"))
+        return discovery.config_names("mel")
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments as JSON values, without unused later additions.
-
-        Arguments in `_LATER` are omitted at their default. The hash of the settings, under which
-        results are stored, is then the same as before they were added.
-        """
-        values = dataclasses.asdict(self)
-        return {k: v for k, v in values.items() if k not in _LATER or v != _LATER[k]}
+        """Return the arguments as JSON values."""
+        return dataclasses.asdict(self)
 
     @property
     def padding(self) -> int:
@@ -341,7 +334,3 @@ class MelTransform:
         """Return |X|^power, the input of the filter bank."""
         magnitude = abs(X)
         return magnitude if self.power == 1 else magnitude * magnitude
-
-
-#: Arguments added after results were stored, with the defaults that do not change results.
-_LATER = {"pad": None, "compression": None, "empty_filters": False}
