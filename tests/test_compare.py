@@ -188,6 +188,7 @@ def test_merge_refuses_other_clips_under_one_configuration(tmp_path: Path) -> No
 # --- export -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_csv_and_parquet_hold_the_same(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pip install -c constraints.txt -e '.[parquet]'")
     rows = read_table(CORE, "fig4")

@@ -109,6 +109,7 @@ def bursts(seconds: float, sr: int) -> np.ndarray:
     return (noise * (t % 0.392 < 0.182)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_pesq_is_not_called_for_long_sound(
     small: MelTransform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,8 @@ pytest.importorskip("jinja2", reason="the report needs the extra: pip install 'm
 pytest.importorskip("plotly", reason="the report needs the extra: pip install 'melexp[report]'")
 pyln = pytest.importorskip("pyloudnorm", reason="the report needs the extra 'melexp[report]'")
 
+pytestmark = pytest.mark.slow
+
 
 class Browser:
     """A headless Chromium that records its requests and errors."""
