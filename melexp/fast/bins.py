@@ -89,6 +89,8 @@ def _take(arrays, slot, ahead):
         return lambda arrays, slot, ahead: ()
     if len(arrays) == 1:
         return lambda arrays, slot, ahead: (one(arrays[0], slot, ahead),)
+    if _complex(arrays):  # the second array is written only, which needs no prefetch
+        return lambda arrays, slot, ahead: (one(arrays[0], slot, ahead), cload(arrays[1], slot))
     return lambda arrays, slot, ahead: (one(arrays[0], slot, ahead), one(arrays[1], slot, ahead))
 
 
