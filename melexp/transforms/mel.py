@@ -11,12 +11,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import scipy.signal
 
 from melexp import discovery
 from melexp.transforms.compression import Compression
 from melexp.transforms.filters import MelFilters
-from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
+from melexp.transforms.stft import PAD_MODES, STFT, analysis_window, sees_all
 
 
 @lru_cache(maxsize=32)
@@ -168,10 +167,10 @@ class MelTransform:
                 f"n_mels = {self.n_mels} leaves {empty.size} of the mel filters empty (first: "
                 f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax"
             )
-        if not scipy.signal.check_NOLA(self._window, self.n_fft, self.n_fft - self.hop_length):
+        if not sees_all(self._window, self.hop_length):
             raise ValueError(
                 f"window {self.window!r} with hop_length = {self.hop_length} leaves samples that "
-                f"no frame sees; use a hop_length of at most {win // 2}"
+                f"hardly any frame sees; use a hop_length of at most {win // 2}"
             )
 
     @classmethod
