@@ -1,4 +1,4 @@
-"""Error messages: one line of an exception, and missing optional packages."""
+"""Errors and warnings: one line of an exception, missing packages, doubtful mels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from importlib.util import find_spec
 
 class MissingExtra(ValueError):
     """An optional package is not installed."""
+
+
+class MelWarning(UserWarning):
+    """A mel-spectrogram does not look like what it is said to be."""
 
 
 def one_line(error: BaseException | str) -> str:

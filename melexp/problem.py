@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from melexp.errors import MelWarning
 from melexp.transforms.arrays import relative_error
 from melexp.transforms.mel import MelTransform
 
 if TYPE_CHECKING:
     from melexp.fast import LaneEngine
+
+
+#: Negative values of at most this share of the norm (-30 dB) are errors of interpolation.
+LARGEST_NEGATIVE = 0.03
 
 
 class Problem:
@@ -81,18 +87,13 @@ class Problem:
             )
         if not np.issubdtype(mel.dtype, np.floating):
             raise ValueError(f"mel must be floating-point; got {mel.dtype}")
-        if not np.isfinite(mel).all():
-            raise ValueError("mel has values that are NaN or infinite")
+        _check_finite(mel, transform)
         self.floored = floored
         if floored is not None and (transform.compression or floored.shape != mel.shape):
             raise ValueError("floored must have the shape of mel, which must be linear")
         if transform.compression is not None:
             mel, self.floored = transform.compression.expand(mel)
-        if mel.min() < 0:
-            raise ValueError(
-                f"mel has negative values (least: {mel.min():.3g}), so it is not linear; give its "
-                "compression (argument of MelTransform, or a preset)"
-            )
+        mel = _without_negative(mel)
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype must be float32 or float64; got {self.dtype}")
@@ -150,8 +151,7 @@ class Problem:
         if self.frame_weights:
             return self.plain.weighted(exponent)
         energy = np.linalg.norm(self.mel.astype(np.float64), axis=0)
-        if self.transform.power == 2:
-            energy = np.sqrt(energy)
+        energy **= 1 / self.transform.power
         energy = np.hypot(energy, 1e-3 * energy.max())
         peak = energy.max()
         weights = (energy / peak) ** -exponent if peak > 0 else np.ones_like(energy)
@@ -201,28 +201,34 @@ class Problem:
     def _why_not_fast(self) -> str | None:
         from melexp.fast import LaneEngine
 
+        if self.transform.power not in (1, 2):
+            return f"the fast engine supports power 1 and 2, not {self.transform.power:g}"
         if self.dtype != np.float32:
             return f"the fast engine supports only float32, not {self.dtype}"
         return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
 
     @cached_property
     def envelope(self) -> np.ndarray:
-        """Smooth estimate of the power density [shape=(n_bins, n_frames)].
+        r"""Scale S of the squared deviations of the mel's powers [shape=(n_bins, n_frames)].
 
-        The density of a band is its power divided by the sum of its filter. A bin takes the mean of
+        The density of a band is its value divided by the sum of its filter. A bin takes the mean of
         its two bands, weighted by their filters. The lower limit is -80 dB of the largest density.
+        For power mels S is this density. For an exponent p it is the density to the power
+        :math:`2 - 2 / p`, so that :math:`(|X|^p - Y)^2 / S` has the unit of a power for all p.
         """
         E = self.transform.basis
         rows, columns = E.sum(axis=1)[:, None], E.sum(axis=0)[:, None]
         density = np.divide(self.mel, rows, out=np.zeros_like(self.mel, np.float64), where=rows > 0)
         spread = E.T @ density
         spread = np.divide(spread, columns, out=np.zeros_like(spread), where=columns > 0)
-        peak = spread.max()
-        return np.maximum(spread, 1e-8 * peak if peak > 0 else 1.0).astype(self.dtype)
+        peak, power = spread.max(), self.transform.power
+        density = np.maximum(spread, 10 ** (-4 * power) * peak if peak > 0 else 1.0)
+        return (density if power == 2 else density ** (2 - 2 / power)).astype(self.dtype)
 
     def misfit(self, y: np.ndarray) -> float:
         """Compute ||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
         p = self.plain
+        y = self.transform.emphasized(y)
         X = p.stft.forward(y / self.dtype.type(self.scale))
         return float(relative_error(p.mel, self.filters.apply(self.transform.spectrum(X))))
 
@@ -230,4 +236,37 @@ class Problem:
         """Return the waveform [shape=(n_samples,)] of X at the level of the given mel."""
         y = self.stft.inverse(X) if self.lanes is None else self.lanes.signal(X)
         y *= self.dtype.type(self.scale)
-        return y
+        return self.transform.deemphasized(y)
+
+
+def _check_finite(mel: np.ndarray, transform: MelTransform) -> None:
+    """Raise ValueError for NaN and infinite values, except the logarithm of silence."""
+    bad = ~np.isfinite(mel)
+    compression = transform.compression
+    if compression is not None and compression.unit != "power":
+        bad &= mel != -np.inf * np.sign(np.max(compression.gain))
+    if bad.any():
+        hint = "; a logarithm may be minus infinity: give its compression"
+        raise ValueError(
+            f"mel has {np.count_nonzero(bad)} values that are NaN or infinite"
+            + (hint if compression is None and (mel == -np.inf).any() else "; compute it again")
+        )
+
+
+def _without_negative(mel: np.ndarray) -> np.ndarray:
+    """Return a linear mel with small negative values set to zero; refuse larger ones."""
+    least = mel.min()
+    if least >= 0:
+        return mel
+    share = np.linalg.norm(np.minimum(mel, 0)) / np.linalg.norm(mel)
+    if share > LARGEST_NEGATIVE:
+        raise ValueError(
+            f"mel has negative values (least: {least:.3g}), so it is not linear; give its "
+            "compression (argument of MelTransform, or a preset)"
+        )
+    warnings.warn(
+        f"the mel has small negative values (least: {least:.3g}); they are taken as zero",
+        MelWarning,
+        stacklevel=4,
+    )
+    return np.maximum(mel, 0)

@@ -187,13 +187,17 @@ def layouts(p: Problem, x: np.ndarray, n: int) -> Iterator[Run]:
 
 #: Layouts of the study `layouts`.
 LAYOUTS = {
-    "paper": MelTransform(),
-    "16k": MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=64),
-    "24k": MelTransform(sr=24000, n_fft=1024, hop_length=256, n_mels=100, fmax=12000),
-    "44k": MelTransform(sr=44100, n_fft=2048, hop_length=512, n_mels=128, fmax=16000),
-    "overlap": MelTransform(hop_length=128),
-    "htk": MelTransform(htk=True),
-    "power": MelTransform(power=2.0),
+    "paper": MelTransform.preset("paper"),
+    "16k": MelTransform.preset("paper", sr=16000, n_fft=512, hop_length=128, n_mels=64),
+    "24k": MelTransform.preset(
+        "paper", sr=24000, n_fft=1024, hop_length=256, n_mels=100, fmax=12000
+    ),
+    "44k": MelTransform.preset(
+        "paper", sr=44100, n_fft=2048, hop_length=512, n_mels=128, fmax=16000
+    ),
+    "overlap": MelTransform.preset("paper", hop_length=128),
+    "htk": MelTransform.preset("paper", htk=True),
+    "power": MelTransform.preset("paper", power=2.0),
 }
 
 STUDIES = {

@@ -29,7 +29,7 @@ from melexp.problem import Problem
 from melexp.start import kl, pghi, start
 from melexp.transforms.mel import MelTransform
 
-TRANSFORM = MelTransform()
+TRANSFORM = MelTransform.preset("paper")
 #: Number of context frames on either side, and of units in each of the two hidden layers.
 CONTEXT, HIDDEN = 4, 384
 #: Lower limit of magnitudes and mels, relative to the largest.

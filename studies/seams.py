@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--n-iter", type=int, default=300)
     parser.add_argument("--no-whole", action="store_true", help="invert in segments only")
     arguments = parser.parse_args()
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     sr = round(transform.sr)
     speech = np.concatenate([clip.load(sr) for clip in load_dataset(arguments.dataset)])
     y = np.resize(speech, round(60 * arguments.minutes * sr))

@@ -45,13 +45,13 @@ def speech() -> np.ndarray:
 @pytest.fixture(scope="session")
 def paper() -> MelTransform:
     """The transform of the paper."""
-    return MelTransform()
+    return MelTransform.preset("paper")
 
 
 @pytest.fixture(scope="session")
 def small() -> MelTransform:
     """A transform that is quick to invert."""
-    return MelTransform(sr=8000, n_fft=128, hop_length=32, n_mels=12, fmax=4000)
+    return MelTransform.preset("paper", sr=8000, n_fft=128, hop_length=32, n_mels=12, fmax=4000)
 
 
 @pytest.fixture

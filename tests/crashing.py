@@ -130,7 +130,7 @@ def serve() -> None:
     from melexp.transforms.mel import MelTransform
 
     for method in ("admm", "gla"):
-        warm_up(make_method(method), MelTransform())
+        warm_up(make_method(method), MelTransform.preset("paper"))
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     for line in sys.stdin:
         request = json.loads(line)

@@ -27,7 +27,7 @@ def scm(y: np.ndarray, mel: np.ndarray, transform: MelTransform) -> float:
 
 @pytest.mark.parametrize("ramp", [20, 12])
 def test_twenty_iterations_are_the_equations(speech: np.ndarray, ramp: int) -> None:
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     mel = transform(speech[:12000].astype(np.float64))
     p = Problem(mel, transform, length=12000, dtype=np.float64)
     method = make_method(METHOD, ramp=ramp)
@@ -51,7 +51,7 @@ def test_penalties() -> None:
 
 
 def test_constant_equal_penalties_are_admm(speech: np.ndarray) -> None:
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     p = Problem(transform(speech[:8000]), transform, length=8000)
     ramp = make_method(METHOD, ramp=1, rho_x_last=0.1, rho_y_last=0.1)
     admm = make_method("admm", lam=5000.0, rho=0.1)
@@ -63,7 +63,7 @@ def test_constant_equal_penalties_are_admm(speech: np.ndarray) -> None:
 
 
 def test_it_goes_on_exactly_where_it_stopped(speech: np.ndarray) -> None:
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     p = Problem(transform(speech[:8000]), transform, length=8000)
     method = make_method(METHOD, ramp=8)
     (half,) = solve(method, p, checkpoints=[5])
@@ -73,7 +73,7 @@ def test_it_goes_on_exactly_where_it_stopped(speech: np.ndarray) -> None:
 
 
 def test_quarter_of_the_iterations_and_a_better_end(speech: np.ndarray) -> None:
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     mel = transform(speech.astype(np.float64))
 
     def reached(method: str, n_iter: int, **params: object) -> float:
@@ -100,7 +100,7 @@ def test_the_yaml_says_every_parameter_and_its_default() -> None:
 
 
 def test_a_known_number_of_iterations_is_the_ramp(speech: np.ndarray) -> None:
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     mel = transform(speech[:12000])
 
     def last(**params: object) -> np.ndarray:

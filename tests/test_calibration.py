@@ -38,7 +38,7 @@ def measure(
 ) -> list[float]:
     # In a worker process, whose environment may be older than the fixture.
     os.environ["MELEXP_DATA_MIRROR"] = str(folder)
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     clip = next(c for c in load_dataset("ljspeech") if c.id == "LJ001-0004")
     x = clip.load(22050)
     problem = Problem(transform(x), transform, length=len(x), dtype=dtype)

@@ -24,7 +24,7 @@ def sound(n: int = 3000) -> np.ndarray:
 
 
 def problem(dtype: type = np.float64, n: int = 3000, **options: object) -> Problem:
-    transform = MelTransform(**{**LAYOUT, "power": options.pop("power", 1.0)})
+    transform = MelTransform.preset("paper", **{**LAYOUT, "power": options.pop("power", 1.0)})
     return Problem(transform(sound(n)), transform, length=n, dtype=dtype, **options)
 
 
@@ -55,7 +55,7 @@ def test_the_weights_are_those_of_the_formula(power: int) -> None:
 def test_no_exponent_no_weights_and_silence_has_equal_ones() -> None:
     p = problem()
     assert p.weighted(0) is p
-    transform = MelTransform(**LAYOUT)
+    transform = MelTransform.preset("paper", **LAYOUT)
     silent = Problem(np.zeros((12, 20)), transform).weighted(0.5)
     np.testing.assert_array_equal(silent.frame_gains, 1)
 
@@ -113,7 +113,7 @@ def test_the_fast_engine_does_the_same(name: str, threads: int) -> None:
 @pytest.mark.parametrize("n", [200, 1000, 3003])
 @pytest.mark.parametrize("layout", [{"pad_mode": "reflect"}, {"center": False}, {"power": 2.0}])
 def test_the_fast_engine_at_all_edges(n: int, layout: dict[str, object]) -> None:
-    transform = MelTransform(**{**LAYOUT, **layout})
+    transform = MelTransform.preset("paper", **{**LAYOUT, **layout})
     mel = transform(sound(n))
     method = make_method("admm", magnitude="kl", phase="pghi", frame_weights=0.5)
     slow = run(Problem(mel, transform, length=n, dtype=np.float64), method)
@@ -137,7 +137,7 @@ def test_the_target_to_stop_at_is_that_of_the_plain_mel() -> None:
 
 def test_weights_favour_what_is_quiet() -> None:
     """Each frame's own relative error, in the mean: of speech, which has pauses."""
-    transform = MelTransform(**LAYOUT)
+    transform = MelTransform.preset("paper", **LAYOUT)
     x = load_dataset("demo_speech")[0].load(8000)
     mel = transform(x)
     wrong = []

@@ -240,7 +240,8 @@ def test_sound_of_another_rate_and_two_channels(run: Run, speech: np.ndarray) ->
 
 
 def test_every_argument_of_the_transform(run: Run, speech: np.ndarray) -> None:
-    transform = MelTransform(
+    transform = MelTransform.preset(
+        "paper",
         sr=16000,
         n_fft=512,
         hop_length=128,

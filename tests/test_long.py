@@ -38,7 +38,7 @@ def talk() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def narrow() -> MelTransform:
-    return MelTransform(sr=8000, n_fft=256, hop_length=64, n_mels=40, fmax=4000)
+    return MelTransform.preset("paper", sr=8000, n_fft=256, hop_length=64, n_mels=40, fmax=4000)
 
 
 def scm(y: np.ndarray, mel: np.ndarray, transform: MelTransform) -> float:

@@ -58,7 +58,7 @@ GRID: list[dict[str, Any]] = [
 @pytest.mark.parametrize("arguments", GRID, ids=str)
 def test_it_is_librosas_mel_spectrogram(arguments: dict[str, Any]) -> None:
     y = noise((5000,), np.float32)
-    mel = MelTransform(**arguments)(y)
+    mel = MelTransform.preset("paper", **arguments)(y)
     expected = librosas(y, **arguments)
     assert mel.shape == expected.shape
     assert mel.dtype == np.float32
@@ -95,9 +95,9 @@ def test_it_is_librosas_mel_spectrogram_for_any_arguments(
     assume(arguments["center"] or n_samples >= arguments["n_fft"])
     if (librosa_basis(arguments).max(axis=1) == 0).any():  # what may be wrong with these arguments
         with pytest.raises(ValueError, match="of the mel filters empty"):
-            MelTransform(**arguments)
+            MelTransform.preset("paper", **arguments)
         return
-    transform = MelTransform(**arguments)
+    transform = MelTransform.preset("paper", **arguments)
     y = noise((n_samples,))
     expected = librosas(y, **arguments)
     mel = transform(y)
@@ -164,10 +164,15 @@ def test_the_precision_is_that_of_the_waveform(small: MelTransform) -> None:
 
 def test_a_window_with_a_parameter_may_be_a_list_as_yaml_has_it() -> None:
     y = noise((3000,))
-    listed, named = MelTransform(window=["kaiser", 8.0]), MelTransform(window=("kaiser", 8.0))
+    listed, named = (
+        MelTransform.preset("paper", window=["kaiser", 8.0]),
+        MelTransform.preset("paper", window=("kaiser", 8.0)),
+    )
     np.testing.assert_array_equal(listed(y), named(y))
     assert hash(listed) == hash(named)
-    given_as_samples = MelTransform(window=scipy.signal.get_window(("kaiser", 8.0), 1024))
+    given_as_samples = MelTransform.preset(
+        "paper", window=scipy.signal.get_window(("kaiser", 8.0), 1024)
+    )
     np.testing.assert_array_equal(given_as_samples(y), named(y))
 
 
@@ -202,8 +207,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"window": np.ones(5)}, "window has shape (5,); give an array of win_length = 1024 samples"),
     ({"window": np.zeros(1024)}, "leaves samples that hardly any frame sees"),
     ({"pad_mode": "mean"}, "pad_mode must be one of constant, reflect, edge, symmetric, wrap"),
-    ({"power": 3}, "power must be 1 (magnitude) or 2 (power); got 3"),
-    ({"power": 0.5}, "power must be 1 (magnitude) or 2 (power); got 0.5"),
+    ({"power": 0}, "power must be a number above zero, such as 1 (magnitude) or 2 (power); got 0"),
+    (
+        {"power": "2"},
+        "power must be a number above zero, such as 1 (magnitude) or 2 (power); got '2'",
+    ),
+    ({"center": "no"}, "center must be true or false; got 'no'"),
+    ({"compression": "db"}, "the unit of the compression must be one of ln, log10"),
+    ({"compression": 3}, "compression must be a Compression, its arguments or None; got 3"),
+    ({"preemphasis": 1.0}, "preemphasis must be from 0 to below 1; got 1.0"),
+    ({"mel_triangles": True}, "mel_triangles needs norm=None; got norm='slaney'"),
     ({"fmin": -1.0}, "fmin = -1.0 and fmax = 8000.0 must satisfy"),
     ({"fmin": 8000.0}, "fmin = 8000.0 and fmax = 8000.0 must satisfy"),
     ({"fmax": 12000.0}, "0 <= fmin < fmax <= sr / 2 = 11025.0"),
@@ -218,7 +231,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=str)
 def test_arguments_without_a_transform_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        MelTransform(**arguments)
+        MelTransform.preset("paper", **arguments)
     assert any(name in str(error.value) for name in arguments)
 
 
@@ -248,7 +261,7 @@ def test_what_is_no_waveform_is_refused(paper: MelTransform, y: np.ndarray, mess
 
 def test_a_clip_shorter_than_an_uncentred_frame_is_refused() -> None:
     with pytest.raises(ValueError, match="1000 samples is shorter than one frame of n_fft = 1024"):
-        MelTransform(center=False)(np.zeros(1000))
+        MelTransform.preset("paper", center=False)(np.zeros(1000))
 
 
 # --- The filter bank as an operator ---------------------------------------------------------
@@ -267,7 +280,7 @@ every_bank = pytest.mark.parametrize("arguments", BANKS, ids=str)
 
 @every_bank
 def test_apply_and_adjoint_are_the_dense_products(arguments: dict[str, Any]) -> None:
-    transform = MelTransform(**arguments)
+    transform = MelTransform.preset("paper", **arguments)
     E = transform.basis
     Y, M = noise((E.shape[1], 7)), noise((E.shape[0], 7))
     exact = transform.filters(np.float64)
@@ -283,7 +296,7 @@ def test_apply_and_adjoint_are_the_dense_products(arguments: dict[str, Any]) -> 
 
 @every_bank
 def test_the_two_diagonals_are_the_bank(arguments: dict[str, Any]) -> None:
-    transform = MelTransform(**arguments)
+    transform = MelTransform.preset("paper", **arguments)
     filters = transform.filters(np.float64)
     rebuilt = np.zeros((filters.n_mels + 1, filters.n_bins))
     bins = np.arange(filters.n_bins)
@@ -295,7 +308,7 @@ def test_the_two_diagonals_are_the_bank(arguments: dict[str, Any]) -> None:
 
 @every_bank
 def test_norm_squared_is_the_largest_eigenvalue(arguments: dict[str, Any]) -> None:
-    transform = MelTransform(**arguments)
+    transform = MelTransform.preset("paper", **arguments)
     expected = np.linalg.norm(transform.basis, 2) ** 2
     assert transform.filters().norm_squared == pytest.approx(expected, rel=1e-10)
 
@@ -303,7 +316,7 @@ def test_norm_squared_is_the_largest_eigenvalue(arguments: dict[str, Any]) -> No
 @every_bank
 @pytest.mark.parametrize("ridge", [1e-5, 2e-5, 1.0])
 def test_the_mel_system_is_solved(arguments: dict[str, Any], ridge: float) -> None:
-    transform = MelTransform(**arguments)
+    transform = MelTransform.preset("paper", **arguments)
     E, b = transform.basis, noise((transform.n_mels, 7))
     expected = np.linalg.solve(E @ E.T + ridge * np.eye(len(E)), b)
     np.testing.assert_allclose(

@@ -31,7 +31,7 @@ def relative(reference: np.ndarray, estimate: np.ndarray) -> float:
 def test_is_near_the_true_magnitude(
     method: str, bound: float, power: float, speech: np.ndarray
 ) -> None:
-    transform = MelTransform(power=power)
+    transform = MelTransform.preset("paper", power=power)
     estimate = mel_to_magnitude(transform(speech), transform, method=method)
     truth = true_magnitude(speech, transform)
     assert estimate.shape == truth.shape
@@ -43,7 +43,7 @@ def test_is_near_the_true_magnitude(
 @pytest.mark.parametrize("power", [1.0, 2.0])
 @pytest.mark.parametrize("method", MAGNITUDES)
 def test_follows_the_level_of_the_mel(method: str, power: float, speech: np.ndarray) -> None:
-    transform = MelTransform(power=power)
+    transform = MelTransform.preset("paper", power=power)
     once = mel_to_magnitude(transform(speech), transform, method=method)
     louder = mel_to_magnitude(transform(8 * speech), transform, method=method)
     assert relative(8 * once, louder) < 1e-4
@@ -53,7 +53,7 @@ def test_follows_the_level_of_the_mel(method: str, power: float, speech: np.ndar
 def test_is_the_square_root_of_the_power_that_explains_a_power_mel(
     method: str, speech: np.ndarray
 ) -> None:
-    transform = MelTransform(power=2.0)
+    transform = MelTransform.preset("paper", power=2.0)
     mel = transform(speech)
     problem = Problem(mel, transform)
     power = MAGNITUDES[method](problem) * problem.scale**2
@@ -63,7 +63,7 @@ def test_is_the_square_root_of_the_power_that_explains_a_power_mel(
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
 def test_nnls_explains_the_mel(power: float, speech: np.ndarray) -> None:
-    transform = MelTransform(power=power)
+    transform = MelTransform.preset("paper", power=power)
     mel = transform(speech)
     estimate = mel_to_magnitude(mel, transform, method="nnls", dtype=np.float64)
     assert estimate.dtype == np.float64

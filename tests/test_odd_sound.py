@@ -241,7 +241,7 @@ def test_a_clip_too_long_for_a_run_is_refused(tmp_path: Path) -> None:
 
     soundfile.write(tmp_path / "long.wav", np.zeros(601 * 1000), 1000, subtype="PCM_U8")
     (clip,) = load_dataset("folder", path=str(tmp_path))
-    transform = MelTransform(sr=1000, n_fft=64, hop_length=16, n_mels=4, fmax=500)
+    transform = MelTransform.preset("paper", sr=1000, n_fft=64, hop_length=16, n_mels=4, fmax=500)
     task = Task(clip, make_method("admm"), "admm", transform, 0, "float32")
     with pytest.raises(ClipError, match=r"long\.wav: 601 s exceed the limit"):
         next(task.compute([(1, "scm")]))

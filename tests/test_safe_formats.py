@@ -212,7 +212,7 @@ def test_other_names_in_a_configuration_are_looked_up(value: str) -> None:
         with pytest.raises(ValueError, match=r"no data set|no method|no preset|no profile"):
             look_up(value)
     with pytest.raises(ValueError, match="no metric"):
-        score(value, np.ones(9), np.ones(9), transform=MelTransform())
+        score(value, np.ones(9), np.ones(9), transform=MelTransform.preset("paper"))
 
 
 def test_a_yaml_file_makes_no_object(tmp_path: Path) -> None:

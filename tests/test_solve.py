@@ -75,7 +75,9 @@ def test_bad_options_are_refused(small: MelTransform, options: dict, message: st
 
 
 def test_shapes_without_a_fast_form_fall_back(caplog: pytest.LogCaptureFixture) -> None:
-    transform = MelTransform(sr=8000, n_fft=150, hop_length=40, n_mels=12, fmax=4000)
+    transform = MelTransform.preset(
+        "paper", sr=8000, n_fft=150, hop_length=40, n_mels=12, fmax=4000
+    )
     with caplog.at_level("INFO", logger="melexp"):
         y = invert(transform(sound()), transform, n_iter=2, length=2000)
     assert np.isfinite(y).all()
@@ -202,7 +204,8 @@ def transforms(draw: st.DrawFn) -> MelTransform:
     win = draw(st.integers(n_fft // 2, n_fft))
     center = draw(st.booleans())
     try:
-        return MelTransform(
+        return MelTransform.preset(
+            "paper",
             sr=8000,
             n_fft=n_fft,
             win_length=win,
@@ -269,7 +272,7 @@ def test_public_names() -> None:
 
 @pytest.mark.parametrize("name", ["admm_ramp", "fgla"])
 def test_threads_change_nothing_but_the_rounding(speech: np.ndarray, name: str) -> None:
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     mel = transform(speech)
     batch = np.stack([mel, mel[:, ::-1], 0.1 * mel])
     options = {"method": name, "n_iter": 10}

@@ -41,7 +41,7 @@ def sound(n: int = 12000, seed: int = 0) -> np.ndarray:
 
 def problem(y: np.ndarray | None = None, dtype: type = np.float64, **layout: object) -> Problem:
     y = sound() if y is None else y
-    transform = MelTransform(**layout)  # type: ignore[arg-type]
+    transform = MelTransform.preset("paper", **layout)  # type: ignore[arg-type]
     return Problem(transform(y.astype(np.float64)), transform, length=len(y), dtype=dtype)
 
 
@@ -108,7 +108,7 @@ def test_kl_of_silence_and_of_one_frame() -> None:
 
 
 def test_filters_that_coincide_do_not_make_the_least_norm_huge() -> None:
-    layout = MelTransform(n_fft=256, hop_length=64, n_mels=40, fmax=8000)
+    layout = MelTransform.preset("paper", n_fft=256, hop_length=64, n_mels=40, fmax=8000)
     assert np.linalg.matrix_rank(layout.basis, tol=1e-12) < 40
     mel = layout(sound())
     assert pinv(Problem(mel, layout, length=12000)).max() < 1e4  # the mel's maximum being 1
@@ -182,7 +182,7 @@ def test_pghi_is_the_slow_integration_where_no_two_magnitudes_tie(seed: int) -> 
     rng = np.random.default_rng(seed)
     levels = np.linspace(-20, 0, 17 * 40)
     magnitude = np.exp(rng.permutation(levels).reshape(17, 40))
-    layout = MelTransform(sr=8000, n_fft=32, hop_length=8, n_mels=4, fmax=None)
+    layout = MelTransform.preset("paper", sr=8000, n_fft=32, hop_length=8, n_mels=4, fmax=None)
     n = layout.n_samples(40)
     p = Problem(np.ones((4, 40)), layout, length=n, dtype=np.float64)
     gamma = gaussian_width(p.stft.window)

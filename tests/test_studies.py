@@ -33,7 +33,7 @@ def y() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def problem(y: np.ndarray) -> Problem:
-    transform = MelTransform(n_fft=256, hop_length=64, n_mels=20)
+    transform = MelTransform.preset("paper", n_fft=256, hop_length=64, n_mels=20)
     return Problem(transform(y), transform, length=len(y), dtype=np.float64)
 
 

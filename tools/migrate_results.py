@@ -116,7 +116,7 @@ def task_ids(config: dict[str, Any], sha256: str) -> tuple[str, str]:
     starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
     if name == "librosa":
         parameters |= {"magnitude": "librosa", "phase": "librosa"}
-    settings = dataclasses.asdict(transform)
+    settings = transform.settings()
     old = {
         "format": FORMAT,
         "clip": sha256,

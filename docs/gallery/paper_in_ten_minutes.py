@@ -13,7 +13,7 @@ from sounds import listen
 from melexp import MelTransform, Problem, make_method, score, solve
 from melexp.datasets import load_dataset
 
-transform = MelTransform()  # the paper's: 22.05 kHz, n_fft 1024, hop 256, 80 bands
+transform = MelTransform.preset("paper")  # the paper's: 22.05 kHz, n_fft 1024, hop 256, 80 bands
 clip = load_dataset("demo_speech")[0]
 y = clip.load(transform.sr)
 mel = transform(y)

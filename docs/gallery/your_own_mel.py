@@ -25,7 +25,8 @@ print(mine.shape, f"{mine.min():.1f} to {mine.max():.1f} dB")
 # logarithm. A [preset](../presets.md) does this for common front ends.
 
 # %%
-transform = MelTransform(
+transform = MelTransform.preset(
+    "paper",
     sr=16000,
     n_fft=512,
     hop_length=128,

@@ -73,7 +73,7 @@ def invert_batch(
     --------
     >>> import numpy as np
     >>> from melexp import MelTransform
-    >>> transform = MelTransform()
+    >>> transform = MelTransform.preset("paper")
     >>> clips = [np.sin(np.arange(n) / 10).astype(np.float32) for n in (22050, 15000)]
     >>> mels = [transform(x) for x in clips]
     >>> [y.shape for y in invert_batch(mels, transform, n_iter=3, lengths=[22050, 15000])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,7 @@ class BatchProblem:
     --------
     >>> import numpy as np
     >>> from melexp import MelTransform, make_method
-    >>> transform = MelTransform()
+    >>> transform = MelTransform.preset("paper")
     >>> clips = [np.sin(np.arange(n) / 10).astype(np.float32) for n in (22050, 15000)]
     >>> problem = BatchProblem([Problem(transform(x), transform, length=len(x)) for x in clips])
     >>> method = make_method("admm")
@@ -128,7 +129,16 @@ class BatchProblem:
 
     def waveform(self, X: Any) -> Any:
         """Return the waveforms [shape=(n_clips, n_samples)] at the level of the given mels."""
-        return self.stft.inverse(X) * self.scale
+        y = self.stft.inverse(X) * self.scale
+        if not self.transform.preemphasis:
+            return y
+        # The recursive filter by its impulse response, which ends below the rounding of float32.
+        c = self.transform.preemphasis
+        n = min(y.shape[-1], math.ceil(math.log(1e-9) / math.log(c)))
+        response = y.new_tensor(c) ** torch.arange(n, device=y.device)
+        size = y.shape[-1] + n
+        product = torch.fft.rfft(y, size) * torch.fft.rfft(response.to(y.dtype), size)
+        return torch.fft.irfft(product, size)[..., : y.shape[-1]]
 
     def cut(self, signals: Any) -> list[Any]:
         """Cut a stack of waveforms to the lengths of the clips."""
@@ -136,7 +146,7 @@ class BatchProblem:
 
     def misfit(self, y: Any) -> Any:
         """Compute ||M - E |STFT(y)|^power|| / ||M|| of each clip [shape=(n_clips,)]."""
-        X = self.stft.forward(y / self.scale)
+        X = self.stft.forward(self.transform.emphasized(y) / self.scale)
         mel, made = self.mel, self.filters.apply(self.transform.spectrum(X))
         if self.frame_gains is not None:
             plain = self.transform.spectrum(self.frame_gains)

@@ -35,7 +35,7 @@ def rows(rounds: int) -> Iterator[Row]:
 
 def _start(rounds: int) -> Iterator[Row]:
     """Time the start of a clip, which NumPy computes for every device."""
-    transform, x = MelTransform(), clip(SECONDS)
+    transform, x = MelTransform.preset("paper"), clip(SECONDS)
     mel, method = transform(x), make_method("admm")
 
     def run() -> None:
@@ -49,7 +49,7 @@ def _start(rounds: int) -> Iterator[Row]:
 
 def _on(device: str, machine: str, sizes: tuple[int, ...], n: int, rounds: int) -> Iterator[Row]:
     section = f"torch on {device} ({machine}), {COUNTED} iterations, {n} of them run"
-    transform, x = MelTransform(), clip(SECONDS)
+    transform, x = MelTransform.preset("paper"), clip(SECONDS)
     problem = Problem(transform(x), transform, length=len(x), engine="portable")
     for size in sizes:
         batch = BatchProblem([problem] * size, device=device)

@@ -19,7 +19,7 @@ from melexp.transforms.mel import MelTransform
 
 def invert_one(n_iter: int) -> None:
     """Invert 5 s of speech; runs in a worker process."""
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     mel = transform(clip(5))
     for _ in solve(make_method("admm"), Problem(mel, transform), checkpoints=[n_iter]):
         pass
@@ -28,7 +28,7 @@ def invert_one(n_iter: int) -> None:
 def rows(rounds: int) -> Iterator[Row]:
     """Time many clips over processes and over threads, and one long clip over threads."""
     clips, n_iter = 16, 300
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     many = np.stack([transform(clip(5))] * clips)
     long = transform(clip(60))
 

@@ -16,7 +16,7 @@ from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
 #: The transform, and the frames (of 188) that are made hard.
-SHORT = MelTransform(sr=16000, n_fft=512, hop_length=128, n_mels=40, fmax=8000)
+SHORT = MelTransform.preset("paper", sr=16000, n_fft=512, hop_length=128, n_mels=40, fmax=8000)
 HARD = slice(40, 120)
 
 

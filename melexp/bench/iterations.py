@@ -43,10 +43,10 @@ def floors(transform: MelTransform, n_frames: int) -> dict[str, Callable[[], Any
 
 #: Transforms whose iterations are timed, each with its methods.
 LAYOUTS: dict[str, tuple[MelTransform, Sequence[str]]] = {
-    "n_fft 512": (MelTransform(n_fft=512, hop_length=128), ("admm",)),
-    "n_fft 1024": (MelTransform(), METHODS),
-    "n_fft 2048": (MelTransform(n_fft=2048, hop_length=512), ("admm",)),
-    "n_fft 1024, power mels": (MelTransform(power=2.0), ("admm",)),
+    "n_fft 512": (MelTransform.preset("paper", n_fft=512, hop_length=128), ("admm",)),
+    "n_fft 1024": (MelTransform.preset("paper"), METHODS),
+    "n_fft 2048": (MelTransform.preset("paper", n_fft=2048, hop_length=512), ("admm",)),
+    "n_fft 1024, power mels": (MelTransform.preset("paper", power=2.0), ("admm",)),
 }
 #: Number of timed iterations of each engine.
 ENGINES = {"fast": 50, "portable": 4}

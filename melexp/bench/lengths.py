@@ -15,7 +15,7 @@ from melexp.transforms.mel import MelTransform
 
 def rows(rounds: int) -> Iterator[Row]:
     """Measure the time of an iteration and the peak memory against the length of the clip."""
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     section = "length of the clip, admm, fast"
     spans = (0.5, 1, 5, 30, 120, 600)
     counts = {s: round(max(10, 100 / s)) for s in spans}

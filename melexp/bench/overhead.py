@@ -36,7 +36,8 @@ def rows(n: int, *, workers: int = 2, length: float = 0.05) -> Iterator[Row]:
     """Measure the overhead of the runner: tasks of a known length, against a bare pool."""
     one, method = load_dataset("demo_speech")[0], make_method("admm")
     tasks: list[Task] = [
-        Nap(one, method, "admm", MelTransform(), k, "float32", length=length) for k in range(n)
+        Nap(one, method, "admm", MelTransform.preset("paper"), k, "float32", length=length)
+        for k in range(n)
     ]
 
     def bare() -> None:

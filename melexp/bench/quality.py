@@ -17,7 +17,7 @@ from melexp.transforms.mel import MelTransform
 
 def rows(dataset: str, limit: int | None) -> Iterator[Row]:
     """Measure seconds to the final quality of librosa and iPALM, in SCM, PESQ and ESTOI."""
-    transform = MelTransform()
+    transform = MelTransform.preset("paper")
     counts = (0, 1, 2, 3, 5, 8, 15, 30, 50, 75, 100, 150, 200, 300, 500)
     goals = {"librosa": (32, 500), "ipalm": (500,)}
     clips = [c.load(SR) for c in load_dataset(dataset)[:limit]]

@@ -17,7 +17,7 @@ from melexp.transforms.mel import MelTransform
 
 def rows(rounds: int) -> Iterator[Row]:
     """Time starts against ten iterations of `admm`, and `admm_ramp` at 100 against 500."""
-    x, transform = clip(5.14), MelTransform()
+    x, transform = clip(5.14), MelTransform.preset("paper")
     mel = transform(x)
     problem = Problem(mel, transform, length=len(x))
     Y = kl(problem)

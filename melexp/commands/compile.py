@@ -16,7 +16,7 @@ def precompile() -> None:
     modules, so it stays valid when the same version is installed again.
     """
     for power in (1.0, 2.0):
-        transform = MelTransform(power=power)
+        transform = MelTransform.preset("paper", power=power)
         for name in available_methods():
             method = make_method(name)
             if isinstance(method, Peer) or (name.startswith("ipalm") and power == 2):

@@ -95,7 +95,7 @@ def invert(
     --------
     >>> import numpy as np
     >>> from melexp import MelTransform, invert
-    >>> transform = MelTransform()
+    >>> transform = MelTransform.preset("paper")
     >>> tone = np.sin(2 * np.pi * 440 / 22050 * np.arange(22050)).astype(np.float32)
     >>> invert(transform(tone), transform, n_iter=10, length=22050).shape
     (22050,)

@@ -84,7 +84,7 @@ def invert_segments(
             progress(1, 1)
         return last.signal
     hop, largest = transform.hop_length, float(mel.max())
-    bare = dataclasses.replace(transform, compression=None)
+    bare = dataclasses.replace(transform, compression=None, preemphasis=0)
     y = np.zeros(n_samples, options.get("dtype", np.float32))
     end = 0  # number of samples of y that are computed
     for place, (first, last_frame) in enumerate(plan):
@@ -103,7 +103,7 @@ def invert_segments(
         end = at + len(signal)
         if progress is not None:
             progress(place + 1, len(plan))
-    return y
+    return transform.deemphasized(y)
 
 
 def segment_frames(

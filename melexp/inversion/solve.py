@@ -79,7 +79,7 @@ def solve(
     --------
     >>> import numpy as np
     >>> from melexp import MelTransform, Problem, make_method
-    >>> transform = MelTransform()
+    >>> transform = MelTransform.preset("paper")
     >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
     >>> problem = Problem(mel, transform, length=22050)
     >>> points = solve(make_method("admm_ramp"), problem, checkpoints=[5, 10])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from melexp.methods._bins import ARRAYS, Coefficients
+from melexp.transforms.arrays import namespace
 
 
 def magnitude_coefficients(rho_x: float, rho_y: float) -> Coefficients:
@@ -45,6 +46,55 @@ def power_step(ops: Any) -> Any:
         return b * c[1] + z * c[2], b * b
 
     return ops.inline(pair)
+
+
+#: Newton steps of `any_power_pair`, which end at the precision of float32.
+_NEWTON = 12
+
+
+def any_power_pair(
+    z: Any, w: Any, envelope: Any, *, rho_x: float, rho_y: float, power: float
+) -> tuple[Any, Any]:
+    r"""Return the proximal point of `power_pair` for any exponent p > 0: Y is :math:`|X|^p`.
+
+    The penalty of W = Y is `rho_y` divided by the envelope S. With :math:`b = y^{1/p}` and
+    :math:`\kappa = S \rho_x / ((1 + \rho_x) p\, \rho_y)`, the minimum over b lies at 0 or where
+
+    .. math:: \kappa (b - z) + b^{p-1} (b^p - w) = 0 .
+
+    Newton's method finds the largest root from above. Where 0 has a lower cost, it is the solution.
+
+    Parameters
+    ----------
+    z : np.ndarray or torch.Tensor, non-negative
+        |Z - U|, the magnitude that the complex spectrogram asks for.
+    w : np.ndarray or torch.Tensor of z's shape
+        W - V, the spectrum to the power p that the mel-spectrogram asks for; may be negative.
+    envelope : np.ndarray or torch.Tensor of z's shape, positive
+    rho_x, rho_y, power : float > 0
+
+    Returns
+    -------
+    x, y : np.ndarray or torch.Tensor
+        The magnitude |X| and :math:`|X|^p`.
+    """
+    xp = namespace(z)
+    kappa = envelope * (rho_x / ((1 + rho_x) * power * rho_y))
+    tiny = xp.finfo(z.dtype).smallest_normal ** 0.25
+    above = xp.where(w > 0, w, 0 * w) ** (1 / power)
+    b = xp.where(z > above, z, above) + tiny  # the largest root lies at or below this point
+    for _ in range(_NEWTON):
+        slope = b ** (power - 1)
+        value = kappa * (b - z) + slope * (b * slope - w)
+        derivative = kappa + (2 * power - 1) * slope * slope - (power - 1) * w * slope / b
+        # The function may bend; halving b keeps the search going down to the next root.
+        lower = xp.where(derivative > 0, b - value / xp.where(derivative > 0, derivative, 1), b / 2)
+        b = xp.where(lower > b / 2, lower, b / 2)
+        b = xp.where(b > tiny, b, 0 * b + tiny)
+    y = b**power
+    cost = kappa * power * (b - z) ** 2 + (y - w) ** 2
+    b = xp.where(cost > kappa * power * z * z + w * w, 0, b)
+    return (b + rho_x * z) / (1 + rho_x), xp.where(b > 0, y, 0)
 
 
 _magnitude_step, _power_step = magnitude_step(ARRAYS), power_step(ARRAYS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,7 @@ import numpy as np
 from melexp.methods._base import Binwise, State
 from melexp.methods._bins import BinFunction, Bins, Coefficients
 from melexp.methods._prox import (
+    any_power_pair,
     magnitude_coefficients,
     magnitude_step,
     power_coefficients,
@@ -49,6 +51,24 @@ def admm_power_update(ops: Any) -> BinFunction:
     return update
 
 
+@cache
+def any_power(power: float) -> Bins:
+    """Declare the iteration for another exponent than 1 and 2; its step has no compiled form."""
+
+    def admm_any_power_update(ops: Any) -> BinFunction:
+        def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+            (p,), (r,), (envelope,) = C, R, F
+            d = envelope * d
+            zeta = z + z - p
+            size = ops.magnitude(zeta)
+            x, y = any_power_pair(size, r + d + d, envelope, rho_x=c[0], rho_y=c[1], power=power)
+            return (p + ops.phase(zeta, size) * x - z,), (y - d,)
+
+        return update
+
+    return Bins(complex=("P",), real=("R",), update=admm_any_power_update, fits_mel=True)
+
+
 MAGNITUDE = Bins(complex=("P",), real=("R",), update=admm_update, fits_mel=True)
 POWER = Bins(complex=("P",), real=("R",), update=admm_power_update, fits_mel=True)
 
@@ -78,7 +98,8 @@ class Splitting(Binwise[SplittingState]):
     :math:`\frac{\lambda}{2} \|M - E W\|^2 + \frac{\rho_y}{2} \|W - R\|^2`. Powers differ by so much
     that one penalty cannot suit loud and faint bins. For power mels both terms are therefore
     relative to the envelope S of :attr:`melexp.problem.Problem.envelope`: :math:`\|W - R\|^2` is
-    divided by S and :math:`\|M - E W\|^2` by E S.
+    divided by S and :math:`\|M - E W\|^2` by E S. Other exponents are treated alike, with the step
+    of :func:`melexp.methods._prox.any_power_pair`, in NumPy and torch only.
     """
 
     @abstractmethod
@@ -91,11 +112,12 @@ class Splitting(Binwise[SplittingState]):
         """The ratio rho_y / lambda, the same in all iterations."""
 
     def bins(self, problem: Problem) -> Bins:
-        return MAGNITUDE if problem.transform.power == 1 else POWER
+        power = problem.transform.power
+        return {1.0: MAGNITUDE, 2.0: POWER}.get(power) or any_power(power)
 
     def coefficients(self, problem: Problem, k: int) -> Coefficients:
-        of = magnitude_coefficients if problem.transform.power == 1 else power_coefficients
-        return of(*self.penalties(k))
+        of = {1.0: magnitude_coefficients, 2.0: power_coefficients}.get(problem.transform.power)
+        return self.penalties(k) if of is None else of(*self.penalties(k))
 
     def fixed(self, problem: Problem, state: SplittingState) -> tuple[np.ndarray, ...]:
         return () if problem.transform.power == 1 else (problem.envelope,)

@@ -8,6 +8,7 @@ import numpy as np
 
 from melexp.methods._base import Peer
 from melexp.problem import Problem
+from melexp.transforms.stft import analysis_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class Librosa(Peer):
         from librosa.feature.inverse import mel_to_stft
 
         t = problem.transform
+        if t.mel_triangles:
+            raise ValueError("librosa has no filters with mel_triangles; use another method")
+        win_length = t.n_fft if t.win_length is None else t.win_length
         A = mel_to_stft(
             problem.mel,
             sr=t.sr,
@@ -56,7 +60,7 @@ class Librosa(Peer):
             hop_length=t.hop_length,
             win_length=t.win_length,
             n_fft=t.n_fft,
-            window=t.window,
+            window=analysis_window(t.window, win_length=win_length, n_fft=win_length),
             center=t.center,
             length=problem.n_samples + 2 * extra,
             pad_mode=t.pad_mode,  # type: ignore[arg-type]
@@ -64,4 +68,4 @@ class Librosa(Peer):
             random_state=int(rng.integers(2**31)),
         )
         y = y[extra : extra + problem.n_samples]
-        return (y * problem.scale).astype(problem.dtype)
+        return t.deemphasized((y * problem.scale).astype(problem.dtype))

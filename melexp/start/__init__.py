@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from melexp.problem import Problem
-from melexp.start.magnitude import MAGNITUDES, kl, nnls, pinv
+from melexp.start.magnitude import MAGNITUDES, kl, magnitude_of, nnls, pinv
 from melexp.start.mel_to_magnitude import mel_to_magnitude
 from melexp.start.pghi import pghi
 from melexp.start.phase import random, spsi, zero
@@ -66,13 +66,12 @@ def start(
     check_start(magnitude, phase)
     plain = problem.plain
     Y = MAGNITUDES[magnitude](plain)
-    if problem.transform.power == 2:
-        Y = np.sqrt(Y)
+    Y = magnitude_of(Y, problem.transform.power)
     angle = PHASES[phase](Y, plain, rng).astype(problem.dtype, copy=False)
     if problem.frame_gains is not None:
         Y = Y * problem.frame_gains
     if phase in ("random", "zero"):
-        # Rounds differently from `_polar`; published results were computed with it.
+        # Rounds differently from `_polar`; the stored results were computed with it.
         return Y, Y * np.exp(1j * angle)
     return Y, _polar(Y, angle)
 

@@ -133,6 +133,14 @@ _FLOOR = 1e-6
 _RIDGE = 1e-9
 
 
+def magnitude_of(spectrum: np.ndarray, power: float) -> np.ndarray:
+    """Return the magnitude of a spectrum that is the magnitude to the given power."""
+    if power == 1:
+        return spectrum
+    result: np.ndarray = np.sqrt(spectrum) if power == 2 else spectrum ** (1 / power)
+    return result
+
+
 def main_lobe(window: np.ndarray) -> np.ndarray:
     """Return the main lobe of the window's power spectrum at integer bins, with a peak of 1.
 

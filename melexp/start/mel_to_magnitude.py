@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from melexp.problem import Problem
-from melexp.start.magnitude import MAGNITUDES
+from melexp.start.magnitude import MAGNITUDES, magnitude_of
 from melexp.transforms.mel import MelTransform
 
 
@@ -57,7 +57,7 @@ def mel_to_magnitude(
     --------
     >>> import numpy as np
     >>> from melexp import MelTransform, mel_to_magnitude
-    >>> transform = MelTransform(power=2.0)
+    >>> transform = MelTransform.preset("librosa_power")
     >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
     >>> magnitude = mel_to_magnitude(mel, transform)
     >>> magnitude.shape
@@ -75,9 +75,7 @@ def mel_to_magnitude(
 
     def one(member: np.ndarray) -> np.ndarray:
         problem = Problem(member, transform, length=length, dtype=dtype)
-        Y = MAGNITUDES[method](problem)
-        if transform.power == 2:
-            Y = np.sqrt(Y)
+        Y = magnitude_of(MAGNITUDES[method](problem), transform.power)
         return Y * problem.dtype.type(problem.scale)
 
     members = np.stack([one(m) for m in mel.reshape(-1, *mel.shape[-2:])])

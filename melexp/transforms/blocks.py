@@ -37,8 +37,8 @@ def mel_blocks(
     if n_frames <= block:
         yield slice(0, max(n_frames, 0)), transform.linear(y)
         return
-    padded = np.pad(y, pad, mode=transform.pad_mode)  # type: ignore[call-overload]
-    bare = dataclasses.replace(transform, center=False, pad=None, compression=None)
+    padded = np.pad(transform.emphasized(y), pad, mode=transform.pad_mode)  # type: ignore[call-overload]
+    bare = dataclasses.replace(transform, center=False, pad=None, compression=None, preemphasis=0)
     for a in range(0, n_frames, block):
         b = min(a + block, n_frames)
         yield slice(a, b), bare.linear(padded[a * hop : (b - 1) * hop + n_fft])

@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import warnings
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import scipy.sparse
+
+
+@lru_cache(maxsize=32)
+def mel_basis(
+    sr: float,
+    n_fft: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float | None,
+    htk: bool,
+    norm: Any,
+    mel_triangles: bool,
+) -> np.ndarray:
+    """Return a mel filter bank [shape=(n_mels, n_fft // 2 + 1), float64]; see `MelTransform`."""
+    import librosa.filters  # here, because the import is slow
+
+    if mel_triangles:
+        basis = _triangles_in_mel(
+            librosa.hz_to_mel(librosa.fft_frequencies(sr=sr, n_fft=n_fft), htk=htk),
+            librosa.hz_to_mel(np.array([fmin, sr / 2 if fmax is None else fmax]), htk=htk),
+            n_mels,
+        )
+        basis.setflags(write=False)
+        return basis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MelTransform reports empty filters
+        basis = librosa.filters.mel(
+            sr=sr,
+            n_fft=n_fft,
+            n_mels=n_mels,
+            fmin=fmin,
+            fmax=fmax,
+            htk=htk,
+            norm=norm,
+            dtype=np.float64,
+        )
+    basis.setflags(write=False)
+    return basis
+
+
+def _triangles_in_mel(bins: np.ndarray, ends: np.ndarray, n_mels: int) -> np.ndarray:
+    """Return triangles that are straight in mel [shape=(n_mels, n_bins)], as Kaldi's are."""
+    centres, width = np.linspace(*ends, n_mels + 2, retstep=True)
+    distance = np.abs(bins - centres[1:-1, None]) / width
+    return np.maximum(0.0, 1.0 - distance)
 
 
 class MelFilters:

@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import scipy.signal
 
 from melexp import discovery
 from melexp.transforms.compression import Compression
-from melexp.transforms.filters import MelFilters
-from melexp.transforms.stft import PAD_MODES, STFT, analysis_window, sees_all
-
-
-@lru_cache(maxsize=32)
-def _mel_basis(
-    sr: float, n_fft: int, n_mels: int, fmin: float, fmax: float | None, htk: bool, norm: Any
-) -> np.ndarray:
-    import librosa.filters  # here, because the import is slow
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # MelTransform reports empty filters
-        basis: np.ndarray = librosa.filters.mel(
-            sr=sr,
-            n_fft=n_fft,
-            n_mels=n_mels,
-            fmin=fmin,
-            fmax=fmax,
-            htk=htk,
-            norm=norm,
-            dtype=np.float64,
-        )
-    basis.setflags(write=False)
-    return basis
+from melexp.transforms.filters import MelFilters, mel_basis
+from melexp.transforms.stft import (
+    PAD_MODES,
+    STFT,
+    analysis_window,
+    hashable_window,
+    sees_all,
+    window_text,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +30,8 @@ class MelTransform:
     r"""Compute mel-spectrograms from waveforms, as :func:`librosa.feature.melspectrogram` does.
 
     .. math:: M = E\, |\mathrm{STFT}(x)|^p
+
+    The defaults are librosa's. The setting of the paper is ``MelTransform.preset("paper")``.
 
     Parameters
     ----------
@@ -55,9 +42,11 @@ class MelTransform:
     hop_length : int > 0
         Samples between frames, at most `win_length`.
     win_length : int or None
-        Window length in samples, at most `n_fft`. None means `n_fft`.
-    window : str, float, tuple or np.ndarray [shape=(win_length,)]
-        As in :func:`scipy.signal.get_window`.
+        Window length in samples, at most `n_fft`. None means `n_fft`. A shorter window is centred
+        in the frame.
+    window : str, float, tuple, sequence of float [shape=(win_length,)] or function
+        "povey" (Kaldi's), a function of `win_length` that returns the samples, or as in
+        :func:`scipy.signal.get_window`.
     center : bool
         Frame t is centred on sample ``t * hop_length``; the signal is padded with
         ``n_fft // 2`` samples at either end.
@@ -71,16 +60,23 @@ class MelTransform:
         Use HTK's mel formula instead of Slaney's.
     norm : "slaney", None or float
         Normalisation of the filters, as in :func:`librosa.filters.mel`.
-    power : 1.0 or 2.0
-        Exponent p of the magnitude.
+    power : float > 0
+        Exponent p of the magnitude: usually 1 (magnitude) or 2 (power).
     pad : int >= 0 or None
         Samples added at either end, in the mode `pad_mode`. Valid only with `center` False. None
-        adds no samples. HiFi-GAN adds ``(n_fft - hop_length) // 2``.
-    compression : Compression, dict of its arguments, or None
+        adds no samples. HiFi-GAN adds ``(n_fft - hop_length) // 2``. Adding
+        ``(n_fft - win_length) // 2`` zeros puts a short window at the start of frame t, at sample
+        ``t * hop_length``, as Kaldi and TensorFlow do.
+    compression : Compression, dict of its arguments, its unit, or None
         Compression of the mel-spectrogram. None leaves it linear.
     empty_filters : bool
         Accept filters without a frequency bin. Their bands are zero and are ignored. torchaudio's
         defaults produce such filters.
+    preemphasis : float in [0, 1)
+        Coefficient c of the pre-emphasis y[n] - c y[n - 1] before the STFT. Inversion undoes it.
+    mel_triangles : bool
+        The sides of the filters are straight in mel, not in Hz, as in Kaldi and TensorFlow. Such
+        filters are not normalised: `norm` must be None.
 
     Raises
     ------
@@ -93,36 +89,45 @@ class MelTransform:
     >>> import numpy as np
     >>> transform = MelTransform(n_mels=64)
     >>> transform(np.zeros(22050, dtype=np.float32)).shape
-    (64, 87)
+    (64, 44)
     """
 
     sr: float = 22050
-    n_fft: int = 1024
-    hop_length: int = 256
+    n_fft: int = 2048
+    hop_length: int = 512
     win_length: int | None = None
     window: Any = "hann"
     center: bool = True
     pad_mode: str = "constant"
-    n_mels: int = 80
+    n_mels: int = 128
     fmin: float = 0.0
-    fmax: float | None = 8000.0
+    fmax: float | None = None
     htk: bool = False
     norm: Any = "slaney"
-    power: float = 1.0
+    power: float = 2.0
     pad: int | None = None
-    compression: Compression | None = None
+    compression: Any = None
     empty_filters: bool = False
+    preemphasis: float = 0.0
+    mel_triangles: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.window, list) and isinstance(next(iter(self.window), None), str):
-            # [kaiser, 8.0] in YAML, which has no tuples.
-            object.__setattr__(self, "window", tuple(self.window))
-        if isinstance(self.compression, Mapping):  # from YAML
-            object.__setattr__(self, "compression", Compression(**self.compression))  # type: ignore[unreachable]
+        if isinstance(self.compression, str):
+            object.__setattr__(self, "compression", Compression(unit=self.compression))
+        elif isinstance(self.compression, Mapping):  # from YAML
+            object.__setattr__(self, "compression", Compression(**self.compression))
+        if not isinstance(self.compression, Compression | None):
+            raise ValueError(
+                "compression must be a Compression, its arguments or None; got "
+                f"{self.compression!r}"
+            )
         for name in ("n_fft", "hop_length", "n_mels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ValueError(f"{name} must be a whole number above zero; got {value!r}")
+        for name in ("center", "htk", "empty_filters", "mel_triangles"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise ValueError(f"{name} must be true or false; got {getattr(self, name)!r}")
         if not 0 < self.sr < np.inf:
             raise ValueError(f"sr must be a number above zero; got {self.sr!r}")
         win: Any = self.n_fft if self.win_length is None else self.win_length
@@ -131,6 +136,7 @@ class MelTransform:
                 f"win_length must be a whole number in 1 to n_fft = {self.n_fft}; "
                 f"got {self.win_length!r}"
             )
+        object.__setattr__(self, "window", hashable_window(self.window, win))
         if self.hop_length > win:
             raise ValueError(
                 f"hop_length = {self.hop_length} is larger than the window ({win} samples), so "
@@ -140,8 +146,11 @@ class MelTransform:
             raise ValueError(
                 f"pad_mode must be one of {', '.join(PAD_MODES)}; got {self.pad_mode!r}"
             )
-        if self.power not in (1, 2):
-            raise ValueError(f"power must be 1 (magnitude) or 2 (power); got {self.power!r}")
+        if not (isinstance(self.power, Real) and 0 < self.power < np.inf):
+            raise ValueError(
+                f"power must be a number above zero, such as 1 (magnitude) or 2 (power); got "
+                f"{self.power!r}"
+            )
         top = self.sr / 2 if self.fmax is None else self.fmax
         if not 0 <= self.fmin < top <= self.sr / 2:
             raise ValueError(
@@ -154,6 +163,10 @@ class MelTransform:
             raise ValueError(
                 f"norm must be 'slaney', None or a number above zero; got {self.norm!r}"
             )
+        if self.mel_triangles and self.norm is not None:
+            raise ValueError(f"mel_triangles needs norm=None; got norm={self.norm!r}")
+        if not (isinstance(self.preemphasis, Real) and 0 <= self.preemphasis < 1):
+            raise ValueError(f"preemphasis must be from 0 to below 1; got {self.preemphasis!r}")
         whole = isinstance(self.pad, int | np.integer) and not isinstance(self.pad, bool)
         if self.pad is not None and not (whole and self.pad >= 0):
             raise ValueError(f"pad must be a whole number of samples or None; got {self.pad!r}")
@@ -165,12 +178,13 @@ class MelTransform:
         if empty.size and not self.empty_filters:
             raise ValueError(
                 f"n_mels = {self.n_mels} leaves {empty.size} of the mel filters empty (first: "
-                f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax"
+                f"{empty[0]}); use fewer mels, a larger n_fft or a wider fmin to fmax, or accept "
+                "them with empty_filters (--empty-filters)"
             )
         if not sees_all(self._window, self.hop_length):
             raise ValueError(
-                f"window {self.window!r} with hop_length = {self.hop_length} leaves samples that "
-                f"hardly any frame sees; use a hop_length of at most {win // 2}"
+                f"window {window_text(self.window)} with hop_length = {self.hop_length} leaves "
+                f"samples that hardly any frame sees; use a hop_length of at most {win // 2}"
             )
 
     @classmethod
@@ -203,6 +217,7 @@ class MelTransform:
                 f"there is no preset {name!r}; the presets are {', '.join(cls.presets())}"
             )
         given = discovery.read_config("mel", name)
+        given.pop("picture", None)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(changes) - known):
             raise ValueError(f"the transform has no argument {', '.join(unknown)}")
@@ -214,8 +229,18 @@ class MelTransform:
         return discovery.config_names("mel")
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments as JSON values."""
-        return dataclasses.asdict(self)
+        """Return the arguments as JSON values, without the stages that are not used.
+
+        Results are stored by these values, so a new optional stage must not change those of old
+        front ends.
+        """
+        values = dataclasses.asdict(self)
+        for stage in ("preemphasis", "mel_triangles"):
+            if not values[stage]:
+                del values[stage]
+        if self.compression is not None and self.compression.unit != "power":
+            del values["compression"]["exponent"]
+        return values
 
     @property
     def padding(self) -> int:
@@ -230,8 +255,15 @@ class MelTransform:
     @property
     def basis(self) -> np.ndarray:
         """Filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
-        return _mel_basis(
-            self.sr, self.n_fft, self.n_mels, self.fmin, self.fmax, self.htk, self.norm
+        return mel_basis(
+            self.sr,
+            self.n_fft,
+            self.n_mels,
+            self.fmin,
+            self.fmax,
+            self.htk,
+            self.norm,
+            self.mel_triangles,
         )
 
     @cached_property
@@ -299,7 +331,7 @@ class MelTransform:
             raise ValueError("y has samples that are NaN or infinite; repair or drop the clip")
         dtype = np.float64 if y.dtype == np.float64 else np.float32
         stft = self.stft(y.shape[-1], dtype)
-        flat = y.astype(dtype, copy=False).reshape(-1, y.shape[-1])
+        flat = self.emphasized(y.astype(dtype, copy=False)).reshape(-1, y.shape[-1])
         mels = [self.filters(dtype).apply(self.spectrum(stft.forward(row))) for row in flat]
         return np.stack(mels).reshape(*y.shape[:-1], self.n_mels, stft.n_frames)
 
@@ -319,7 +351,7 @@ class MelTransform:
         Examples
         --------
         >>> import numpy as np
-        >>> transform = MelTransform()
+        >>> transform = MelTransform.preset("paper")
         >>> mel = transform(np.sin(np.arange(22050) / 10).astype(np.float32))
         >>> transform.invert(mel, n_iter=10, length=22050).shape
         (22050,)
@@ -332,4 +364,22 @@ class MelTransform:
     def spectrum(self, X: np.ndarray) -> np.ndarray:
         """Return |X|^power, the input of the filter bank."""
         magnitude = abs(X)
-        return magnitude if self.power == 1 else magnitude * magnitude
+        if self.power == 1:
+            return magnitude
+        return magnitude * magnitude if self.power == 2 else magnitude**self.power
+
+    def emphasized(self, y: np.ndarray) -> np.ndarray:
+        """Return the waveform after pre-emphasis [shape=(..., n_samples)]."""
+        if not self.preemphasis or not y.shape[-1]:
+            return y
+        # Works for tensors, too.
+        out = y + 0
+        out[..., 1:] -= float(self.preemphasis) * y[..., :-1]
+        return out
+
+    def deemphasized(self, y: np.ndarray) -> np.ndarray:
+        """Return the waveform before pre-emphasis, the inverse of `emphasized`."""
+        if not self.preemphasis:
+            return y
+        out: np.ndarray = scipy.signal.lfilter([1.0], [1.0, -self.preemphasis], y)
+        return out.astype(y.dtype)

@@ -17,11 +17,25 @@ PAD_MODES = ("constant", "reflect", "edge", "symmetric", "wrap")
 SEEN = 0.02
 
 
-def analysis_window(
-    window: str | float | tuple[Any, ...] | np.ndarray, *, win_length: int, n_fft: int
-) -> np.ndarray:
-    """Return a periodic window of ``win_length`` samples, zero-padded to ``n_fft``."""
-    if isinstance(window, np.ndarray | list):
+def is_sampled(window: Any) -> bool:
+    """Return whether a window is given by its samples, not by name or parameters."""
+    if isinstance(window, np.ndarray):
+        return True
+    return isinstance(window, tuple | list) and not isinstance(next(iter(window), None), str)
+
+
+def analysis_window(window: Any, *, win_length: int, n_fft: int) -> np.ndarray:
+    """Return a window of ``win_length`` samples, centred in ``n_fft`` samples.
+
+    Parameters
+    ----------
+    window : str, float, tuple or np.ndarray [shape=(win_length,)]
+        The samples, "povey" (a symmetric Hann window to the power 0.85, as in
+        Kaldi), or a periodic window of :func:`scipy.signal.get_window`.
+    """
+    if isinstance(window, str) and window == "povey":
+        w = np.hanning(win_length) ** 0.85
+    elif is_sampled(window):
         w = np.asarray(window, dtype=np.float64)
         if w.shape != (win_length,):
             raise ValueError(
@@ -36,6 +50,20 @@ def analysis_window(
             ) from error
     left = (n_fft - win_length) // 2
     return np.pad(w, (left, n_fft - win_length - left))
+
+
+def hashable_window(window: Any, win_length: int) -> Any:
+    """Return the window as a name, a number or a tuple; a function is evaluated."""
+    if callable(window):
+        window = window(win_length)
+    if isinstance(window, np.ndarray):
+        window = window.tolist()
+    return tuple(window) if isinstance(window, list) else window
+
+
+def window_text(window: Any) -> str:
+    """Return how messages name a window."""
+    return f"of {len(window)} given samples" if is_sampled(window) else repr(window)
 
 
 def sees_all(window: np.ndarray, hop_length: int) -> bool:
