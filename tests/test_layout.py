@@ -117,14 +117,6 @@ def test_a_table_needs_no_matplotlib() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_a_preset_needs_no_hydra() -> None:
-    code = (
-        "from melexp import MelTransform; import sys; MelTransform.preset('hifigan');"
-        "assert not any(m.split('.')[0] == 'hydra' for m in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
 def test_the_tree_is_the_table_of_contents() -> None:
     entries = [p for p in (ROOT / "melexp").iterdir() if p.name not in ("__pycache__", "conf")]
     assert len(entries) <= 22

@@ -253,7 +253,7 @@ def test_power_mels_are_inverted_at_their_level(
     x = tone(1500) * np.float32(level)
     mel = transform(x)
     if name.startswith("ipalm"):
-        with pytest.raises(ValueError, match=r"ipalm is for magnitude mels \(power = 1\)"):
+        with pytest.raises(ValueError, match=r"ipalm supports only magnitude mels \(power = 1\)"):
             invert(mel, transform, method=name, n_iter=1)
         return
     y = invert(mel, transform, method=name, n_iter=50, length=1500)

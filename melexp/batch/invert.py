@@ -82,7 +82,7 @@ def invert_batch(
     solver = make_method(method, **params)
     if isinstance(solver, Peer):
         raise ValueError(
-            f"{method} is a closed loop of another library and takes NumPy arrays only; use "
+            f"{method} runs in another library, in a single call, and takes NumPy arrays only; use "
             "melexp.invert without a device"
         )
     solver = solver.for_budget(n_iter)

@@ -74,8 +74,8 @@ def invert_segments(
     plan = segment_frames(mel.shape[-1], transform, segment, overlap)
     if len(plan) > 1 and isinstance(method, Peer):
         raise ValueError(
-            f"{type(method).__name__} is a closed loop of another library and cannot invert in "
-            "segments; give segment=None or another method"
+            f"{type(method).__name__} runs in another library, in a single call, and cannot "
+            "invert in segments; give segment=None or another method"
         )
     if len(plan) == 1:
         problem = Problem(mel, transform, length=length, **options)
@@ -140,14 +140,14 @@ def _continued(method: Method[Any], problem: Problem, known: np.ndarray, seed: l
 
 
 def join(before: np.ndarray, after: np.ndarray, *, fade: int, margin: int) -> None:
-    """Let `before` go over into `after`, in place, where the two differ least.
+    """Cross-fade `before` into `after` in place, where the two differ least.
 
     Parameters
     ----------
     before : np.ndarray [shape=(n_samples,)]
-        The end of what is there; changed from the fade on.
+        The last samples computed so far; changed from the start of the fade.
     after : np.ndarray [shape=(at least n_samples,)]
-        What begins at the same sample and goes on.
+        The samples of the next segment, beginning at the same position.
     fade : int > 0
         Length of the cross-fade in samples.
     margin : int >= 0
@@ -157,7 +157,7 @@ def join(before: np.ndarray, after: np.ndarray, *, fade: int, margin: int) -> No
     if n <= 2 * margin + fade:
         before[:] = after[:n]
         return
-    until = np.zeros(n + 1)  # sum of what comes before a sample
+    until = np.zeros(n + 1)  # sum of squared differences before each sample
     np.cumsum(np.square(before - after[:n], dtype=np.float64), out=until[1:])
     apart = until[margin + fade : n - margin + 1] - until[margin : n - margin - fade + 1]
     at = margin + int(np.argmin(apart))

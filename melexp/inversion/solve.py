@@ -120,8 +120,8 @@ def _solve_peer(
 ) -> Iterator[Checkpoint]:
     if state is not None or stop is not None:
         raise ValueError(
-            f"{type(peer).__name__} is a closed loop of another library: it takes neither a state "
-            "nor a stop"
+            f"{type(peer).__name__} runs in another library, in a single call; leave out state "
+            "and stop"
         )
     for iteration in checkpoints:
         clock = time.perf_counter()

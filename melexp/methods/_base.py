@@ -76,7 +76,7 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class Peer(Parameters, ABC):
-    """A closed loop of another library, called as a whole: it cannot be paused or resumed."""
+    """A method of another library that runs all iterations in one call and cannot be resumed."""
 
     @abstractmethod
     def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:

@@ -46,10 +46,10 @@ class Bins:
         Names of the state's arrays by kind; an iteration leaves fixed ones unchanged.
     update : factory of update(C, R, F, z, d, c) -> (C, R)
     source : factory of source(C, R, F, c), or None
-        The spectrogram to project. None is the first complex array; the waveform of the state is
-        then that of the source.
+        The spectrogram to project. None projects the first complex array, which also gives the
+        waveform.
     fits_mel : bool
-        If True, d = E^T S (M - E v) with the solver S of :meth:`Binwise.mel_solver`.
+        If True, d = E^T A^-1 (M - E v), where :meth:`Binwise.mel_solver` solves A x = b.
     estimate : factory of estimate(C, R, F, c), or None
         The magnitude (or power) v compared with the mel-spectrogram. None is the first real array.
     """

@@ -30,14 +30,14 @@ def admm_update(ops: Any) -> BinFunction:
         (p,), (r,) = C, R
         zeta = z + z - p  # Z - U
         size = magnitude(zeta)
-        x, y = pair(size, r + d + d, c)  # W - V = r + 2 d
-        return (p + phase(zeta, size) * x - z,), (y - d,)  # U += X - Z, V += Y - W
+        x, y = pair(size, r + d + d, c)  # W = R + d, so W - V = 2 W - R = R + 2 d
+        return (p + phase(zeta, size) * x - z,), (y - d,)  # P += X - Z, R += Y - W
 
     return update
 
 
 def admm_power_update(ops: Any) -> BinFunction:
-    """Build the update for power mels: the same with the step relative to the envelope."""
+    """Build the update for power mels: scale the mel step d by the envelope, use `power_step`."""
     magnitude, phase, pair = ops.magnitude, ops.phase, power_step(ops)
 
     def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:

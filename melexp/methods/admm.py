@@ -21,14 +21,14 @@ class ADMM(Splitting):
         Z &= P_C(X + U), \qquad
         W = R + E^\top \big(E E^\top + \tfrac{\rho}{\lambda} I\big)^{-1} (M - E R),
         \quad R = Y + V \\
+        U &\leftarrow U + X - Z, \qquad V \leftarrow V + Y - W \\
         (X, Y) &= \arg\min_{Y \ge 0} \tfrac12 \||X| - Y\|^2
-        + \tfrac{\rho}{2} \|X - (Z - U)\|^2 + \tfrac{\rho}{2} \|Y - (W - V)\|^2 \\
-        U &\leftarrow U + X - Z, \qquad V \leftarrow V + Y - W
+        + \tfrac{\rho}{2} \|X - (Z - U)\|^2 + \tfrac{\rho}{2} \|Y - (W - V)\|^2
 
-    The (X, Y) step has a closed form in each bin. For power mels, M = E |STFT(x)|^2, the arrays Y
-    and W are powers, the first term becomes :math:`\tfrac12 \||X| - \sqrt{Y}\|^2`, and squared
-    differences of powers are relative to the power density of the mel-spectrogram. The same lam
-    and rho suit both.
+    The update is `admm_update` in ``_splitting.py``, and the (X, Y) step, which has a closed form in
+    each bin, is in ``_prox.py``. For power mels, M = E |STFT(x)|^2, the arrays Y and W are powers and
+    the first term becomes :math:`\tfrac12 \||X| - \sqrt{Y}\|^2`. Squared differences in Y are then
+    divided by the envelope S, those in M by E S. The same lam and rho suit both.
 
     Parameters
     ----------

@@ -114,6 +114,7 @@ class IPALM(Binwise[IPALMState]):
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> IPALMState:
         if problem.transform.power != 1:
             raise ValueError(
-                "ipalm is for magnitude mels (power = 1), as its gradient step is; use admm"
+                "ipalm supports only magnitude mels (power = 1), because of its gradient step; "
+                "use admm"
             )
         return IPALMState(iteration=0, X=X, Y=Y, dX=np.zeros_like(X), dY=np.zeros_like(Y))

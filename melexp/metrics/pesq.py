@@ -11,9 +11,9 @@ from melexp.transforms.mel import MelTransform
 RATE = 16000
 #: Longest sound in seconds that cannot have more than 50 utterances. The C code of PESQ stores
 #: utterances in arrays of length 50 without a check: the 51st overwrites other data, and further
-#: ones crash the process. It counts in windows of 4 ms. An utterance has 50 windows or more. Pauses
-#: of up to 50 windows are closed and longer ones shortened by 4, so utterances begin at least
-#: 50 + 47 windows apart. The sound is padded by 75 windows at each end, of which 2 may count as
+#: ones crash the process. It counts in windows of 4 ms. An utterance has 50 windows or more. It
+#: merges utterances at most 50 windows apart and shortens longer pauses by 4, so utterances begin
+#: at least 97 windows apart. The sound is padded by 75 windows at each end, of which 2 may count as
 #: speech. The limit is 73 + 50 * 97 windows, less 150 of padding: 19.09 s.
 LONGEST = 19.0
 

@@ -78,7 +78,7 @@ def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarra
 
 
 def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
-    r"""Explain the mel-spectrogram by spectral lines of the window's width (main-lobe KL-NNLS).
+    r"""Fit non-negative spectral lines, as wide as the window's main lobe, in KL divergence.
 
     The result is A = H a with :math:`a \ge 0`. H convolves along frequency with the main lobe of
     the window, :func:`main_lobe`, because no spectral line is narrower with this window. Each

@@ -35,7 +35,7 @@ def pghi(
     starts at the largest magnitude and always continues from the largest magnitude reached so far.
     Each island of bins above `tol` starts with phase zero; the bins below get a random phase.
 
-    Magnitudes within about 0.004 nepers of each other may be visited in any order.
+    Magnitudes within about 0.0015 nepers of each other may be visited in any order.
 
     Parameters
     ----------

@@ -50,9 +50,10 @@ def mel_basis(
 
 def _triangles_in_mel(bins: np.ndarray, ends: np.ndarray, n_mels: int) -> np.ndarray:
     """Return triangles that are straight in mel [shape=(n_mels, n_bins)], as Kaldi's are."""
-    centres, width = np.linspace(*ends, n_mels + 2, retstep=True)
-    distance = np.abs(bins - centres[1:-1, None]) / width
-    return np.maximum(0.0, 1.0 - distance)
+    width = (ends[1] - ends[0]) / (n_mels + 1)
+    centres = ends[0] + width * np.arange(1, n_mels + 1)
+    triangles: np.ndarray = np.maximum(0.0, 1.0 - np.abs(bins - centres[:, None]) / width)
+    return triangles
 
 
 class MelFilters:

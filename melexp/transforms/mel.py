@@ -136,7 +136,7 @@ class MelTransform:
                 f"win_length must be a whole number in 1 to n_fft = {self.n_fft}; "
                 f"got {self.win_length!r}"
             )
-        object.__setattr__(self, "window", hashable_window(self.window, win))
+        object.__setattr__(self, "window", hashable_window(self.window, int(win)))
         if self.hop_length > win:
             raise ValueError(
                 f"hop_length = {self.hop_length} is larger than the window ({win} samples), so "
@@ -146,7 +146,7 @@ class MelTransform:
             raise ValueError(
                 f"pad_mode must be one of {', '.join(PAD_MODES)}; got {self.pad_mode!r}"
             )
-        if not (isinstance(self.power, Real) and 0 < self.power < np.inf):
+        if not (_is_number(self.power) and 0 < self.power < np.inf):
             raise ValueError(
                 f"power must be a number above zero, such as 1 (magnitude) or 2 (power); got "
                 f"{self.power!r}"
@@ -165,7 +165,7 @@ class MelTransform:
             )
         if self.mel_triangles and self.norm is not None:
             raise ValueError(f"mel_triangles needs norm=None; got norm={self.norm!r}")
-        if not (isinstance(self.preemphasis, Real) and 0 <= self.preemphasis < 1):
+        if not (_is_number(self.preemphasis) and 0 <= self.preemphasis < 1):
             raise ValueError(f"preemphasis must be from 0 to below 1; got {self.preemphasis!r}")
         whole = isinstance(self.pad, int | np.integer) and not isinstance(self.pad, bool)
         if self.pad is not None and not (whole and self.pad >= 0):
@@ -383,3 +383,7 @@ class MelTransform:
             return y
         out: np.ndarray = scipy.signal.lfilter([1.0], [1.0, -self.preemphasis], y)
         return out.astype(y.dtype)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
