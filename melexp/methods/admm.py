@@ -25,9 +25,9 @@ class ADMM(Splitting):
         (X, Y) &= \arg\min_{Y \ge 0} \tfrac12 \||X| - Y\|^2
         + \tfrac{\rho}{2} \|X - (Z - U)\|^2 + \tfrac{\rho}{2} \|Y - (W - V)\|^2
 
-    The update is `admm_update` in ``_splitting.py``, and the (X, Y) step, which has a closed form in
-    each bin, is in ``_prox.py``. For power mels, M = E |STFT(x)|^2, the arrays Y and W are powers and
-    the first term becomes :math:`\tfrac12 \||X| - \sqrt{Y}\|^2`. Squared differences in Y are then
+    The update is `admm_update` in ``_splitting.py``. The (X, Y) step has a closed form in each bin;
+    it is in ``_prox.py``. For power mels, M = E |STFT(x)|^2, the arrays Y and W are powers and the
+    first term becomes :math:`\tfrac12 \||X| - \sqrt{Y}\|^2`. Squared differences in Y are then
     divided by the envelope S, those in M by E S. The same lam and rho suit both.
 
     Parameters
