@@ -31,7 +31,8 @@ def analysis_window(window: Any, *, win_length: int, n_fft: int) -> np.ndarray:
     ----------
     window : str, float, tuple or np.ndarray [shape=(win_length,)]
         The samples, "povey" (a symmetric Hann window to the power 0.85, as in
-        Kaldi), or a periodic window of :func:`scipy.signal.get_window`.
+        Kaldi), or a window of :func:`scipy.signal.get_window`. Windows are periodic; a name that
+        ends in "_symmetric", such as "hann_symmetric", gives the symmetric one.
     """
     if isinstance(window, str) and window == "povey":
         w = np.hanning(win_length) ** 0.85
@@ -42,8 +43,10 @@ def analysis_window(window: Any, *, win_length: int, n_fft: int) -> np.ndarray:
                 f"window has shape {w.shape}; give an array of win_length = {win_length} samples"
             )
     else:
+        periodic = not (isinstance(window, str) and window.endswith("_symmetric"))
+        name = window if periodic else window.removesuffix("_symmetric")
         try:
-            w = scipy.signal.get_window(window, win_length, fftbins=True).astype(np.float64)
+            w = scipy.signal.get_window(name, win_length, fftbins=periodic).astype(np.float64)
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f"window {window!r} is not known to scipy.signal.get_window ({error})"
