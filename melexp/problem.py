@@ -245,6 +245,13 @@ def _check_finite(mel: np.ndarray, transform: MelTransform) -> None:
     compression = transform.compression
     if compression is not None and compression.unit != "power":
         bad &= mel != -np.inf * np.sign(np.max(compression.gain))
+    if np.isinf(mel).any() and not bad.any():
+        warnings.warn(
+            f"the mel has {np.count_nonzero(np.isinf(mel))} infinite values, the logarithm of "
+            "zero; they are taken as values below the floor",
+            MelWarning,
+            stacklevel=4,
+        )
     if bad.any():
         hint = "; a logarithm may be minus infinity: give its compression"
         raise ValueError(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from melexp.commands.front_end import front_end
 from melexp.commands.invert_options import InvertOptions
 from melexp.errors import one_line
 from melexp.files.mels import AUDIO_SUFFIXES, MEL_SUFFIXES, oriented, read_input
@@ -138,7 +139,7 @@ class _Given(NamedTuple):
 def _read(data: bytes, options: InvertOptions) -> _Given:
     """Read a mel-spectrogram, or compute it from sound."""
     given = read_input(data, key=options.key)
-    transform = options.front_end(required=not isinstance(given, Audio))
+    transform = front_end(options.transform, options.compression)
     reference, length, notes = None, options.length, []
     if isinstance(given, Audio):
         reference = given.at(transform.sr)
@@ -148,8 +149,6 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
             mel = transform.compression.compress(mel)
     else:
         mel = oriented(given, transform, options.orientation)
-    if not np.isfinite(mel).all():
-        raise ValueError("mel has values that are NaN or infinite; compute it again")
     compression = transform.compression
     if (
         reference is None
@@ -331,7 +330,7 @@ def _run_several(inputs: list[tuple[Path, Path]], folder: str, options: InvertOp
     if twice:
         raise ValueError(f"two inputs would be written to {min(twice)}; invert them separately")
     file_format(targets[0], options.subtype)
-    options.front_end(required=False)
+    front_end(options.transform, options.compression)
     waiting = [
         (source, target)
         for (source, _), target in zip(inputs, targets, strict=True)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from melexp.transforms.mel import MelTransform
 
 _MADE, _HOW, _WRITTEN = "Front end of the mel", "Inversion", "Output"
 
 
-def _made(*names: str, help: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=_MADE)
+def _made(*names: str, help: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_MADE, **settings)
 
 
 def _how(*names: str, help: str, **settings: Any) -> Any:
@@ -37,7 +33,7 @@ class InvertOptions:
     transform : dict
         The given arguments of the transform, and ``preset``.
     compression : dict
-        The given arguments of the compression, and its unit as ``compression``.
+        The given arguments of the compression and normalisation: see `front_end`.
     start : dict
         The given ``magnitude`` and ``phase`` of the start, for `method` and `compare`.
     params : dict
@@ -63,38 +59,6 @@ class InvertOptions:
     jobs: int = 1
     quiet: bool = False
 
-    def front_end(self, *, required: bool = True) -> MelTransform:
-        """Return the transform that the options describe.
-
-        Raises
-        ------
-        ValueError
-            If the options are invalid, or if `required` and none of them is given.
-        """
-        from melexp.transforms.mel import MelTransform
-
-        changes = dict(self.transform)
-        preset = changes.pop("preset", None)
-        if required and not (preset or changes):
-            raise ValueError(
-                "the front end of the mel is unknown: give --preset "
-                f"({', '.join(MelTransform.presets())}) or the options of the transform"
-            )
-        base = MelTransform.preset(preset or "paper")
-        details = dict(self.compression)
-        unit = details.pop("compression", None)
-        if unit == "none":
-            changes["compression"] = None
-        elif unit:
-            changes["compression"] = {"unit": unit, **details}
-        elif details and base.compression is not None:
-            changes["compression"] = dataclasses.asdict(base.compression) | details
-        elif details:
-            raise ValueError(f"--{next(iter(details))} needs --compression")
-        if changes.get("center"):
-            changes.setdefault("pad", None)
-        return dataclasses.replace(base, **changes)
-
 
 def invert(
     source: Annotated[
@@ -112,7 +76,9 @@ def invert(
     n_fft: Annotated[int | None, _made(help="Frame length in samples.")] = None,
     hop_length: Annotated[int | None, _made(help="Samples between frames.")] = None,
     win_length: Annotated[int | None, _made(help="Window length in samples.")] = None,
-    window: Annotated[str | None, _made(help="A window of scipy.signal.get_window.")] = None,
+    window: Annotated[
+        str | None, _made(help="povey, or a window of scipy.signal.get_window [hann].")
+    ] = None,
     pad_mode: Annotated[
         str | None, _made(help="constant, reflect, edge, symmetric or wrap.")
     ] = None,
@@ -121,15 +87,20 @@ def invert(
     ] = None,
     n_mels: Annotated[int | None, _made(help="Number of mel bands.")] = None,
     fmin: Annotated[float | None, _made(help="Lowest frequency in Hz.")] = None,
-    fmax: Annotated[float | None, _made(help="Highest frequency in Hz.")] = None,
+    fmax: Annotated[str | None, _made(help="Highest frequency in Hz, or none: sr / 2.")] = None,
     norm: Annotated[str | None, _made(help="slaney, none or a number.")] = None,
-    power: Annotated[float | None, _made(help="1 (magnitude) or 2 (power).")] = None,
+    power: Annotated[float | None, _made(help="Exponent: 1 (magnitude), 2 (power).")] = None,
     center: Annotated[bool | None, _made(help="Centred frames.")] = None,
     htk: Annotated[bool | None, _made(help="HTK's mel formula.")] = None,
     empty_filters: Annotated[bool | None, _made(help="Allow filters without a bin.")] = None,
-    compression: Annotated[
-        str | None, _made(help="none, ln, log10, power_db or amplitude_db.")
+    preemphasis: Annotated[float | None, _made(help="Pre-emphasis, such as 0.97.")] = None,
+    mel_triangles: Annotated[
+        bool | None, _made(help="Filters straight in mel (Kaldi, TensorFlow).")
     ] = None,
+    compression: Annotated[
+        str | None, _made(help="none, ln, log10, power_db, amplitude_db or power.")
+    ] = None,
+    exponent: Annotated[float | None, _made(help="Exponent of --compression power.")] = None,
     floor: Annotated[
         float | None, _made(help="Least value before the logarithm (amin, clip_val).")
     ] = None,
@@ -141,6 +112,17 @@ def invert(
     ] = None,
     gain: Annotated[float | None, _made(help="Factor after the logarithm.")] = None,
     offset: Annotated[float | None, _made(help="Added after the gain.")] = None,
+    mean: Annotated[float | None, _made(help="Mean that was subtracted at the end.")] = None,
+    std: Annotated[float | None, _made(help="Deviation that was divided by at the end.")] = None,
+    stats: Annotated[
+        str | None, _made(help="File with the mean and deviation of each band.", metavar="FILE")
+    ] = None,
+    min_level_db: Annotated[float | None, _made(help="Least level (Tacotron) [-100].")] = None,
+    ref_level_db: Annotated[float | None, _made(help="Level that is subtracted [20].")] = None,
+    max_norm: Annotated[float | None, _made(help="Largest normalised value [4].")] = None,
+    symmetric: Annotated[
+        bool | None, _made(help="From -max_norm, not from 0, to max_norm [on].")
+    ] = None,
     orientation: Annotated[str, _made(help="auto, mels-first or frames-first.")] = "auto",
     key: Annotated[str | None, _made(help="Name of the array in a file with several.")] = None,
     length: Annotated[int | None, _made(help="Length of the sound in samples.")] = None,
@@ -179,8 +161,11 @@ def invert(
     """Invert mel-spectrograms, or test the round trip of sound."""
     given = {name: value for name, value in locals().items() if value is not None}
     transform = {name: given[name] for name in _TRANSFORM if name in given}
-    if norm is not None:
-        transform["norm"] = value_of(norm)
+    for name, text in (("norm", norm), ("fmax", fmax)):
+        if text is not None:
+            transform[name] = value_of(text)
+    if isinstance(transform.get("fmax"), str):
+        raise ValueError(f"--fmax must be a number of Hz or none; got {fmax!r}")
     details = {name.rstrip("_"): given[name] for name in _COMPRESSION if name in given}
     if ref is not None:
         details["ref"] = value_of(ref)
@@ -216,9 +201,13 @@ def invert(
 
 _TRANSFORM = (
     "preset", "sr", "n_fft", "hop_length", "win_length", "window", "pad_mode", "pad", "n_mels",
-    "fmin", "fmax", "norm", "power", "center", "htk", "empty_filters",
+    "fmin", "fmax", "norm", "power", "center", "htk", "empty_filters", "preemphasis",
+    "mel_triangles",
 )  # fmt: skip
-_COMPRESSION = ("compression", "floor", "epsilon", "ref", "range_", "gain", "offset")
+_COMPRESSION = (
+    "compression", "floor", "epsilon", "ref", "range_", "gain", "offset", "exponent", "mean", "std",
+    "stats", "min_level_db", "ref_level_db", "max_norm", "symmetric",
+)  # fmt: skip
 
 
 def _parameter(text: str) -> tuple[str, Any]:

@@ -1,0 +1,97 @@
+"""Read the mean and deviation that normalise a mel-spectrogram, of all bands or of each band."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from melexp.errors import one_line, require
+
+#: Names of the arrays in the files of ParallelWaveGAN, scikit-learn and others.
+_MEANS = ("mean", "mean_", "mel_mean", "feats_mean", "mu")
+_DEVIATIONS = ("scale", "scale_", "std", "mel_std", "feats_std", "deviation", "sigma")
+#: Largest file; a band takes a few bytes.
+_LARGEST = 2**24
+
+
+def read_stats(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read statistics from .npy, .npz, .h5 or .safetensors; the content decides the format.
+
+    A .npy file holds mean and deviation as two rows. The other formats hold two arrays, such as
+    `mean` and `scale` or `std`, or the sums `count`, `sum` and `sum_square` of ESPnet.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    mean, deviation : np.ndarray [shape=() or (n_mels,), float64]
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be used; the message is one line with the file and the reason.
+    MissingExtra
+        If the package that reads the format is not installed.
+    """
+    if path.stat().st_size > _LARGEST:
+        raise ValueError(f"{path}: the file is larger than {_LARGEST >> 20} MB; give statistics")
+    data = path.read_bytes()
+    try:
+        arrays = _arrays(data)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(f"{path}: the statistics cannot be read ({one_line(error)})") from error
+    mean, deviation = _mean_and_deviation(arrays, path)
+    if mean.ndim > 1 or deviation.ndim > 1:
+        raise ValueError(
+            f"{path}: mean and deviation must be numbers or one per band; got shapes "
+            f"{mean.shape} and {deviation.shape}"
+        )
+    return mean, deviation
+
+
+def _arrays(data: bytes) -> dict[str, np.ndarray]:
+    if data.startswith(b"\x93NUMPY"):
+        rows = np.load(io.BytesIO(data), allow_pickle=False)
+        if rows.ndim == 0 or len(rows) != 2:
+            raise ValueError(f"an array must have two rows, mean and deviation; got {rows.shape}")
+        return {"mean": rows[0], "scale": rows[1]}
+    if data.startswith(b"PK"):
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    if data.startswith(b"\x89HDF"):
+        require("files", "h5py", what="reading .h5 files")
+        import h5py
+
+        with h5py.File(io.BytesIO(data), "r") as file:
+            return {name: np.asarray(v[()]) for name, v in file.items() if hasattr(v, "shape")}
+    if data[8:9] == b"{":
+        require("files", "safetensors", what="reading .safetensors files")
+        from safetensors import numpy, SafetensorError  # noqa: I001
+
+        try:
+            return dict(numpy.load(data))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+    raise ValueError("give .npy, .npz, .h5 or .safetensors")
+
+
+def _mean_and_deviation(arrays: dict[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if {"count", "sum", "sum_square"} <= set(arrays):
+        mean = arrays["sum"] / arrays["count"]
+        return mean, np.sqrt(arrays["sum_square"] / arrays["count"] - mean * mean)
+    mean = next((arrays[name] for name in _MEANS if name in arrays), None)
+    deviation = next((arrays[name] for name in _DEVIATIONS if name in arrays), None)
+    if deviation is None and "var" in arrays:
+        deviation = np.sqrt(arrays["var"])
+    if mean is None or deviation is None:
+        raise ValueError(
+            f"{path}: there must be arrays 'mean' and 'scale' (or 'std'); the arrays are "
+            f"{', '.join(map(str, arrays)) or 'none'}"
+        )
+    squeezed = [np.squeeze(np.asarray(v, np.float64)) for v in (mean, deviation)]
+    return squeezed[0], squeezed[1]
