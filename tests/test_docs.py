@@ -179,7 +179,10 @@ def test_every_preset_has_a_recipe() -> None:
     text = (ROOT / "docs" / "invert.md").read_text()
     calls = re.findall(r"MelTransform\.preset\((.*?)\)", text)
     for call in calls:
-        eval(f"MelTransform.preset({call})", {"MelTransform": MelTransform})
+        eval(
+            f"MelTransform.preset({call})",
+            {"MelTransform": MelTransform, "compression": Compression()},
+        )
     assert set(MelTransform.presets()) == {
         name for name in re.findall(r"`?\"?(\w+)\"?`?", text) if name in MelTransform.presets()
     }

@@ -204,14 +204,14 @@ def test_any_exponent(speech: np.ndarray, exponent: float, method: str) -> None:
     y = invert(transform(speech), transform, method=method, length=len(speech))
     assert abs(20 * np.log10(np.std(y) / np.std(speech))) < (0.5 if method != "fgla" else 3)
     if method != "fgla":
-        assert score("scm", speech, y, transform=transform).value < -25
-        assert score("pesq", speech, y, transform=transform).value > 3
+        assert score("scm", speech, y, transform=transform).value < -20
+        assert score("pesq", speech, y, transform=transform).value > 2.5
 
 
 def test_the_portable_engine_alone_supports_other_exponents(speech: np.ndarray) -> None:
     transform = MelTransform.preset("paper", power=1.5)
     assert Problem(transform(speech), transform).lanes is None
-    with pytest.raises(ValueError, match="power 1 and 2, not 1.5"):
+    with pytest.raises(ValueError, match=r"power 1 and 2, not 1\.5"):
         invert(transform(speech), transform, engine="fast", n_iter=1)
 
 
