@@ -62,7 +62,8 @@ def any_power_pair(
 
     .. math:: \kappa (b - z) + b^{p-1} (b^p - w) = 0 .
 
-    Newton's method finds the largest root from above. Where 0 has a lower cost, it is the solution.
+    Newton's method finds the largest root from above and, for p > 2, a root near z. The candidate of
+    least cost, which may be 0, is the solution.
 
     Parameters
     ----------
@@ -81,20 +82,31 @@ def any_power_pair(
     xp = namespace(z)
     kappa = envelope * (rho_x / ((1 + rho_x) * power * rho_y))
     tiny = xp.finfo(z.dtype).smallest_normal ** 0.25
-    above = xp.where(w > 0, w, 0 * w) ** (1 / power)
-    b = xp.where(z > above, z, above) + tiny  # the largest root lies at or below this point
-    for _ in range(_NEWTON):
-        slope = b ** (power - 1)
-        value = kappa * (b - z) + slope * (b * slope - w)
-        derivative = kappa + (2 * power - 1) * slope * slope - (power - 1) * w * slope / b
-        # The function may bend; halving b keeps the search going down to the next root.
-        lower = xp.where(derivative > 0, b - value / xp.where(derivative > 0, derivative, 1), b / 2)
-        b = xp.where(lower > b / 2, lower, b / 2)
-        b = xp.where(b > tiny, b, 0 * b + tiny)
-    y = b**power
-    cost = kappa * power * (b - z) ** 2 + (y - w) ** 2
-    b = xp.where(cost > kappa * power * z * z + w * w, 0, b)
-    return (b + rho_x * z) / (1 + rho_x), xp.where(b > 0, y, 0)
+    largest = xp.where(w > 0, w, 0 * w) ** (1 / power)
+    largest = xp.where(z > largest, z, largest) + tiny  # no root lies above
+
+    def newton(b: Any) -> Any:
+        for _ in range(_NEWTON):
+            slope = b ** (power - 1)
+            value = kappa * (b - z) + slope * (b * slope - w)
+            bend = kappa + (2 * power - 1) * slope * slope - (power - 1) * w * slope / b
+            # Where the cost is concave, halving b searches further down.
+            step = xp.where(bend > 0, b - value / xp.where(bend > 0, bend, 1), b / 2)
+            b = xp.where(step > b / 2, step, b / 2)
+            b = xp.where(b > tiny, b, 0 * b + tiny)
+            b = xp.where(b < largest, b, largest)
+        return b
+
+    def cost(b: Any) -> Any:
+        return kappa * power * (b - z) ** 2 + (b**power - w) ** 2
+
+    best = newton(largest)
+    candidates = [0 * best]
+    if power > 2:  # the cost may have two minima, the other one near z
+        candidates.append(newton(z + tiny))
+    for b in candidates:
+        best = xp.where(cost(b) < cost(best), b, best)
+    return (best + rho_x * z) / (1 + rho_x), best**power
 
 
 _magnitude_step, _power_step = magnitude_step(ARRAYS), power_step(ARRAYS)
