@@ -48,10 +48,6 @@ def power_step(ops: Any) -> Any:
     return ops.inline(pair)
 
 
-#: Newton steps of `any_power_pair`, which end at the precision of float32.
-_NEWTON = 12
-
-
 def any_power_pair(
     z: Any, w: Any, envelope: Any, *, rho_x: float, rho_y: float, power: float
 ) -> tuple[Any, Any]:
@@ -62,8 +58,8 @@ def any_power_pair(
 
     .. math:: \kappa (b - z) + b^{p-1} (b^p - w) = 0 .
 
-    Newton's method finds the largest root from above and, for p > 2, a root near z. The candidate of
-    least cost, which may be 0, is the solution.
+    Newton's method finds the largest root from above and, for p > 2, a root near z. The solution is
+    the candidate of least cost, which may be 0.
 
     Parameters
     ----------
@@ -86,7 +82,7 @@ def any_power_pair(
     largest = xp.where(z > largest, z, largest) + tiny  # no root lies above
 
     def newton(b: Any) -> Any:
-        for _ in range(_NEWTON):
+        for _ in range(12 if power <= 2 else 40):  # far above the root it shrinks by 1 / (2p - 1)
             slope = b ** (power - 1)
             value = kappa * (b - z) + slope * (b * slope - w)
             bend = kappa + (2 * power - 1) * slope * slope - (power - 1) * w * slope / b
