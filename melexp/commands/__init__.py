@@ -197,11 +197,17 @@ def export(
 def doctor(
     results: Annotated[list[Path] | None, Argument(help="Folders of results.")] = None,
     cache: Annotated[bool, Option("--cache", help="Verify the cache of recordings too.")] = False,
+    adopt: Annotated[
+        bool, Option("--adopt", help="Accept folders that an older version of melexp wrote.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print what would be done; change nothing.")
+    ] = False,
 ) -> int:
     """Verify results and recordings; move corrupt files aside."""
     from melexp.commands.doctor import doctor
 
-    return doctor(results or [], cache=cache)
+    return doctor(results or [], cache=cache, adopt=adopt, dry_run=dry_run)
 
 
 @app.command(**example("melexp bench --quick"))

@@ -56,6 +56,7 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
                     "the code; merge into another folder"
                 )
             writes[place] = ours or theirs
+    target.begin()
     for place, body in writes.items():
         write_json(place, body)
     experiments = sorted({p.parent.name for p in target.notes()})

@@ -9,6 +9,7 @@ A folder of results holds::
     <experiment>.provenance.json        configurations, versions, commits, machines, data hashes,
                                         and the checksum of the table
     damaged/                            files that were moved aside (see `melexp.commands.doctor`)
+    .melexp-results                     the marker: melexp has written into this folder
 
 Every file is written aside and renamed, so writes are atomic. Every file carries the checksum of
 its content.
@@ -25,10 +26,12 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from melexp.files.atomic import held, move_aside, write_text
+from melexp.files.atomic import Unwritable, check_writable, held, move_aside, write_text
 
 #: Increase it when the meaning of a stored task changes; older tasks are then recomputed.
 FORMAT = 1
+#: Name of the marker file. `melexp doctor` works in folders with a marker only.
+MARKER = ".melexp-results"
 
 
 class DamagedFile(ValueError):
@@ -138,6 +141,37 @@ class Store:
         self.root = Path(root)
         self.damaged: list[Path] = []
 
+    def begin(self) -> None:
+        """Create the folder with its marker, and check that files can be written there.
+
+        Raises
+        ------
+        Unwritable
+            If a file cannot be written.
+        """
+        self.mark()
+        check_writable(self.root)
+
+    def mark(self) -> None:
+        """Write the marker if it is missing."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with (self.root / MARKER).open("x", encoding="utf-8") as file:
+                file.write(
+                    "melexp has written results into this folder; see melexp doctor --help\n"
+                )
+        except FileExistsError:
+            if not self.root.is_dir():
+                raise ValueError(f"{self.root} is not a folder; name another one") from None
+        except OSError as error:
+            raise Unwritable.because(error, self.root) from error
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the folder has the marker."""
+        marker = self.root / MARKER
+        return marker.is_file() and not marker.is_symlink()
+
     def path(self, task_id: str) -> Path:
         """Return the file of a finished task."""
         if not is_task(task_id):
@@ -181,7 +215,8 @@ class Store:
     def forget_jobs(self, experiment: str) -> None:
         """Remove the notes of an experiment; finished tasks stay."""
         for path in self._jobs(experiment).glob("*.json"):
-            path.unlink()
+            if is_task(path.stem):  # as `save_job` names them
+                path.unlink()
 
     def notes(self) -> dict[Path, tuple[int, int]]:
         """Return the notes of all jobs, each with its time stamp and inode.

@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
 from melexp.errors import one_line
-from melexp.files.atomic import check_writable
 from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
 from melexp.metrics import score
@@ -219,7 +218,7 @@ def run(config: DictConfig) -> list[str]:
     # The identity of a job excludes the output folder and the number of workers.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
     reasons = [""] * len(tasks)
-    check_writable(store.root)
+    store.begin()
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
     finally:  # also after a signal, so that the table gets the finished tasks

@@ -12,7 +12,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from melexp.files.atomic import check_writable
 from melexp.results.statistics import named_setting, parameters_of
 from melexp.results.store import Store, read_note
 from melexp.results.tables import write_table
@@ -45,7 +44,7 @@ class Sweep:
             If the results folder cannot be written.
         """
         store = Store(config.results)
-        check_writable(store.root)
+        store.begin()
         self.store = store
         self.before = self.store.notes()
         self.began = time.monotonic()
