@@ -1,6 +1,8 @@
 """The engine for a clip: NumPy arrays in, iterations in compiled code, NumPy arrays out."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,11 +18,19 @@ _COEFFICIENTS = 5
 _BLOCK = 2**28
 
 
+class Space(NamedTuple):
+    """Working memory of one call."""
+
+    layout: Layout  # that of the engine with its own `sums`
+    work: list  # of `Work`, one per thread
+    signals: list  # two, which are exchanged after an iteration
+
+
 class LaneEngine:
     """Mel-spectrogram inversion of clips of one length, in float32.
 
     The clip is cut into `LANES` parts that are processed side by side. `iterate` releases the GIL,
-    but its calls share working memory: use one engine per thread.
+    and concurrent calls have separate working memory.
 
     Parameters
     ----------
@@ -82,11 +92,8 @@ class LaneEngine:
             pad_index, np.asarray(inv_norm), norm, squares, frame_gains
         )
         self._mel = self._make_mel(np.asarray(band, np.int64), *np.asarray(weights, np.float64))
-        self._work = [
-            Work(_aligned(buffer_rows(n_fft)), _aligned(len(bins)), _aligned(n_mels + 1))
-            for _ in range(threads)
-        ]
-        self._signals = [_aligned(threads, (rows - 1) * hop_length + n_fft) for _ in range(2)]
+        self._free = []  # working memory that no call uses
+        self._signal_shape = threads, (rows - 1) * hop_length + n_fft
         # The copy from which each sample is read: the last one with the largest factor.
         self._copy = np.full(n_samples, -1)
         inside = pad_index >= 0
@@ -147,6 +154,23 @@ class LaneEngine:
         starts = np.searchsorted(band[used], np.arange(self.n_mels + 1))
         return Mel(starts, self._slot[used], lower, upper, band[self._bins], low, high)
 
+    @contextmanager
+    def _space(self):
+        """Lend working memory: that of an earlier call, or new memory if all of it is in use."""
+        try:
+            space = self._free.pop()  # atomic, so that no two threads get the same
+        except IndexError:
+            sizes = buffer_rows(self.n_fft), len(self._bins), self.n_mels + 1
+            space = Space(
+                self._layout._replace(sums=np.zeros_like(self._layout.sums)),
+                [Work(*map(_aligned, sizes)) for _ in range(self.threads)],
+                [_aligned(*self._signal_shape) for _ in range(2)],
+            )
+        try:
+            yield space
+        finally:
+            self._free.append(space)
+
     # Packing
 
     def pack(self, x):
@@ -171,16 +195,18 @@ class LaneEngine:
     def signal(self, X):
         """Return the inverse STFT of a spectrogram (F, T): shape (n_samples,), float32."""
         table = np.zeros((1, _COEFFICIENTS), np.float32)
-        self._make_signal(None, ((self.pack(X),), (), ()), table)
-        own = self._signals[0][:, : self.rows // self.threads * self._plan.hop]
-        x = np.ascontiguousarray(own.transpose(2, 0, 1)).reshape(-1, self._plan.hop)
+        with self._space() as space:
+            self._make_signal(space, None, ((self.pack(X),), (), ()), table)
+            own = space.signals[0][:, : self.rows // self.threads * self._plan.hop]
+            # A copy: the memory is lent again.
+            x = own.transpose(2, 0, 1).copy().reshape(-1, self._plan.hop)
         x *= self._layout.norm
         return np.where(self._copy < 0, np.float32(0), x.reshape(-1)[self._copy])
 
-    def _make_signal(self, source, state, table):
+    def _make_signal(self, space, source, state, table):
         """Write the signal of a state to the first of the signals."""
-        tables = self._plan, self._layout, self._mel, self._work[0]
-        signal_kernel(source)(*tables, state, table, self._signals[0])
+        tables = self._plan, space.layout, self._mel, space.work[0]
+        signal_kernel(source)(*tables, state, table, space.signals[0])
 
     def iterate(self, bins, C, R, F, coefficients, *, mel, floored=None, factors=(), stop=None):
         """Iterate a method from a state.
@@ -221,28 +247,29 @@ class LaneEngine:
             every, tol = stop.every, float(stop.tol or 0)
             target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
         check = Check(M, self.power, bins.source is None, every, target, tol)
-        self._make_signal(bins.source, state, table)
-        done = self._run(iteration_kernel(bins), state, term, table, check)
+        with self._space() as space:
+            self._make_signal(space, bins.source, state, table)
+            done = self._run(iteration_kernel(bins), space, state, term, table, check)
         return done, *(tuple(map(self.unpack, arrays)) for arrays in state[:2])
 
     def _pack_factor(self, x):
         x = np.asarray(x, np.float32).reshape(self.n_mels, -1)
         return np.ascontiguousarray(x[:, 0]) if x.shape[1] == 1 else self.pack_mel(x)
 
-    def _run(self, iterate, state, term, table, stop):
+    def _run(self, iterate, space, state, term, table, stop):
         """Iterate in blocks, between which Python handles signals such as Ctrl-C."""
         block = max(_BLOCK // (self.n_frames * self.n_fft), 1)
         if stop.every:  # a block begins after a check of the stop
             block = -(-block // stop.every) * stop.every
-        tables = self._plan, self._layout, self._mel
-        done, signals = 0, list(self._signals)
+        tables = self._plan, space.layout, self._mel
+        done, signals = 0, list(space.signals)
         while done < len(table):
             first, last = done, min(done + block, len(table))
             shared = np.zeros(2, np.int64)
 
             def run(segment, first=first, last=last, signals=tuple(signals), shared=shared):
                 return iterate(
-                    *tables, self._work[segment], state, term, table, first, last, *signals, stop,
+                    *tables, space.work[segment], state, term, table, first, last, *signals, stop,
                     segment, shared,
                 )  # fmt: skip
 
