@@ -16,6 +16,8 @@ _COEFFICIENTS = 5
 
 #: Samples of frames between two checks for signals such as Ctrl-C: about 0.15 s.
 _BLOCK = 2**28
+#: Largest number of iterations whose coefficients are in memory.
+_ROWS = 2**12
 
 
 class Space(NamedTuple):
@@ -218,7 +220,7 @@ class LaneEngine:
         C, R, F : sequences of numpy.ndarray, shape (F, T)
             Complex, real and fixed arrays of the state. They are not changed.
         coefficients : sequence of sequences of float
-            At most five per iteration.
+            At most five per iteration. It is read in slices, block by block.
         mel : numpy.ndarray, shape (n_mels, T)
         floored : numpy.ndarray of bool, shape (n_mels, T), optional
             True where `mel` is only an upper bound.
@@ -234,9 +236,6 @@ class LaneEngine:
         C, R : tuples of numpy.ndarray
             Arrays of the new state.
         """
-        table = np.zeros((len(coefficients), _COEFFICIENTS), np.float32)
-        for row, values in zip(table, coefficients, strict=True):
-            row[: len(values)] = values
         state = tuple(tuple(self.pack(x) for x in arrays) for arrays in (C, R, F))
         M, term = self.pack_mel(mel), None
         if bins.fits_mel:
@@ -248,28 +247,37 @@ class LaneEngine:
             target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
         check = Check(M, self.power, bins.source is None, every, target, tol)
         with self._space() as space:
-            self._make_signal(space, bins.source, state, table)
-            done = self._run(iteration_kernel(bins), space, state, term, table, check)
+            self._make_signal(space, bins.source, state, _table(coefficients[:1]))
+            done = self._run(iteration_kernel(bins), space, state, term, coefficients, check)
         return done, *(tuple(map(self.unpack, arrays)) for arrays in state[:2])
 
     def _pack_factor(self, x):
         x = np.asarray(x, np.float32).reshape(self.n_mels, -1)
         return np.ascontiguousarray(x[:, 0]) if x.shape[1] == 1 else self.pack_mel(x)
 
-    def _run(self, iterate, space, state, term, table, stop):
+    def _run(self, iterate, space, state, term, coefficients, stop):
         """Iterate in blocks, between which Python handles signals such as Ctrl-C."""
-        block = max(_BLOCK // (self.n_frames * self.n_fft), 1)
-        if stop.every:  # a block begins after a check of the stop
-            block = -(-block // stop.every) * stop.every
+        block = min(max(_BLOCK // (self.n_frames * self.n_fft), 1), _ROWS)
+        rare = stop.every > block  # at most one check of the stop in a block, at its end
+        if stop.every and not rare:  # a block begins after a check of the stop
+            block -= block % stop.every
         tables = self._plan, space.layout, self._mel
-        done, signals = 0, list(space.signals)
-        while done < len(table):
-            first, last = done, min(done + block, len(table))
+        done, total, signals = 0, len(coefficients), list(space.signals)
+        while done < total:
+            length, check = min(block, total - done), stop
+            if rare:
+                length = min(length, stop.every - done % stop.every)
+                is_due = (done + length) % stop.every == 0
+                check = stop._replace(every=length if is_due else 0)
+            table = _table(coefficients[done : done + length + 1])  # the last row is looked up only
             shared = np.zeros(2, np.int64)
 
-            def run(segment, first=first, last=last, signals=tuple(signals), shared=shared):
+            def run(
+                segment, table=table, length=length, check=check, signals=tuple(signals),
+                shared=shared,
+            ):  # fmt: skip
                 return iterate(
-                    *tables, space.work[segment], state, term, table, first, last, *signals, stop,
+                    *tables, space.work[segment], state, term, table, 0, length, *signals, check,
                     segment, shared,
                 )  # fmt: skip
 
@@ -284,6 +292,13 @@ class LaneEngine:
             if count % 2:  # the two signals are exchanged
                 signals.reverse()
         return done
+
+
+def _table(coefficients):
+    table = np.zeros((len(coefficients), _COEFFICIENTS), np.float32)
+    for row, values in zip(table, coefficients, strict=True):
+        row[: len(values)] = values
+    return table
 
 
 def _aligned(*shape):
