@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ _UsageError: Any = typer.BadParameter.__base__
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for a usage error or bad input."""
+    open_streams()
     stop_on_signals()
     try:
         try:
@@ -31,6 +33,25 @@ def main() -> None:
         sys.exit(signal.status)
     finally:
         ignore_signals()  # let the interpreter shut down
+
+
+def open_streams() -> None:
+    """Open the null device in place of closed standard streams; print any file name.
+
+    Otherwise the next file that is opened would become the standard output.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the least free number
+            os.dup2(null, number, inheritable=True)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may not be valid UTF-8
 
 
 def _status() -> int:
@@ -58,7 +79,7 @@ def _status() -> int:
         return 1
     except (ValueError, OSError) as error:
         print(f"melexp: {error}", file=sys.stderr)
-        from melexp.results.store import DamagedFile
+        from melexp.results.records import DamagedFile
 
         if isinstance(error, DamagedFile):
             print("run melexp doctor: it moves corrupt files aside", file=sys.stderr)

@@ -13,8 +13,9 @@ from melexp.metrics import available_metrics
 from melexp.results.compare import compare, compare_all, tables_of
 from melexp.results.export import export, latex
 from melexp.results.merge import merge
+from melexp.results.records import write_json
 from melexp.results.statistics import MetricFacts, metric_facts, variants
-from melexp.results.store import Store, write_json
+from melexp.results.store import Store
 from melexp.results.tables import read_table, table_checksum
 
 ROOT = Path(__file__).resolve().parents[1]

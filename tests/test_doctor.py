@@ -29,7 +29,7 @@ from faults import SIGNALS, TORTURE, Bench, Tried, leftovers, values
 from melexp.commands.doctor import doctor
 from melexp.datasets import _registry
 from melexp.files.atomic import held
-from melexp.results.store import DamagedFile, read_note, read_task
+from melexp.results.records import DamagedFile, read_note, read_task
 from melexp.results.tables import read_table
 
 # --- Results ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from melexp.datasets import Clip, folder, load_dataset
 from melexp.discovery import conf_dir
 from melexp.metrics import score
-from melexp.results.store import read_json, write_json
+from melexp.results.records import read_json, write_json
 from melexp.results.tables import read_table, table_checksum, write_table
 from melexp.runs.hydra_app import register
 from melexp.runs.runner import plan, run

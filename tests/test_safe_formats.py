@@ -17,7 +17,8 @@ from melexp.datasets import load_dataset
 from melexp.discovery import conf_dir
 from melexp.files.mels import read_input
 from melexp.files.torch_files import read_tensors
-from melexp.results.store import DamagedFile, Store
+from melexp.results.records import DamagedFile
+from melexp.results.store import Store
 from melexp.results.tables import write_table
 from melexp.runs.hydra_app import register
 from melexp.runs.runner import run

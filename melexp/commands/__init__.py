@@ -242,8 +242,9 @@ def methods() -> None:
 def list_() -> None:
     """Print the clips with licences and authors, as CSV."""
     from melexp.datasets import catalogue
+    from melexp.results.columns import to_csv
 
-    catalogue().to_csv(sys.stdout, index=False)
+    print(to_csv(catalogue()), end="")
 
 
 @data.command(**example("melexp data unpack corpus.tar.bz2 corpus"))

@@ -8,15 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from melexp.datasets._registry import cache_folder, lock_of, move_damaged, registered, sha256_of
+from melexp.datasets._clip import sha256_of
+from melexp.datasets._registry import cache_folder, lock_of, move_damaged, registered
 from melexp.files.atomic import PART, held, is_in_use, move_aside, remove_leftover
-from melexp.results.store import MARKER, DamagedFile, Store, read_note, read_task
+from melexp.results.records import DamagedFile, read_note, read_provenance, read_task
+from melexp.results.store import MARKER, Store
 from melexp.results.tables import (
     check_table,
     collect,
     provenance_of,
     put_table,
-    read_provenance,
     table_checksum,
 )
 from melexp.runs.display import leftover_progress, remove_progress
@@ -218,6 +219,7 @@ class _Results(_Check):
         """Remove the partial files and locks that no live process holds."""
         for path in leftover_progress(self.root):
             self.leftover(path, remove_progress)
+        places: list[tuple[Path, re.Pattern[str], re.Pattern[str] | None]]
         places = [(self.root, _PART, _LOCK)]
         places += [(path, _PART_OF_TASK, _LOCK_OF_TASK) for path in _plain(self.root / "tasks")]
         places += [(path, _PART_OF_TASK, None) for path in _plain(self.root / "jobs")]

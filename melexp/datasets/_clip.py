@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from melexp.errors import printable
 from melexp.files.sound import NotSound, decode, resampled
 
 
@@ -18,6 +19,8 @@ class ClipError(ValueError):
 @dataclass(frozen=True)
 class Clip:
     """A sound file with its provenance; it can be pickled and holds no samples.
+
+    All text is in one line of valid UTF-8; other characters are escaped.
 
     Attributes
     ----------
@@ -43,6 +46,10 @@ class Clip:
     author: str
     source: str
     locate: Callable[[], Path] = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("id", "dataset", "category", "licence", "author", "source"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def load(self, sr: int) -> NDArray[np.float32]:
         """Decode the file, average its channels and resample it.

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from melexp.datasets import Clip, ClipError
 from melexp.metrics import score
 from melexp.report.views import Job, View
-from melexp.results.store import canonical
+from melexp.results.records import canonical
 from melexp.runs.runner import Task, plan
 from melexp.transforms.mel import MelTransform
 

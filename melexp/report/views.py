@@ -15,6 +15,7 @@ import pandas as pd
 from plotly.colors import sample_colorscale
 
 from melexp.methods import make_method
+from melexp.results.records import canonical, read_provenance
 from melexp.results.statistics import (
     at_last,
     look_of,
@@ -27,7 +28,6 @@ from melexp.results.statistics import (
     summary,
     telling_parameters,
 )
-from melexp.results.store import canonical, read_json
 from melexp.results.tables import read_table
 
 #: Names in plotly of matplotlib's line styles and markers.
@@ -216,7 +216,7 @@ def views(results: Path) -> list[View]:
     groups: dict[str, list[View]] = {}
     for file in found:
         experiment = file.removesuffix(".provenance.json")
-        stored = read_json(results / file)
+        stored = read_provenance(results / file)
         jobs = [Job(experiment, job["config"], job["provenance"]) for job in stored["jobs"]]
         settings = {(job.label, canonical(job.settings())) for job in jobs}
         compares = len(settings) == len({job.label for job in jobs})

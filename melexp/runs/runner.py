@@ -23,7 +23,8 @@ from melexp.methods import Method, Peer, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.results.provenance import provenance
-from melexp.results.store import FORMAT, Store, check_name, digest
+from melexp.results.records import check_name, digest
+from melexp.results.store import FORMAT, Store
 from melexp.runs.events import tell
 from melexp.runs.interrupts import raise_if_stopped, sigint_blocked_in_children
 from melexp.start import VERSIONS
@@ -53,23 +54,32 @@ class Task:
     @cached_property
     def id(self) -> str:
         """Hash of everything that affects the result, and of the `scope`."""
-        parameters = self.method.parameters()
-        chosen = (parameters.get("magnitude"), parameters.get("phase"))
-        starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
         return digest(
             {
                 "format": FORMAT,
                 "clip": self.clip.sha256,
                 "method": self.name,
                 "version": self.method.version,
-                "parameters": parameters,
+                "parameters": self.method.parameters(),
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
-                "starts": starts,
+                "starts": self._starts(),
                 "scope": self.scope,
             }
         )
+
+    @property
+    def version(self) -> str:
+        """What makes the ids of tasks with one clip and one setting differ."""
+        starts = [f"{name} {version}" for name, version in sorted(self._starts().items())]
+        timed = ["timed"] if self.scope else []
+        return ", ".join([f"v{FORMAT}.{self.method.version}", *starts, *timed])
+
+    def _starts(self) -> dict[str, int]:
+        parameters = self.method.parameters()
+        chosen = (parameters.get("magnitude"), parameters.get("phase"))
+        return {name: VERSIONS[name] for name in chosen if name in VERSIONS}
 
     def reference(self) -> np.ndarray:
         """Return the samples of the clip at the sampling rate of the transform.
@@ -233,6 +243,7 @@ def run(config: DictConfig) -> list[str]:
             {
                 "config": asked,
                 "method": {"method": name, "label": label, **method.parameters()},
+                "version": tasks[0].version,
                 "seed": plain["seed"],
                 "dtype": plain["dtype"],
                 "checkpoints": checkpoints,

@@ -17,7 +17,8 @@ from omegaconf import DictConfig
 
 from melexp.discovery import conf_dir
 from melexp.errors import require
-from melexp.results.store import Store, check_name
+from melexp.results.records import check_name
+from melexp.results.store import Store
 from melexp.results.tables import write_table
 from melexp.runs.config import register
 from melexp.runs.runner import run

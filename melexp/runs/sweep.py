@@ -12,8 +12,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from melexp.results.records import read_note
 from melexp.results.statistics import named_setting, parameters_of
-from melexp.results.store import Store, read_note
+from melexp.results.store import Store
 from melexp.results.tables import write_table
 from melexp.runs.display import shown
 
