@@ -31,7 +31,7 @@ class Clip:
     category : str
         Class of the sound within the data set.
     sha256 : str
-        Hexadecimal SHA-256 of the file, verified on every load.
+        Hexadecimal SHA-256 of the file, verified on every load; empty if it was not readable.
     licence, author, source : str
         Licence, author, and address of the recording.
     locate : callable
@@ -108,4 +108,8 @@ class Clip:
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
