@@ -108,11 +108,15 @@ def report(
     clips: Annotated[
         int | None, Option(help="Clips of each data set to listen to [6, or one per category].")
     ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        Option(metavar="NAME[=PATH]", help="Render the clips of this data set too (repeatable)."),
+    ] = None,
 ) -> None:
     """Write pages to look at and listen to, from results."""
     from melexp.report import report
 
-    report(results, output, clips=clips)
+    report(results, output, clips=clips, datasets=dataset or [])
 
 
 @app.command(

@@ -15,7 +15,7 @@ from melexp.files.atomic import write_text
 from melexp.files.received import inside
 from melexp.results.columns import FIRST, LAST, NAMES, to_csv, unmarked
 from melexp.results.identity import Identities
-from melexp.results.records import DamagedFile, content_of, read_provenance, write_json
+from melexp.results.records import DamagedFile, check_name, content_of, read_provenance, write_json
 from melexp.results.store import Store
 
 #: Largest size of a table in bytes: some millions of rows.
@@ -113,6 +113,7 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
     """
     if not isinstance(results, str | Path):
         return _parsed(results.read())
+    check_name(experiment)
     path = Path(results) / f"{experiment}.csv"
     if not path.exists():
         raise FileNotFoundError(
