@@ -77,6 +77,11 @@ def _status() -> int:
     except BrokenPipeError:  # the reader of a pipe has ended, such as `melexp data list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except RuntimeError as error:
+        if "no locator available" not in str(error):  # of numba
+            raise
+        print("melexp: compiled code has no folder; set NUMBA_CACHE_DIR to one", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"melexp: {error}", file=sys.stderr)
         from melexp.results.records import DamagedFile

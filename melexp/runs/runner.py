@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
@@ -26,7 +26,8 @@ from melexp.results.provenance import provenance
 from melexp.results.records import check_name, digest
 from melexp.results.store import FORMAT, Store
 from melexp.runs.events import tell
-from melexp.runs.interrupts import raise_if_stopped, sigint_blocked_in_children
+from melexp.runs.interrupts import raise_if_stopped, signals_blocked_in_children
+from melexp.runs.processes import worker_processes
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
@@ -302,10 +303,9 @@ def _over_processes(
         before = len(left)
         n_jobs = min(workers, before)
         try:
-            # A single worker is this process. BLAS rounds differently with more threads.
-            one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
-            with one_each, threadpool_limits(1):
-                with sigint_blocked_in_children() if n_jobs > 1 else nullcontext():
+            # BLAS rounds differently with more threads.
+            with worker_processes(n_jobs), threadpool_limits(1):
+                with signals_blocked_in_children() if n_jobs > 1 else nullcontext():
                     outcomes = Parallel(return_as="generator_unordered")(
                         delayed(_numbered)(n, task, wanted, store, wait)
                         for n, task in list(left.items())
@@ -314,6 +314,7 @@ def _over_processes(
                     del left[n]
                     yield n, outcome
         except BrokenProcessPool:
+            raise_if_stopped()
             if len(left) == before:
                 died = Outcome("its process died (killed, or out of memory)")
                 yield from ((n, died) for n in left)

@@ -77,8 +77,10 @@ class Sweep:
         after = self.store.notes()
         changed = [path for path, stamp in after.items() if self.before.get(path) != stamp]
         failed = 0
-        for experiment in sorted({path.parent.name for path in changed}):
+        experiments = sorted({path.parent.name for path in changed})
+        for experiment in experiments:  # all of them before the first line, which may fail
             write_table(self.store, experiment)
+        for experiment in experiments:
             jobs = [read_note(path) for path in changed if path.parent.name == experiment]
             failed += sum("reason" in task for job in jobs for task in job["tasks"])
             rows = pd.DataFrame(list(self.store.rows(experiment, jobs)))
