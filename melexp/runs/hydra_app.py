@@ -135,6 +135,10 @@ def main() -> None:
         except Stopped as signal:
             ignore_signals()
             status, ended = signal.status, Begin.sweep.end(stopped=True)
+        sys.stdout.flush()  # here, so that a closed pipe is noticed
+    except BrokenPipeError:  # the reader of a pipe has ended; all tables are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ended = 1
     except OSError as error:
         print(f"melexp: {error}", file=sys.stderr)
         ended = 1
