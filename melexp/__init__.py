@@ -42,9 +42,10 @@ def _keep_compiled_code() -> None:
     cache = _os.environ.get("XDG_CACHE_HOME") or _os.path.expanduser("~/.cache")
     place = _os.path.join(cache, "numba")
     with _suppress(OSError):  # as numba does
-        _os.makedirs(place, exist_ok=True)
-        if _os.access(place, _os.W_OK):
-            return
+        if not place.startswith("~"):  # the user has no home
+            _os.makedirs(place, exist_ok=True)
+            if _os.access(place, _os.W_OK):
+                return
     import logging
     import tempfile
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from melexp.commands import app
-from melexp.errors import one_line
+from melexp.errors import one_line, printable
 from melexp.runs.interrupts import Stopped, ignore_signals, raise_if_stopped, stop_on_signals
 
 #: The base of all errors of usage; typer exports the class derived from it only.
@@ -83,7 +83,7 @@ def _status() -> int:
         print("melexp: compiled code has no folder; set NUMBA_CACHE_DIR to one", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
-        print(f"melexp: {error}", file=sys.stderr)
+        print(f"melexp: {printable(str(error))}", file=sys.stderr)
         from melexp.results.records import DamagedFile
 
         if isinstance(error, DamagedFile):

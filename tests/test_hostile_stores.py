@@ -135,6 +135,18 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.parametrize("name", ["a b", "-rf", "a\nb", ".x", "x\u202e"])
+def test_an_experiment_of_another_name_is_refused(tmp_path: Path, good: Path, name: str) -> None:
+    root = tmp_path / "hostile"
+    body = read_json(_note(good))
+    body["config"]["experiment"] = name
+    write_json(root / "jobs" / name / f"{digest(body['config'])}.json", body)
+    before = tree(good)
+    with pytest.raises(ValueError, match="is not the note of a job"):
+        merge(good, [root])
+    assert tree(good) == before
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     root = add_job(tmp_path / "good", {"a": ("x", 1.0), "b": ("y", 2.0)}, label="GLA")

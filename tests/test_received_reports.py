@@ -179,9 +179,18 @@ def test_an_experiment_is_a_name(received: Path) -> None:
             read_table(received, name)
 
 
-@pytest.mark.parametrize("value", ["text", None])
-def test_a_table_of_other_columns_is_refused(received: Path, value: str | None) -> None:
-    table(received, "iteration", value or "x")
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("iteration", "text"),
+        ("iteration", 1.5),
+        ("iteration", np.nan),
+        ("seed", "x"),
+        ("value", "x"),
+    ],
+)
+def test_a_table_of_other_columns_is_refused(received: Path, column: str, value: object) -> None:
+    table(received, column, value)
     with pytest.raises(ValueError, match="is not a table of results"):
         report(received, clips=0)
 

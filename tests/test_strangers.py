@@ -6,10 +6,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from melexp.commands.doctor import doctor
+from melexp.discovery import conf_dir
+from melexp.results.merge import merge
 from melexp.results.store import MARKER, Store
 from melexp.results.tables import write_table
+from melexp.runs.hydra_app import register
+from melexp.runs.runner import run
+
+register()
 
 #: Files of other programs whose names look like ours, by path.
 FOREIGN = {
@@ -149,3 +156,23 @@ def test_a_task_in_another_folder_is_left_alone(tmp_path: Path) -> None:
     wrong.write_text("{}")
     assert doctor([root]) == 0
     assert wrong.exists()
+
+
+@pytest.mark.parametrize("name", ["run.csv", "run.provenance.json"])
+def test_a_table_replaces_no_file_of_another_program(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / name).write_text("{}")
+    with pytest.raises(ValueError, match="was not written by melexp; move it"):
+        merge(mine, [store(tmp_path / "r")])
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", ["limit=1", "checkpoints=[1]", f"results={mine}"])
+    with pytest.raises(ValueError, match="was not written by melexp; move it"):
+        run(config)
+    assert tree(mine) == {name: b"{}"}
+
+
+def test_foreign_files_beside_notes_are_no_notes(tmp_path: Path) -> None:
+    root = foreign(store(tmp_path / "r"))
+    assert merge(root, [store(tmp_path / "other")]) == ["run"]
+    assert (root / "jobs" / "nightly" / "backup.json").read_text() == "{}"

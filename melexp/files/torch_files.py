@@ -119,6 +119,7 @@ def _unpickled(data: bytes) -> Any:
         del stack[place:]
         return items
 
+    argument: Any
     for opcode, argument, _ in pickletools.genops(data):
         name = opcode.name
         if name == "STOP":

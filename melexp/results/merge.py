@@ -11,7 +11,7 @@ import numpy as np
 from melexp.files.received import inside
 from melexp.results.records import is_task, read_note, read_task, write_json
 from melexp.results.store import Store
-from melexp.results.tables import write_table
+from melexp.results.tables import check_place, write_table
 
 
 def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str]:
@@ -50,6 +50,8 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
             place = target.path(path.stem)
             ours, theirs = _either(place, writes, read_task), read_task(path)
             writes[place] = theirs if ours is None else _joined(ours, theirs, source, rtol)
+        for experiment in sorted({path.parent.name for path in notes}):
+            check_place(target, experiment)
         for path in notes:
             place = target.root / path.relative_to(source)
             ours, theirs = _either(place, writes, read_note), read_note(path)

@@ -224,6 +224,10 @@ def read_note(path: Path) -> dict[str, Any]:
     config, method = body["config"], body["method"]
     if digest(config) != path.stem or config.get("experiment") != path.parent.name:
         raise DamagedFile(f"{path} is not the note of this job")
+    try:
+        check_name(path.parent.name)
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not the note of a job ({error})") from None
     if not (isinstance(method.get("method"), str) and isinstance(method.get("label"), str)):
         raise DamagedFile(f"{path} is not the note of a job (its method has no name or no label)")
     if taken := sorted(method.keys() & ({*FIRST, *LAST, "version"} - {"method", "label"})):

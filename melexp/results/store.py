@@ -125,7 +125,7 @@ class Store:
 
         A corrupt note is moved aside; its job is left out.
         """
-        paths = sorted(self._jobs(experiment).glob("*.json"))
+        paths = sorted(p for p in self._jobs(experiment).glob("*.json") if is_task(p.stem))
         lost = "the table lacks this job until a re-run"
         notes = [self._read(read_note, path, lost) for path in paths]
         return sorted(
@@ -145,6 +145,8 @@ class Store:
         """
         found = {}
         for path in (self.root / "jobs").glob("*/*.json"):
+            if not is_task(path.stem):
+                continue
             with suppress(FileNotFoundError):  # another run replaces its note
                 status = path.stat()
                 found[path] = (status.st_mtime_ns, status.st_ino)

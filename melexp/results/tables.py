@@ -22,6 +22,26 @@ from melexp.results.store import Store
 LARGEST = 2**30
 
 
+def check_place(store: Store, experiment: str) -> None:
+    """Check that the table of an experiment would replace no file of another program.
+
+    Raises
+    ------
+    ValueError
+        If its path is taken by another file.
+    """
+    paths = [store.root / f"{experiment}.csv", provenance_of(store.root, experiment)]
+    taken = [path for path in paths if path.exists()]
+    if not taken or any(path.parent.name == experiment for path in store.notes()):
+        return
+    try:
+        read_provenance(paths[1])
+    except (FileNotFoundError, DamagedFile):
+        raise ValueError(
+            f"{taken[0]} was not written by melexp; move it, or use another experiment or results"
+        ) from None
+
+
 def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
     """Write ``<experiment>.csv`` from the finished tasks, and its provenance beside it."""
     store = results if isinstance(results, Store) else Store(results)
@@ -131,7 +151,10 @@ def _parsed(text: str) -> pd.DataFrame:
     table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
     if missing := [column for column in (*FIRST, *LAST) if column not in table]:
         raise ValueError(f"it has no column {', '.join(missing)}")
-    for column in ("seed", "iteration", "value", "seconds"):
+    for column in ("seed", "iteration"):
+        if not pd.api.types.is_integer_dtype(table[column].dtype):
+            raise ValueError(f"the column {column} does not hold whole numbers")
+    for column in ("value", "seconds"):
         if not pd.api.types.is_numeric_dtype(table[column].dtype):
             raise ValueError(f"the column {column} holds text")
     # Read separately, because pandas 3 takes the result of a converter for a missing value.

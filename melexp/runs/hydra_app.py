@@ -103,9 +103,13 @@ def check(arguments: list[str]) -> None:
     Raises
     ------
     ValueError
-        If the package of a launcher or a folder of ``MELEXP_PATH`` is missing.
+        If the package of a launcher, a folder of ``MELEXP_PATH`` or the working folder is missing.
     """
     user_folders()
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the working folder was removed; change to another one") from None
     for argument in arguments:
         name, _, launcher = argument.partition("=")
         if name == "launcher" and launcher in NEEDS:

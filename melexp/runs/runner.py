@@ -25,6 +25,7 @@ from melexp.problem import Problem
 from melexp.results.provenance import provenance
 from melexp.results.records import check_name, digest
 from melexp.results.store import FORMAT, Store
+from melexp.results.tables import check_place
 from melexp.runs.events import tell
 from melexp.runs.interrupts import raise_if_stopped, signals_blocked_in_children
 from melexp.runs.processes import worker_processes
@@ -229,6 +230,7 @@ def run(config: DictConfig) -> list[str]:
     # The identity of a job excludes the output folder and the number of workers.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
     reasons = [""] * len(tasks)
+    check_place(store, plain["experiment"])
     store.begin()
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)

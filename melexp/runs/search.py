@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from hydra import compose, initialize_config_dir
@@ -158,7 +158,7 @@ def search(
     return found
 
 
-def _study(path: Path, name: str, direction: str) -> optuna.Study:
+def _study(path: Path, name: str, direction: Literal["minimize", "maximize"]) -> optuna.Study:
     """Create or resume a study in a journal."""
     import optuna
     from optuna.storages import JournalStorage
