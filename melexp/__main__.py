@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import typer
 
 from melexp.commands import app
-from melexp.errors import one_line
+from melexp.errors import one_line, printable
 from melexp.runs.interrupts import Stopped, ignore_signals, raise_if_stopped, stop_on_signals
 
 #: The base of all errors of usage; typer exports the class derived from it only.
@@ -18,6 +19,7 @@ _UsageError: Any = typer.BadParameter.__base__
 
 def main() -> None:
     """Run the command line: exit code 2 and one line for a usage error or bad input."""
+    open_streams()
     stop_on_signals()
     try:
         try:
@@ -31,6 +33,25 @@ def main() -> None:
         sys.exit(signal.status)
     finally:
         ignore_signals()  # let the interpreter shut down
+
+
+def open_streams() -> None:
+    """Open the null device in place of closed standard streams; print any file name.
+
+    Otherwise the next file that is opened would become the standard output.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the least free number
+            os.dup2(null, number, inheritable=True)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may not be valid UTF-8
 
 
 def _status() -> int:
@@ -56,9 +77,14 @@ def _status() -> int:
     except BrokenPipeError:  # the reader of a pipe has ended, such as `melexp data list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except RuntimeError as error:
+        if "no locator available" not in str(error):  # of numba
+            raise
+        print("melexp: compiled code has no folder; set NUMBA_CACHE_DIR to one", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
-        print(f"melexp: {error}", file=sys.stderr)
-        from melexp.results.store import DamagedFile
+        print(f"melexp: {printable(str(error))}", file=sys.stderr)
+        from melexp.results.records import DamagedFile
 
         if isinstance(error, DamagedFile):
             print("run melexp doctor: it moves corrupt files aside", file=sys.stderr)

@@ -108,7 +108,7 @@ def conf_file(group: str, name: str) -> Path:
     """
     for folder in _groups(group):
         path = folder / f"{name}.yaml"
-        if path.exists():
+        if path in folder.glob("*.yaml"):  # a name from elsewhere may hold a path
             return path
     raise ValueError(_unknown(group, name, config_names(group)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from importlib.util import find_spec
 
 
@@ -15,8 +16,21 @@ class MelWarning(UserWarning):
 
 def one_line(error: BaseException | str) -> str:
     """Return the message of an exception in one line; its type's name if it has none."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     return text or (error if isinstance(error, str) else type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """Return text in one line of valid UTF-8: other characters are escaped as in Python.
+
+    These are control characters, line separators, and bytes of a file name that are not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    kinds = ("Cc", "Cs", "Zl", "Zp")
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in kinds else c for c in text
+    )
 
 
 def require(extra: str, *modules: str, what: str) -> None:

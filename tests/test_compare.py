@@ -10,11 +10,12 @@ import pytest
 from scipy import stats
 
 from melexp.metrics import available_metrics
-from melexp.results.compare import compare, compare_all, tables_of
+from melexp.results.compare import compare, compare_all, compare_sources, tables_of
 from melexp.results.export import export, latex
 from melexp.results.merge import merge
+from melexp.results.records import write_json
 from melexp.results.statistics import MetricFacts, metric_facts, variants
-from melexp.results.store import Store, write_json
+from melexp.results.store import Store
 from melexp.results.tables import read_table, table_checksum
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,6 +76,21 @@ def test_lost_values_are_out_and_own_metrics_need_a_tolerance() -> None:
     assert (row.lost, row.out) == (0, False)
     with pytest.raises(ValueError, match="no tolerance for mine; give --tolerance mine="):
         compare(table([1], metric="mine"), table([1], metric="mine"))
+
+
+def test_infinite_values_are_not_left_out() -> None:
+    (row,) = compare(table([1, 2]), table([1, -np.inf])).itertuples()
+    assert (row.lost, row.out, row.clips) == (1, True, 1)
+    (row,) = compare(table([1, np.inf]), table([1, 2])).itertuples()
+    assert (row.lost, row.out, row.clips) == (0, False, 1)
+    (row,) = compare(table([1, 2]), table([np.inf, np.inf])).itertuples()
+    assert (row.lost, row.out, row.clips) == (2, True, 0)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "x", ""])
+def test_a_tolerance_is_a_number(value: str) -> None:
+    with pytest.raises(ValueError, match=f"--tolerance scm={value} must"):
+        compare_sources(str(CORE), str(CORE), tolerance=[f"scm={value}"])
 
 
 def test_parameters_are_told_apart_and_nothing_in_common_is_an_error() -> None:

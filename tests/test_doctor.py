@@ -29,7 +29,7 @@ from faults import SIGNALS, TORTURE, Bench, Tried, leftovers, values
 from melexp.commands.doctor import doctor
 from melexp.datasets import _registry
 from melexp.files.atomic import held
-from melexp.results.store import DamagedFile, read_note, read_task
+from melexp.results.records import DamagedFile, read_note, read_task
 from melexp.results.tables import read_table
 
 # --- Results ----------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixtu
     """Doctor keeps a held lock and a file that is being written, and removes leftovers."""
     root = bench.new(filled=True)
     task = sorted((root / "tasks").glob("*/*.json"))[0]
-    (task.parent / ".x.json.1.part").write_bytes(b"half")
-    (root / ".run.csv.2.part").write_bytes(b"half")
+    (task.parent / ".ab.json.12345678.part").write_bytes(b"half")  # of an older version
+    (root / ".run.csv.k2_x4567.melexp.part").write_bytes(b"half")
     (task.parent / "ab.lock").touch()
-    (root / ".hydra" / "progress-old").mkdir(parents=True)
+    (root / ".hydra" / "progress-0123abcd").mkdir(parents=True)
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(task)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
@@ -205,10 +205,13 @@ def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
         2, "melexp: there is no folder to verify; give a results folder or --cache\n"
     )
     root = bench.new(filled=True)
+    task = next((root / "tasks").glob("*/*.json"))
+    task.write_text("hello")
     (root / "tasks" / "foreign.txt").write_text("hello")
     ended = bench.forge.run("doctor", root, log=bench.log)
     assert ended.status == 1
-    assert "foreign.txt does not belong in its folder; moved to" in ended.said
+    assert f"{task.name} is not a file of a results folder" in ended.said
+    assert "foreign.txt is not a file of melexp, left alone" in ended.said
     assert "next: re-run the commands that wrote" in ended.said
     assert bench.forge.run("doctor", root, log=bench.log).status == 0
 
@@ -306,16 +309,21 @@ def test_a_damaged_recording_is_fetched_again(
     assert doctor([], cache=True) == 0
 
 
-def test_foreign_files_in_the_cache_are_moved_aside(
+def test_foreign_files_in_the_cache_are_left_alone(
     cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clips()
-    (cache / "esc10" / "x.wav").write_bytes(b"?")
-    (cache / "mine.txt").write_text("not in a folder of recordings, so not looked at")
-    assert doctor([], cache=True) == 1
-    assert "x.wav is not in the registry; moved to" in capsys.readouterr().out
+    foreign = [cache / "esc10" / name for name in ("x.wav", "tmp-notes.txt", "poetry.lock")]
+    for path in [*foreign, cache / "mine.txt"]:
+        path.write_text("?")
+    (cache / "esc10" / "tmpabcdefgh").write_bytes(b"half")
+    assert doctor([], cache=True, dry_run=True) == 0
+    assert (cache / "esc10" / "tmpabcdefgh").exists()
     assert doctor([], cache=True) == 0
-    assert (cache / "mine.txt").exists()
+    said = capsys.readouterr().out
+    assert all(f"{path} is not a file of melexp, left alone" in said for path in foreign)
+    assert all(path.exists() for path in [*foreign, cache / "mine.txt"])
+    assert not (cache / "esc10" / "tmpabcdefgh").exists()
 
 
 @pytest.mark.slow

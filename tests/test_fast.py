@@ -318,3 +318,21 @@ def test_eight_lanes():
     tests = [f"{__file__}::test_methods[40-20-0.0001-admm]", f"{__file__}::test_projection"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     subprocess.run(command, env={**os.environ, "MELEXP_LANES": "8"}, check=True)
+
+
+@pytest.mark.parametrize("every", [0, 4, 5, 40])
+def test_coefficients_are_read_in_blocks(every, monkeypatch):
+    """However few of them are in memory, no bit changes, also where a stop ends the run."""
+    slow = Slow()
+    M, A, X = slow.problem()
+    runs = []
+    for rows in (2**12, 1, 7):
+        monkeypatch.setattr("melexp.fast.engine._ROWS", rows)
+        stop = {"every": every, "tol": 1e-9} if every else {}
+        done, state = run("ipalm", slow, slow.engine(), M, start("ipalm", A, X), **stop)
+        runs.append((done, [part.tobytes() for part in arrays(state)]))
+        if every == 5:
+            stop["tol"] = 1e9
+            assert run("ipalm", slow, slow.engine(), M, start("ipalm", A, X), **stop)[0] == 5
+    assert runs[0][0] == 20
+    assert runs[1:] == runs[:1] * 2

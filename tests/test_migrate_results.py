@@ -12,8 +12,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from melexp.discovery import conf_dir
+from melexp.results.records import digest, read_json, write_json
 from melexp.results.statistics import metric_facts
-from melexp.results.store import Store, digest, read_json, write_json
+from melexp.results.store import Store
 from melexp.results.tables import read_table, table_checksum, write_table
 from melexp.runs.hydra_app import register
 from melexp.runs.runner import Task, run

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from melexp.datasets import Clip, folder, load_dataset
 from melexp.discovery import conf_dir
 from melexp.metrics import score
-from melexp.results.store import read_json, write_json
+from melexp.results.records import read_json, write_json
 from melexp.results.tables import read_table, table_checksum, write_table
 from melexp.runs.hydra_app import register
 from melexp.runs.runner import plan, run
@@ -83,7 +83,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def pages(results: Path) -> Path:
     """Folder of the report."""
-    return report(results).parent
+    return report(results, datasets=["folder"]).parent
 
 
 # --- Content ----------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_rendering_that_differs_from_the_stored_value_says_so(
     body = read_json(provenance)
     body["table"] = table_checksum((tmp_path / "r" / "run.csv").read_bytes())
     write_json(provenance, body)
-    index = report(tmp_path / "r", clips=1)
+    index = report(tmp_path / "r", clips=1, datasets=["folder"])
     text = (index.parent / "listen.html").read_text(encoding="utf-8")
     assert "The SCM of 3 of the 6 renderings differs" in text
     assert text.count("SCM of this rendering") == 3

@@ -20,8 +20,9 @@ from omegaconf import OmegaConf
 from melexp.commands.reproduce import FROM_TABLES, experiment_configs
 from melexp.discovery import conf_dir
 from melexp.results.compare import compare
+from melexp.results.records import DamagedFile, read_json, write_json
 from melexp.results.statistics import mean_interval, summarise, variants
-from melexp.results.store import DamagedFile, Store, read_json, write_json
+from melexp.results.store import Store
 from melexp.results.tables import read_table, write_table
 from melexp.runs.config import register
 from melexp.runs.runner import run

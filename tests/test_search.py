@@ -1,5 +1,6 @@
 """The search: it improves on given parameters, resumes, and refuses invalid ranges."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,48 @@ def test_iterations_are_searched_and_quality_maximised(tmp_path: Path) -> None:
     assert found.direction.name == "MAXIMIZE"
     assert {type(t.params["n_iter"]) for t in found.trials} == {int}
     assert (tmp_path / "search.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "resumes"),
+    [
+        (lambda lines: b"".join(lines)[:-10], True),  # as a kill leaves it
+        (lambda lines: b"".join(lines)[:-1], True),
+        (lambda lines: b"".join(lines[:2]) + b"garbage\n" + b"".join(lines[2:]), False),
+        (lambda lines: b"\xff\xfe\x00\n", False),
+        (lambda lines: b"[]\n", False),
+        (lambda lines: b"null\n", False),
+        (lambda lines: b'{"op_code": 99}\n', False),
+        (lambda lines: b"[" * 10**5 + b"\n", False),
+    ],
+)
+def test_damaged_journals_are_one_line(
+    tmp_path: Path, damage: Callable[[list[bytes]], bytes], resumes: bool
+) -> None:
+    pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
+    where = ["method=gla", "limit=1", "checkpoints=[1]", "workers=1", f"results={tmp_path}"]
+    ranges = [Range("n_iter", 1, 9)]
+    search(where, ranges, metric="sc", trials=2)
+    journal = tmp_path / "studies" / "search.log"
+    journal.write_bytes(damage(journal.read_bytes().splitlines(keepends=True)))
+    before = journal.read_bytes()
+    if resumes:
+        assert len(search(where, ranges, metric="sc", trials=3).trials) >= 3
+        return
+    with pytest.raises(ValueError, match="is damaged") as error:
+        search(where, ranges, metric="sc", trials=3)
+    assert "\n" not in str(error.value)
+    assert journal.read_bytes() == before
+
+
+def test_a_study_keeps_its_direction_and_its_place(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
+    where = ["method=gla", "limit=1", "checkpoints=[1]", "workers=1", f"results={tmp_path / 'r'}"]
+    search(where, [Range("n_iter", 1, 9)], metric="sc", trials=1)
+    with pytest.raises(ValueError, match="was created to minimize a metric, not to maximize"):
+        search(where, [Range("n_iter", 1, 9)], metric="pesq", trials=1)
+    journal = tmp_path / "r" / "studies" / "search.log"
+    journal.rename(tmp_path / "mine.log")
+    journal.symlink_to(tmp_path / "mine.log")
+    with pytest.raises(ValueError, match="is a link that leads out"):
+        search(where, [Range("n_iter", 1, 9)], metric="sc", trials=1)

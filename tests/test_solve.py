@@ -282,3 +282,23 @@ def test_threads_change_nothing_but_the_rounding(speech: np.ndarray, name: str) 
     assert np.linalg.norm(split - one[0]) < 1e-3 * np.linalg.norm(one[0])
     with pytest.raises(ValueError, match="threads must be at least 1"):
         invert(mel, transform, threads=0)
+
+
+def test_any_number_of_iterations_needs_no_memory(
+    small: MelTransform, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coefficients of 10^12 iterations are computed when they are needed."""
+    problem = Problem(small(speech), small, length=len(speech), engine="fast")
+    method = make_method("admm_ramp")
+    state = method.init(problem, np.random.default_rng(0))
+    asked = []
+    plain = type(method).coefficients
+
+    def counted(self: object, problem: Problem, k: int) -> tuple[float, ...]:
+        asked.append(k)
+        return plain(self, problem, k)
+
+    monkeypatch.setattr(type(method), "coefficients", counted)
+    stop = Stop(every=5, tol=1e9)
+    assert method.advance(problem, state, 10**12, stop).iteration == 5
+    assert len(asked) < 10**4

@@ -29,18 +29,17 @@ from melexp.errors import one_line
 from melexp.files.atomic import write_text
 from melexp.methods import make_method
 from melexp.results.columns import FIRST, LAST
-from melexp.results.store import (
-    FORMAT,
-    Store,
+from melexp.results.records import (
     digest,
     read_json,
     read_note,
+    read_provenance,
     read_task,
     write_json,
 )
+from melexp.results.store import FORMAT, Store
 from melexp.results.tables import (
     provenance_of,
-    read_provenance,
     read_table,
     table_checksum,
 )

@@ -29,7 +29,7 @@ from melexp.bench import (
 from melexp.bench._rows import Row
 from melexp.files.atomic import write_text
 from melexp.results.provenance import provenance
-from melexp.results.store import write_json
+from melexp.results.records import write_json
 
 
 def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) -> pd.DataFrame:

@@ -108,11 +108,15 @@ def report(
     clips: Annotated[
         int | None, Option(help="Clips of each data set to listen to [6, or one per category].")
     ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        Option(metavar="NAME[=PATH]", help="Render the clips of this data set too (repeatable)."),
+    ] = None,
 ) -> None:
     """Write pages to look at and listen to, from results."""
     from melexp.report import report
 
-    report(results, output, clips=clips)
+    report(results, output, clips=clips, datasets=dataset or [])
 
 
 @app.command(
@@ -197,11 +201,17 @@ def export(
 def doctor(
     results: Annotated[list[Path] | None, Argument(help="Folders of results.")] = None,
     cache: Annotated[bool, Option("--cache", help="Verify the cache of recordings too.")] = False,
+    adopt: Annotated[
+        bool, Option("--adopt", help="Accept folders that an older version of melexp wrote.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print what would be done; change nothing.")
+    ] = False,
 ) -> int:
     """Verify results and recordings; move corrupt files aside."""
     from melexp.commands.doctor import doctor
 
-    return doctor(results or [], cache=cache)
+    return doctor(results or [], cache=cache, adopt=adopt, dry_run=dry_run)
 
 
 @app.command(**example("melexp bench --quick"))
@@ -236,8 +246,9 @@ def methods() -> None:
 def list_() -> None:
     """Print the clips with licences and authors, as CSV."""
     from melexp.datasets import catalogue
+    from melexp.results.columns import to_csv
 
-    catalogue().to_csv(sys.stdout, index=False)
+    print(to_csv(catalogue()), end="")
 
 
 @data.command(**example("melexp data unpack corpus.tar.bz2 corpus"))

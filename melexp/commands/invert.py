@@ -320,7 +320,9 @@ def _several(text: str) -> list[tuple[Path, Path]] | None:
 
 def _run_several(inputs: list[tuple[Path, Path]], folder: str, options: InvertOptions) -> int:
     """Invert several files; skip those whose output exists."""
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
+
+    from melexp.runs.processes import worker_processes
 
     output = Path(folder)
     if folder == "-" or (output.exists() and not output.is_dir()):
@@ -337,10 +339,10 @@ def _run_several(inputs: list[tuple[Path, Path]], folder: str, options: InvertOp
         if not target.exists()
     ]
     failed = 0
-    with _bar(options) as progress, parallel_config("loky", inner_max_num_threads=1):
-        jobs = max(1, min(options.jobs, len(waiting) or 1))
+    jobs = max(1, min(options.jobs, len(waiting) or 1))
+    with _bar(options) as progress, worker_processes(jobs):
         work = (delayed(_one_of_several)(s, t, options) for s, t in waiting)
-        for done, (error, report) in enumerate(Parallel(jobs, return_as="generator")(work), 1):
+        for done, (error, report) in enumerate(Parallel(return_as="generator")(work), 1):
             if error:
                 failed += 1
                 print(f"melexp: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from melexp.bench import iterations
 from melexp.results.compare import compare_all
-from melexp.results.store import read_json
+from melexp.results.records import read_json
 from melexp.results.tables import read_table, write_table
 from melexp.runs.display import shown
 from melexp.runs.runner import run

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from melexp.errors import printable
 from melexp.files.sound import NotSound, decode, resampled
 
 
@@ -19,6 +20,8 @@ class ClipError(ValueError):
 class Clip:
     """A sound file with its provenance; it can be pickled and holds no samples.
 
+    All text is in one line of valid UTF-8; other characters are escaped.
+
     Attributes
     ----------
     id : str
@@ -28,7 +31,7 @@ class Clip:
     category : str
         Class of the sound within the data set.
     sha256 : str
-        Hexadecimal SHA-256 of the file, verified on every load.
+        Hexadecimal SHA-256 of the file, verified on every load; empty if it was not readable.
     licence, author, source : str
         Licence, author, and address of the recording.
     locate : callable
@@ -43,6 +46,10 @@ class Clip:
     author: str
     source: str
     locate: Callable[[], Path] = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("id", "dataset", "category", "licence", "author", "source"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
 
     def load(self, sr: int) -> NDArray[np.float32]:
         """Decode the file, average its channels and resample it.
@@ -101,4 +108,8 @@ class Clip:
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,12 +1,17 @@
 """All sound files in a folder of the user, such as a full download of a corpus."""
 
 import hashlib
+import os
 import re
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import soundfile
+
+from melexp.errors import one_line, printable
 
 from ._clip import Clip, sha256_of
 
@@ -15,7 +20,8 @@ def clips(*, path: str) -> list[Clip]:
     """List the sound files in a folder and its subfolders, sorted by path.
 
     The category of a clip is the name of its subfolder, or ``all`` at the top. Every file is read
-    once to compute its SHA-256; no file is decoded. Hidden files are skipped.
+    once to compute its SHA-256; no file is decoded. Hidden files are skipped. An unreadable file is
+    listed without a hash, and its load fails. An unreadable folder is named in a warning.
 
     Parameters
     ----------
@@ -35,7 +41,7 @@ def clips(*, path: str) -> list[Clip]:
     suffixes = {f".{name}" for name in formats | {"aif", "oga", "opus"}}
     files = sorted(
         file.relative_to(root)
-        for file in root.rglob("*")
+        for file in _files(root)
         if file.suffix.lower() in suffixes
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(root).parts)
@@ -53,7 +59,7 @@ def clips(*, path: str) -> list[Clip]:
             id=name if uses[name.casefold()] == 1 else f"{name}-{_digest(file)}",
             dataset="folder",
             category=file.parent.name or "all",
-            sha256=sha256_of(root / file),
+            sha256=_sha256_if_readable(root / file),
             licence="not stated",
             author="not stated",
             source=file.as_posix(),
@@ -64,4 +70,26 @@ def clips(*, path: str) -> list[Clip]:
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.as_posix().encode()).hexdigest()[:8]
+    return hashlib.sha256(os.fsencode(file.as_posix())).hexdigest()[:8]
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Yield all files below a folder; warn about folders that cannot be read."""
+
+    def warn(error: OSError) -> None:
+        reason = one_line(error.strerror or error)
+        print(
+            f"warning: {printable(str(error.filename))} cannot be read ({reason}); its sounds are "
+            "left out",
+            file=sys.stderr,
+        )
+
+    for folder, _, names in os.walk(root, onerror=warn):
+        yield from (Path(folder, name) for name in names)
+
+
+def _sha256_if_readable(file: Path) -> str:
+    try:
+        return sha256_of(file)
+    except OSError:  # `Clip.load` gives the reason, so that the run goes on without this clip
+        return ""

@@ -1,6 +1,8 @@
 """The engine for a clip: NumPy arrays in, iterations in compiled code, NumPy arrays out."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,13 +16,23 @@ _COEFFICIENTS = 5
 
 #: Samples of frames between two checks for signals such as Ctrl-C: about 0.15 s.
 _BLOCK = 2**28
+#: Largest number of iterations whose coefficients are in memory.
+_ROWS = 2**12
+
+
+class Space(NamedTuple):
+    """Working memory of one call."""
+
+    layout: Layout  # that of the engine with its own `sums`
+    work: list  # of `Work`, one per thread
+    signals: list  # two, which are exchanged after an iteration
 
 
 class LaneEngine:
     """Mel-spectrogram inversion of clips of one length, in float32.
 
     The clip is cut into `LANES` parts that are processed side by side. `iterate` releases the GIL,
-    but its calls share working memory: use one engine per thread.
+    and concurrent calls have separate working memory.
 
     Parameters
     ----------
@@ -82,11 +94,8 @@ class LaneEngine:
             pad_index, np.asarray(inv_norm), norm, squares, frame_gains
         )
         self._mel = self._make_mel(np.asarray(band, np.int64), *np.asarray(weights, np.float64))
-        self._work = [
-            Work(_aligned(buffer_rows(n_fft)), _aligned(len(bins)), _aligned(n_mels + 1))
-            for _ in range(threads)
-        ]
-        self._signals = [_aligned(threads, (rows - 1) * hop_length + n_fft) for _ in range(2)]
+        self._free = []  # working memory that no call uses
+        self._signal_shape = threads, (rows - 1) * hop_length + n_fft
         # The copy from which each sample is read: the last one with the largest factor.
         self._copy = np.full(n_samples, -1)
         inside = pad_index >= 0
@@ -147,6 +156,23 @@ class LaneEngine:
         starts = np.searchsorted(band[used], np.arange(self.n_mels + 1))
         return Mel(starts, self._slot[used], lower, upper, band[self._bins], low, high)
 
+    @contextmanager
+    def _space(self):
+        """Lend working memory: that of an earlier call, or new memory if all of it is in use."""
+        try:
+            space = self._free.pop()  # atomic, so that no two threads get the same
+        except IndexError:
+            sizes = buffer_rows(self.n_fft), len(self._bins), self.n_mels + 1
+            space = Space(
+                self._layout._replace(sums=np.zeros_like(self._layout.sums)),
+                [Work(*map(_aligned, sizes)) for _ in range(self.threads)],
+                [_aligned(*self._signal_shape) for _ in range(2)],
+            )
+        try:
+            yield space
+        finally:
+            self._free.append(space)
+
     # Packing
 
     def pack(self, x):
@@ -171,16 +197,18 @@ class LaneEngine:
     def signal(self, X):
         """Return the inverse STFT of a spectrogram (F, T): shape (n_samples,), float32."""
         table = np.zeros((1, _COEFFICIENTS), np.float32)
-        self._make_signal(None, ((self.pack(X),), (), ()), table)
-        own = self._signals[0][:, : self.rows // self.threads * self._plan.hop]
-        x = np.ascontiguousarray(own.transpose(2, 0, 1)).reshape(-1, self._plan.hop)
+        with self._space() as space:
+            self._make_signal(space, None, ((self.pack(X),), (), ()), table)
+            own = space.signals[0][:, : self.rows // self.threads * self._plan.hop]
+            # A copy: the memory is lent again.
+            x = own.transpose(2, 0, 1).copy().reshape(-1, self._plan.hop)
         x *= self._layout.norm
         return np.where(self._copy < 0, np.float32(0), x.reshape(-1)[self._copy])
 
-    def _make_signal(self, source, state, table):
+    def _make_signal(self, space, source, state, table):
         """Write the signal of a state to the first of the signals."""
-        tables = self._plan, self._layout, self._mel, self._work[0]
-        signal_kernel(source)(*tables, state, table, self._signals[0])
+        tables = self._plan, space.layout, self._mel, space.work[0]
+        signal_kernel(source)(*tables, state, table, space.signals[0])
 
     def iterate(self, bins, C, R, F, coefficients, *, mel, floored=None, factors=(), stop=None):
         """Iterate a method from a state.
@@ -192,7 +220,7 @@ class LaneEngine:
         C, R, F : sequences of numpy.ndarray, shape (F, T)
             Complex, real and fixed arrays of the state. They are not changed.
         coefficients : sequence of sequences of float
-            At most five per iteration.
+            At most five per iteration. It is read in slices, block by block.
         mel : numpy.ndarray, shape (n_mels, T)
         floored : numpy.ndarray of bool, shape (n_mels, T), optional
             True where `mel` is only an upper bound.
@@ -208,9 +236,6 @@ class LaneEngine:
         C, R : tuples of numpy.ndarray
             Arrays of the new state.
         """
-        table = np.zeros((len(coefficients), _COEFFICIENTS), np.float32)
-        for row, values in zip(table, coefficients, strict=True):
-            row[: len(values)] = values
         state = tuple(tuple(self.pack(x) for x in arrays) for arrays in (C, R, F))
         M, term = self.pack_mel(mel), None
         if bins.fits_mel:
@@ -221,28 +246,38 @@ class LaneEngine:
             every, tol = stop.every, float(stop.tol or 0)
             target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
         check = Check(M, self.power, bins.source is None, every, target, tol)
-        self._make_signal(bins.source, state, table)
-        done = self._run(iteration_kernel(bins), state, term, table, check)
+        with self._space() as space:
+            self._make_signal(space, bins.source, state, _table(coefficients[:1]))
+            done = self._run(iteration_kernel(bins), space, state, term, coefficients, check)
         return done, *(tuple(map(self.unpack, arrays)) for arrays in state[:2])
 
     def _pack_factor(self, x):
         x = np.asarray(x, np.float32).reshape(self.n_mels, -1)
         return np.ascontiguousarray(x[:, 0]) if x.shape[1] == 1 else self.pack_mel(x)
 
-    def _run(self, iterate, state, term, table, stop):
+    def _run(self, iterate, space, state, term, coefficients, stop):
         """Iterate in blocks, between which Python handles signals such as Ctrl-C."""
-        block = max(_BLOCK // (self.n_frames * self.n_fft), 1)
-        if stop.every:  # a block begins after a check of the stop
-            block = -(-block // stop.every) * stop.every
-        tables = self._plan, self._layout, self._mel
-        done, signals = 0, list(self._signals)
-        while done < len(table):
-            first, last = done, min(done + block, len(table))
+        block = min(max(_BLOCK // (self.n_frames * self.n_fft), 1), _ROWS)
+        rare = stop.every > block  # at most one check of the stop in a block, at its end
+        if stop.every and not rare:  # a block begins after a check of the stop
+            block -= block % stop.every
+        tables = self._plan, space.layout, self._mel
+        done, total, signals = 0, len(coefficients), list(space.signals)
+        while done < total:
+            length, check = min(block, total - done), stop
+            if rare:
+                length = min(length, stop.every - done % stop.every)
+                is_due = (done + length) % stop.every == 0
+                check = stop._replace(every=length if is_due else 0)
+            table = _table(coefficients[done : done + length + 1])  # the last row is looked up only
             shared = np.zeros(2, np.int64)
 
-            def run(segment, first=first, last=last, signals=tuple(signals), shared=shared):
+            def run(
+                segment, table=table, length=length, check=check, signals=tuple(signals),
+                shared=shared,
+            ):  # fmt: skip
                 return iterate(
-                    *tables, self._work[segment], state, term, table, first, last, *signals, stop,
+                    *tables, space.work[segment], state, term, table, 0, length, *signals, check,
                     segment, shared,
                 )  # fmt: skip
 
@@ -257,6 +292,13 @@ class LaneEngine:
             if count % 2:  # the two signals are exchanged
                 signals.reverse()
         return done
+
+
+def _table(coefficients):
+    table = np.zeros((len(coefficients), _COEFFICIENTS), np.float32)
+    for row, values in zip(table, coefficients, strict=True):
+        row[: len(values)] = values
+    return table
 
 
 def _aligned(*shape):

@@ -15,6 +15,10 @@ from filelock import FileLock, Timeout
 if sys.platform != "win32":  # Windows cannot remove an open file, so it needs no such lock
     import fcntl
 
+#: End of the name of a file that is being written. The program's name tells a leftover from files
+#: of other programs.
+PART = ".melexp.part"
+
 _REMEDIES = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], "free some space there") | dict.fromkeys(
     [errno.EROFS, errno.EACCES, errno.EPERM], "make it writable, or name another folder"
 )
@@ -80,7 +84,7 @@ def _umask() -> int:
 def _open_aside(path: Path) -> tuple[int, Path]:
     """Create a file beside `path`, locked while it is open: see `remove_leftover`."""
     while True:
-        handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         if sys.platform == "win32":
             break
         with suppress(OSError):  # some file systems have no locks
@@ -105,6 +109,21 @@ def remove_leftover(path: Path) -> bool:
     return True
 
 
+def is_in_use(path: Path) -> bool:
+    """Return whether a living process holds the lock on a file; the file is not changed."""
+    try:
+        if sys.platform == "win32":
+            os.replace(path, path)  # refused while the file is open
+        else:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def _sync_folder(folder: Path) -> None:
     """Flush a rename to disk, so that it survives a power cut, if the system can sync folders."""
     with suppress(OSError):
@@ -116,7 +135,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def move_aside(path: Path, damaged: Path) -> Path | None:
-    """Move a corrupt file into `damaged`; return its new path, or None if it was gone."""
+    """Move a corrupt file into `damaged`; return its new path, or None if it was gone.
+
+    Raises
+    ------
+    ValueError
+        If `damaged` is a link: the file would leave its folder.
+    """
+    if damaged.is_symlink():
+        raise ValueError(f"{damaged} is a link, so {path} is not moved there; remove the link")
     damaged.mkdir(parents=True, exist_ok=True)
     aside, n = damaged / path.name, 1
     while aside.exists():
@@ -136,7 +163,7 @@ def check_writable(folder: Path) -> None:
     Unwritable
         If a test file cannot be written.
     """
-    probe = folder / f".probe-{os.getpid()}.part"
+    probe = folder / f".probe-{os.getpid()}{PART}"
     try:
         _write(probe, bytes(2**16))
         probe.unlink(missing_ok=True)

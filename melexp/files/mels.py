@@ -8,14 +8,11 @@ import zipfile
 import numpy as np
 
 from melexp.errors import one_line
-from melexp.files.archives import ArchiveError, Limits
+from melexp.files.archives import ARRAYS, ArchiveError
 from melexp.files.sound import Audio, NotSound, decode
 from melexp.files.torch_files import read_tensors
 from melexp.transforms.mel import MelTransform
 
-#: Limits of the arrays in a .npz or .pt file, which are read into memory. The ratio has a large
-#: free size, because silence compresses well.
-_LIMITS = Limits(size=8 * 10**9, members=10_000, free=10**9)
 #: Suffixes of the files that are read from a folder.
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".pth")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
@@ -71,7 +68,7 @@ def _from_archive(data: bytes, key: str | None) -> np.ndarray:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-            for _ in _LIMITS.check((info.file_size for info in archive.infolist()), len(data)):
+            for _ in ARRAYS.check((info.file_size for info in archive.infolist()), len(data)):
                 pass
     except ArchiveError:
         raise

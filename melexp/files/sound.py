@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
         samples, or an implausible sampling rate. The message is one line with the fault and the
         remedy, without the name of the file.
     """
+    if isinstance(source, Path) and not _is_utf8(source):
+        source = source.read_bytes()  # the decoder cannot open a name that is not UTF-8
     file = _Bytes(source) if isinstance(source, bytes) else source
     try:
         with soundfile.SoundFile(file) as sound:
@@ -122,6 +125,10 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     if not np.isfinite(mono).all():
         raise ValueError("the sound holds samples too large for float32; lower the level")
     return mono, sr
+
+
+def _is_utf8(path: Path) -> bool:
+    return os.fsencode(path).decode("utf-8", "ignore") == str(path)
 
 
 def resampled(samples: NDArray[np.float32], sr: float, wanted: float) -> NDArray[np.float32]:

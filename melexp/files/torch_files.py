@@ -1,18 +1,27 @@
-"""Read the tensors of a file of `torch.save`, without torch and without running its code."""
+"""Read the tensors of a file of `torch.save`, without torch and without running its code.
+
+The memory is bounded before anything is read: the archive by `melexp.files.archives.ARRAYS`, the
+pickle in it by `LARGEST_PICKLE`. Tensors are views of their storages. Each
+storage is read once.
+"""
 
 from __future__ import annotations
 
-import collections
 import io
 import math
-import pickle
+import pickletools
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from melexp.errors import one_line
+from melexp.files.archives import ARRAYS, ArchiveError
+
+#: Largest pickle in bytes. It describes the tensors in about 150 bytes each.
+LARGEST_PICKLE = 2**22
 
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -37,18 +46,18 @@ class _Storage:
 
 @dataclass
 class _Tensor:
-    """Layout of a stored tensor. It is not an array, because a pickle may set its attributes."""
+    """Layout of a stored tensor."""
 
-    storage: Any
-    offset: Any
-    size: Any
-    stride: Any
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
 
 
 def read_tensors(data: bytes) -> dict[str, np.ndarray]:
     """Read the tensors of a file of `torch.save`: one tensor, or a dict or list of them.
 
-    The unpickler accepts only the names that tensors consist of, like
+    Only the instructions and names that tensors consist of are interpreted, like
     ``torch.load(weights_only=True)``. So no code of the file is run.
 
     Parameters
@@ -59,15 +68,17 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of np.ndarray
-        The tensors by name; a single tensor has the name "".
+        The tensors by name, read-only; a single tensor has the name "".
 
     Raises
     ------
     ValueError
-        If the file holds anything else than tensors, or is corrupt.
+        If the file holds anything else than tensors, is corrupt, or exceeds a limit.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for _ in ARRAYS.check((info.file_size for info in archive.infolist()), len(data)):
+                pass
             names = archive.namelist()
             (main,) = [name for name in names if name.endswith("data.pkl")]
             folder = main.removesuffix("data.pkl")
@@ -75,11 +86,15 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
                 raise ValueError(
                     "the file has big-endian numbers; save the tensor again on this machine"
                 )
-            content = _Unpickler(io.BytesIO(archive.read(main))).load()
-            return {
-                name: _array(tensor, archive, folder) for name, tensor in _named(content).items()
-            }
-    except ValueError:
+            if archive.getinfo(main).file_size > LARGEST_PICKLE:
+                raise ValueError(
+                    f"the file describes its tensors in more than {LARGEST_PICKLE} bytes; save the "
+                    "tensor alone"
+                )
+            tensors = _named(_unpickled(archive.read(main)))
+            storages = _Storages(archive, folder)
+            return {name: _array(tensor, storages) for name, tensor in tensors.items()}
+    except (ValueError, ArchiveError):
         raise
     except Exception as error:  # a corrupt archive or pickle raises any error of its reader
         raise ValueError(
@@ -87,23 +102,137 @@ def read_tensors(data: bytes) -> dict[str, np.ndarray]:
         ) from error
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch._utils" and name == "_rebuild_tensor_v2":
-            return lambda storage, offset, size, stride, *_: _Tensor(storage, offset, size, stride)
-        if module == "torch._utils" and name == "_rebuild_parameter":
-            return lambda tensor, *_: tensor
-        if module == "torch" and name in _STORAGES:
-            return name
-        if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
-        raise ValueError(
-            f"the file holds {module}.{name}, which is not a tensor; save the tensor alone"
-        )
+def _unpickled(data: bytes) -> Any:
+    """Interpret the instructions of a pickle that `torch.save` uses, and no others.
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        _, kind, key, *_ = pid
-        return _Storage(kind, key)
+    The interpreter is in Python, so Ctrl-C ends it. It hashes names only: a key of nested tuples
+    takes the unpickler of Python longer than anyone waits.
+    """
+    stack: list[Any] = []
+    memo: dict[int, Any] = {}
+
+    def since_mark() -> list[Any]:
+        place = len(stack) - 1
+        while stack[place] is not _MARK:
+            place -= 1
+        items = stack[place + 1 :]
+        del stack[place:]
+        return items
+
+    argument: Any
+    for opcode, argument, _ in pickletools.genops(data):
+        name = opcode.name
+        if name == "STOP":
+            break
+        if name in ("PROTO", "FRAME"):
+            continue
+        if name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in _VALUES:
+            stack.append(argument)
+        elif name in _EMPTY:
+            stack.append(_EMPTY[name]())
+        elif name == "TUPLE":
+            stack.append(tuple(since_mark()))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            n = int(name[-1])
+            stack[-n:] = [tuple(stack[-n:])]
+        elif name in ("APPEND", "APPENDS"):
+            items = [stack.pop()] if name == "APPEND" else since_mark()
+            _of(list, stack[-1]).extend(items)
+        elif name in ("SETITEM", "SETITEMS"):
+            items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else since_mark()
+            keys = [_of((str, int), key) for key in items[::2]]
+            _of(dict, stack[-1]).update(zip(keys, items[1::2], strict=True))
+        elif name in ("GLOBAL", "STACK_GLOBAL"):
+            path = argument if name == "GLOBAL" else f"{stack.pop(-2)} {stack.pop()}"
+            stack.append(_known(path.replace(" ", ".")))
+        elif name == "REDUCE":
+            arguments = _of(tuple, stack.pop())
+            stack.append(_of(_Callable, stack.pop()).function(*arguments))
+        elif name == "BUILD":
+            stack.pop()  # attributes, such as the metadata of a state dict
+        elif name == "BINPERSID":
+            _, kind, key, *_ = _of(tuple, stack.pop())
+            stack.append(_Storage(_of(str, kind), _of(str, key)))
+        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        else:
+            raise ValueError(
+                f"the file holds an object ({name}), which is not a tensor; save the tensor alone"
+            )
+    return stack.pop()
+
+
+_MARK = object()
+_CONSTANTS = {"MARK": _MARK, "NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"}
+_VALUES |= {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES"}
+_EMPTY = {"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}
+
+
+@dataclass(frozen=True)
+class _Callable:
+    function: Callable[..., Any]
+
+
+_CALLABLES = {
+    "torch._utils._rebuild_tensor_v2": _Callable(
+        lambda storage, offset, size, stride, *_: _Tensor(
+            _of(_Storage, storage), _of(int, offset), _whole(size), _whole(stride)
+        )
+    ),
+    "torch._utils._rebuild_parameter": _Callable(lambda tensor, *_: tensor),
+    "collections.OrderedDict": _Callable(lambda: {}),
+}
+
+
+def _known(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    if module == "torch" and name in _STORAGES:
+        return name
+    if path not in _CALLABLES:
+        raise ValueError(f"the file holds {path}, which is not a tensor; save the tensor alone")
+    return _CALLABLES[path]
+
+
+def _of(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"the file holds a {type(value).__name__} in a place where a tensor has none; save the "
+            "tensor again"
+        )
+    return value
+
+
+def _whole(values: Any) -> tuple[int, ...]:
+    return tuple(_of(int, value) for value in _of(tuple, values))
+
+
+class _Storages:
+    """The numbers of the storages, each read once."""
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
+        self._archive, self._folder = archive, folder
+        self._read: dict[str, tuple[str, np.ndarray]] = {}
+
+    def __getitem__(self, storage: _Storage) -> np.ndarray:
+        if storage.key not in self._read:
+            if storage.kind not in _STORAGES:
+                raise ValueError(
+                    f"the tensor has a {storage.kind}, not real numbers; save real numbers"
+                )
+            content = self._archive.read(f"{self._folder}data/{storage.key}")
+            numbers = np.frombuffer(content, _STORAGES[storage.kind])
+            if storage.kind == "BFloat16Storage":
+                numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+            self._read[storage.key] = storage.kind, numbers
+        kind, numbers = self._read[storage.key]
+        if kind != storage.kind:
+            raise ValueError("two tensors read one storage as two kinds of numbers; save again")
+        return numbers
 
 
 def _named(content: Any) -> dict[str, _Tensor]:
@@ -116,23 +245,14 @@ def _named(content: Any) -> dict[str, _Tensor]:
     return {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}
 
 
-def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray:
-    kind = tensor.storage.kind
-    if kind not in _STORAGES:
-        raise ValueError(f"the tensor has a {kind}, not real numbers; save real numbers")
-    numbers = np.frombuffer(archive.read(f"{folder}data/{tensor.storage.key}"), _STORAGES[kind])
-    size, stride = tuple(map(int, tensor.size)), tuple(map(int, tensor.stride))
-    offset = int(tensor.offset)
+def _array(tensor: _Tensor, storages: _Storages) -> np.ndarray:
+    numbers, size, stride = storages[tensor.storage], tensor.size, tensor.stride
     # The strides come from the file, so they could lead out of the storage.
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    inside = min((*size, *stride, offset), default=0) >= 0 and last < len(numbers)
+    last = tensor.offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    inside = min((*size, *stride, tensor.offset)) >= 0 and last < len(numbers)
     if math.prod(size) and not (inside and math.prod(size) <= len(numbers)):
         raise ValueError("the tensor reaches beyond its storage; save it again")
-    if kind == "BFloat16Storage":
-        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
     if math.prod(size) == 0:
         return np.zeros(size, numbers.dtype)
-    view = np.lib.stride_tricks.as_strided(
-        numbers[offset:], size, tuple(step * numbers.itemsize for step in stride), writeable=False
-    )
-    return view.copy()
+    strides = tuple(step * numbers.itemsize for step in stride)
+    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], size, strides, writeable=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -186,12 +188,13 @@ class Binwise(Method[S]):
             return super().advance(problem, state, n_iter, stop)
         bins, solver = self.bins(problem), self.mel_solver(problem)
         ks = range(state.iteration + 1, state.iteration + n_iter + 1)
+        coefficients = _Lazy(functools.partial(self.coefficients, problem), ks)
         done, C, R = engine.iterate(
             bins,
             [getattr(state, name) for name in bins.complex],
             [getattr(state, name) for name in bins.real],
             self.fixed(problem, state),
-            [self.coefficients(problem, k) for k in ks],
+            coefficients,
             mel=problem.mel,
             floored=problem.floored,
             factors=() if solver is None else solver.factors,
@@ -211,6 +214,20 @@ class Binwise(Method[S]):
     def _next(self, state: S, bins: Bins, n_iter: int, C: Any, R: Any) -> S:
         values = dict(zip((*bins.complex, *bins.real), (*C, *R), strict=True))
         return dataclasses.replace(state, iteration=state.iteration + n_iter, **values)
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """The coefficients of many iterations, computed slice by slice."""
+
+    of: Callable[[int], Coefficients]
+    ks: range
+
+    def __len__(self) -> int:
+        return len(self.ks)
+
+    def __getitem__(self, part: slice) -> list[Coefficients]:
+        return [self.of(k) for k in self.ks[part]]
 
 
 def mel_residual(problem: Problem, estimate: np.ndarray) -> np.ndarray:

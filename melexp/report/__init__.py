@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from melexp.errors import require
@@ -10,7 +11,13 @@ from melexp.errors import require
 NEEDED = ("jinja2", "plotly", "pyloudnorm")
 
 
-def report(results: Path, output: Path | None = None, *, clips: int | None = None) -> Path:
+def report(
+    results: Path,
+    output: Path | None = None,
+    *,
+    clips: int | None = None,
+    datasets: Sequence[str] = (),
+) -> Path:
     """Write the report of a folder of results.
 
     Parameters
@@ -22,6 +29,9 @@ def report(results: Path, output: Path | None = None, *, clips: int | None = Non
     clips : int >= 0 or None
         Clips of each data set on the listening page; by default 6, or one of each category if
         that is more.
+    datasets : sequence of str
+        Data sets to render in addition to those of the local configuration, as ``NAME`` (the
+        stored location) or ``NAME=PATH``. Results from elsewhere cannot choose what is read here.
 
     Returns
     -------
@@ -31,7 +41,8 @@ def report(results: Path, output: Path | None = None, *, clips: int | None = Non
     Raises
     ------
     ValueError
-        If a package or a clip is missing, or `output` is a folder but not a report.
+        If a package or a clip is missing, `output` is a folder but not a report, or a file of the
+        results is a link out of their folder or too large.
     FileNotFoundError
         If there are no results.
     """
@@ -40,4 +51,6 @@ def report(results: Path, output: Path | None = None, *, clips: int | None = Non
         raise ValueError(f"clips must not be negative; got {clips}")
     from melexp.report.build import build
 
-    return build(Path(results), Path(output or Path(results) / "report"), clips=clips)
+    return build(
+        Path(results), Path(output or Path(results) / "report"), clips=clips, datasets=datasets
+    )

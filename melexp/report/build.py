@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,16 @@ import numpy as np
 import pandas as pd
 import plotly
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import Progress
 
+from melexp.files.received import inside
 from melexp.report.listening import RANGE, Sample, durations, samples
+from melexp.report.received import CAPTION, FIGURE, is_report, named_datasets, plain_file
 from melexp.report.views import View, metrics, views
 from melexp.results.provenance import provenance
+from melexp.results.records import canonical
 from melexp.results.statistics import BEST, metric_facts
 
 HERE = Path(__file__).parent
@@ -30,9 +34,12 @@ PAGES = ("index", "listen", "sources")
 BUDGET = 30_000_000
 
 
-def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
+def build(
+    results: Path, output: Path, *, clips: int | None = None, datasets: Sequence[str] = ()
+) -> Path:
     """Write the report; see `melexp.report.report`."""
-    if output.exists() and not _is_report(output):
+    named = named_datasets(datasets)
+    if output.exists() and not (output.is_dir() and is_report(output)):
         raise ValueError(f"{output} exists and is not a report; remove it or name another folder")
     shown = views(results)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -41,8 +48,8 @@ def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
             Path(aside) / "report"
         )  # renamed at the end: an interruption leaves no partial report
         _copy(results, shown, folder)
-        heard = _listen(shown[0], folder / "clips", clips)
-        _write_pages(results, shown, heard, folder)
+        heard = _listen(shown[0], folder / "clips", clips, named)
+        _write_pages(results, shown, heard, folder, named)
         if output.exists():
             shutil.rmtree(output)
         folder.rename(output)
@@ -53,10 +60,6 @@ def build(results: Path, output: Path, *, clips: int | None = None) -> Path:
     return output / "index.html"
 
 
-def _is_report(folder: Path) -> bool:
-    return (folder / "assets" / "report.css").is_file() or not any(folder.iterdir())
-
-
 def _copy(results: Path, shown: list[View], folder: Path) -> None:
     """Copy the assets, figures and tables."""
     shutil.copytree(HERE / "static", folder / "assets")
@@ -65,27 +68,35 @@ def _copy(results: Path, shown: list[View], folder: Path) -> None:
     for part in ("figures", "data"):
         (folder / part).mkdir()
     for path in [*results.glob("*.png"), *results.glob("*.pdf")]:
-        shutil.copyfile(path, folder / "figures" / path.name)
+        shutil.copyfile(plain_file(results, path, FIGURE), folder / "figures" / path.name)
     for experiment in (name for view in shown for name in view.experiments):
         for suffix in ("csv", "provenance.json"):
             name = f"{experiment}.{suffix}"
-            shutil.copyfile(results / name, folder / "data" / name)
+            shutil.copyfile(inside(results, results / name), folder / "data" / name)
 
 
-def _listen(view: View, folder: Path, count: int | None) -> list[Sample]:
+def _listen(
+    view: View, folder: Path, count: int | None, named: Mapping[str, str | None]
+) -> list[Sample]:
     """Render the clips of the listening page, with a progress bar."""
     if count == 0:
         return []
     heard = []
     with Progress(console=Console(file=sys.stderr)) as bar:
         task = bar.add_task("Rendering", total=None)
-        for sample in samples(view, folder, count=count):
+        for sample in samples(view, folder, count=count, named=named):
             heard.append(sample)
             bar.update(task, description=f"Rendered {sample.clip.id}", completed=len(heard))
     return heard
 
 
-def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: Path) -> None:
+def _write_pages(
+    results: Path,
+    shown: list[View],
+    heard: list[Sample],
+    folder: Path,
+    named: Mapping[str, str | None],
+) -> None:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,  # names of clips, categories and authors are untrusted text
@@ -94,14 +105,14 @@ def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: 
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {}  # keep the order of the metrics
-    environment.filters |= {"score": score_text, "yaml": OmegaConf.to_yaml}
+    environment.filters |= {"score": score_text, "yaml": _yaml}
     known = metrics(shown)
     context: dict[str, Any] = {
         "title": results.resolve().name,
         "best": BEST,
         "views": shown,
         "metrics": known,
-        "summaries": {view.name: _summary(view) for view in shown},
+        "summaries": {view.name: _summary(view, named) for view in shown},
         "figures": _figures(results),
         "data": {"metrics": known, "views": [view.data() for view in shown]},
         "clips": {key: clip for view in shown for key, clip in view.clips.items()}.values(),
@@ -112,12 +123,19 @@ def _write_pages(results: Path, shown: list[View], heard: list[Sample], folder: 
     }
     for page in context["pages"]:
         text = environment.get_template(f"{page}.html.j2").render(context, page=page)
-        (folder / f"{page}.html").write_text(text, encoding="utf-8")
+        (folder / f"{page}.html").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _summary(view: View) -> list[dict[str, Any]]:
+def _yaml(config: dict[str, Any]) -> str:
+    try:
+        return OmegaConf.to_yaml(OmegaConf.create(config))
+    except OmegaConfBaseException:  # such as a value that looks like a broken interpolation
+        return canonical(config)
+
+
+def _summary(view: View, named: Mapping[str, str | None]) -> list[dict[str, Any]]:
     """Return the rows of the summary table, in the order of the labels."""
-    rows = view.summary(durations(view))
+    rows = view.summary(durations(view, named))
     place = rows["method"].map(view.labels.index)
     rows = rows.assign(place=place).sort_values(["dataset", "metric", "place"])
     return [_without_nan(row) for row in rows.to_dict("records")]
@@ -132,7 +150,10 @@ def _figures(results: Path) -> list[dict[str, str]]:
     figures = []
     for path in sorted(results.glob("*.png")):
         caption = path.with_suffix(".txt")
-        text = caption.read_text(encoding="utf-8").strip() if caption.exists() else path.stem
+        text = path.stem
+        if caption.exists():
+            content = plain_file(results, caption, CAPTION).read_bytes()
+            text = content.decode(errors="replace").strip()
         figures.append({"name": path.stem, "caption": text})
     return figures
 

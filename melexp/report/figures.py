@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from melexp.files.atomic import write_text
+from melexp.results.columns import to_csv
 from melexp.results.tables import read_table
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def draw_figure(script: str | Path, results: Path | None = None) -> None:
         drawing.figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         drawing.figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     plt.close(drawing.figure)
-    text = drawing.drawn.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    text = to_csv(drawing.drawn, float_format="%.6g")
     texts = {f"{name}.drawn.csv": text, f"{name}.txt": drawing.caption + "\n", **drawing.texts}
     for file, content in texts.items():
         write_text(folder / file, content)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 
 import matplotlib
 import numpy as np
@@ -19,8 +21,9 @@ from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError
 from melexp.metrics import score
+from melexp.report.received import config_to_render
 from melexp.report.views import Job, View
-from melexp.results.store import canonical
+from melexp.results.records import canonical
 from melexp.runs.runner import Task, plan
 from melexp.transforms.mel import MelTransform
 
@@ -112,7 +115,13 @@ def chosen_jobs(view: View, dataset: str) -> list[Job]:
     return [first[label] for label in view.labels if label in first]
 
 
-def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[Sample]:
+def samples(
+    view: View,
+    folder: Path,
+    *,
+    count: int | None = None,
+    named: Mapping[str, str | None] = MappingProxyType({}),
+) -> Iterator[Sample]:
     """Render the chosen clips of each data set from the stored configurations.
 
     Parameters
@@ -122,6 +131,9 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
         Folder for the files.
     count : int or None
         Clips of each data set; see `chosen_clips`.
+    named : mapping
+        Data sets of the user; see `melexp.report.received.config_to_render`. Other data sets whose
+        location the results choose are left out, with a line on the standard error.
 
     Yields
     ------
@@ -134,15 +146,25 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
     """
     folder.mkdir(parents=True, exist_ok=True)
     for dataset in view.datasets:
+        configs = [(job, config_to_render(job.config, named)) for job in chosen_jobs(view, dataset)]
         plans = [
-            (job, {task.clip.id: task for task in plan(job.config)})
-            for job in chosen_jobs(view, dataset)
+            (job, {task.clip.id: task for task in plan(config)})
+            for job, config in configs
+            if config is not None
         ]
+        if not plans:
+            print(
+                f"the clips of {dataset} are not rendered, because the results choose where they "
+                f"lie; if you trust it, use --dataset {dataset} or --dataset {dataset}=PATH",
+                file=sys.stderr,
+            )
+            continue
         has_value = view.last["value"].notna() & (view.last["dataset"] == dataset)
         scored = set(view.last.loc[has_value, "clip"])  # other clips failed or are silent
         clips = [task.clip for task in plans[0][1].values() if task.clip.id in scored]
         for clip in chosen_clips(clips, count):
-            if clip.sha256 != view.clips[f"{clip.dataset}/{clip.id}"]["sha256"]:
+            known = view.clips.get(f"{clip.dataset}/{clip.id}")
+            if known is None or clip.sha256 != known["sha256"]:
                 raise ClipError(
                     f"{dataset}/{clip.id} is not the clip that was scored; re-run its experiment"
                 )
@@ -150,13 +172,16 @@ def samples(view: View, folder: Path, *, count: int | None = None) -> Iterator[S
             yield _sample(view, pairs, folder)
 
 
-def durations(view: View) -> dict[tuple[str, str], float]:
-    """Return the seconds of each readable clip of a view, by data set and id."""
+def durations(
+    view: View, named: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[tuple[str, str], float]:
+    """Return the seconds of each readable clip of a view that is rendered, by data set and id."""
     listed = {canonical([job.config["dataset"], job.config["limit"]]): job for job in view.jobs}
     seconds = {}
     for job in listed.values():
-        for task in plan(job.config):
-            with suppress(soundfile.SoundFileError):
+        config = config_to_render(job.config, named)
+        for task in plan(config) if config else []:
+            with suppress(soundfile.SoundFileError, OSError, UnicodeError):
                 length = soundfile.info(task.clip.locate()).duration
                 seconds[job.dataset, task.clip.id] = length
     return seconds

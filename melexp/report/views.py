@@ -14,7 +14,10 @@ import numpy as np
 import pandas as pd
 from plotly.colors import sample_colorscale
 
+from melexp.errors import one_line
 from melexp.methods import make_method
+from melexp.report.received import check_job
+from melexp.results.records import canonical, read_provenance
 from melexp.results.statistics import (
     at_last,
     look_of,
@@ -27,7 +30,6 @@ from melexp.results.statistics import (
     summary,
     telling_parameters,
 )
-from melexp.results.store import canonical, read_json
 from melexp.results.tables import read_table
 
 #: Names in plotly of matplotlib's line styles and markers.
@@ -69,7 +71,10 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Return all parameters of the method, the defaults too, and the precision."""
         given = {k: v for k, v in self.config["method"].items() if k not in ("name", "label")}
-        method = make_method(self.config["method"]["name"], **given)
+        try:
+            method = make_method(self.config["method"]["name"], **given)
+        except TypeError as error:  # a comparison of text with a number
+            raise ValueError(f"{self.label}: a parameter is invalid ({one_line(error)})") from error
         return method.parameters() | {"dtype": self.config["dtype"]}
 
 
@@ -216,14 +221,16 @@ def views(results: Path) -> list[View]:
     groups: dict[str, list[View]] = {}
     for file in found:
         experiment = file.removesuffix(".provenance.json")
-        stored = read_json(results / file)
+        stored = read_provenance(results / file)
+        for job in stored["jobs"]:
+            check_job(results / file, job)
         jobs = [Job(experiment, job["config"], job["provenance"]) for job in stored["jobs"]]
         settings = {(job.label, canonical(job.settings())) for job in jobs}
         compares = len(settings) == len({job.label for job in jobs})
         mels = sorted({canonical(job.config["mel"]) for job in jobs})
         key = canonical(mels) if compares else experiment
         table = read_table(results, experiment)
-        if table.drop(columns=["value", "reason", "seconds"]).duplicated().any():
+        if len(mels) > 1 or table.drop(columns=["value", "reason", "seconds"]).duplicated().any():
             raise ValueError(
                 f"{experiment}.csv has runs that its columns cannot tell apart; use one "
                 "experiment name per mel transform"

@@ -1,7 +1,54 @@
-"""The columns of every table of results."""
+"""The columns of every table of results, and tables as CSV."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pandas as pd
 
 #: The first columns of every table; the methods' parameters stand between `label` and `seed`.
 FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
 #: The first columns that hold names.
 NAMES = ["dataset", "clip", "category", "method", "label"]
 LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
+
+#: Text that a spreadsheet would run as a formula, behind any number of apostrophes.
+_FORMULA = re.compile(r"'*[=+\-@]")
+
+
+def to_csv(table: pd.DataFrame, **options: Any) -> str:
+    """Return a table as CSV; an apostrophe in front keeps text from being run as a formula.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    **options
+        As of `pandas.DataFrame.to_csv`.
+    """
+    table = table.apply(_mapped, function=_marked)
+    return table.to_csv(index=False, lineterminator="\n", **options)
+
+
+def unmarked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that was read from `to_csv` without the apostrophes."""
+    return table.apply(_mapped, function=_plain)
+
+
+def _mapped(column: pd.Series, function: Any) -> pd.Series:
+    is_text = column.dtype == object or pd.api.types.is_string_dtype(column.dtype)
+    if not is_text or not any(map(_is_formula, column)):  # nearly always: no copy
+        return column
+    return column.map(function)
+
+
+def _is_formula(value: Any) -> bool:
+    return isinstance(value, str) and _FORMULA.match(value) is not None
+
+
+def _marked(value: Any) -> Any:
+    return f"'{value}" if _is_formula(value) else value
+
+
+def _plain(value: Any) -> Any:
+    return value[1:] if _is_formula(value) and value.startswith("'") else value

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from melexp.results.columns import FIRST
+from melexp.results.identity import transforms
+from melexp.results.records import read_provenance
 from melexp.results.statistics import mean_interval, metric_facts, parameters_of, variants
 from melexp.results.tables import read_table
 
@@ -21,9 +24,13 @@ TOLERANCE = {"scm": 0.5, "sc": 0.1, "pesq": 0.1, "estoi": 0.01}
 #: Factors on the tolerance, by method. ADMM-GLA does not converge: its mean SCM changes by 0.2 dB,
 #: that of a clip by 1 dB.
 UNSETTLED = {"admm_gla": 3.0}
+#: Folder of the results in a commit.
+FOLDER = "results/core"
+#: A table of an experiment has a provenance file; other CSV files belong to figures.
+_SUFFIX = ".provenance.json"
 
 
-def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.DataFrame]:
+def tables_of(source: str, *, folder: str = FOLDER) -> dict[str, pd.DataFrame]:
     """Return the tables of a folder of results, or of a commit.
 
     Parameters
@@ -44,14 +51,13 @@ def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.Data
         If `source` is neither, or has no table.
     """
     if Path(source).is_dir():
-        # A table of an experiment has a provenance file; other CSV files belong to figures.
-        names = sorted(p.name.split(".")[0] for p in Path(source).glob("*.provenance.json"))
+        names = sorted(_experiment(p.name) for p in Path(source).glob(f"*{_SUFFIX}"))
         tables = {name: read_table(source, name) for name in names}
     else:
         commit, _, inside = source.partition(":")
         inside = inside or folder
-        files = _git("ls-tree", "--name-only", commit, f"{inside}/", source=source).split()
-        names = sorted(Path(f).name.split(".")[0] for f in files if f.endswith(".provenance.json"))
+        files = _git("ls-tree", "--name-only", commit, f"{inside}/", source=source).splitlines()
+        names = sorted(_experiment(Path(f).name) for f in files if f.endswith(_SUFFIX))
         tables = {}
         for name in names:
             text = _git("show", f"{commit}:./{inside}/{name}.csv", source=source)
@@ -63,7 +69,13 @@ def tables_of(source: str, *, folder: str = "results/core") -> dict[str, pd.Data
     return tables
 
 
+def _experiment(file: str) -> str:
+    return file.removesuffix(_SUFFIX)
+
+
 def _git(*arguments: str, source: str) -> str:
+    if source.startswith("-"):  # an option of git
+        raise ValueError(f"{source} is neither a folder nor a commit")
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         why = done.stderr.strip().splitlines()[-1:]
@@ -94,17 +106,23 @@ def compare(
     pd.DataFrame
         A row per data set, method, iteration and metric. It has the means over clips of `a` and
         `b`; their difference b - a with its 95 % interval (Student's t over clips, each the mean
-        over its seeds); the number of `clips`; the number of values `lost` in `b`; the tolerance;
-        and whether the difference is `out` of tolerance.
+        over its seeds); the number of `clips`; the number of finite values `lost` in `b`; the
+        tolerance; and whether the difference is `out` of tolerance.
 
     Raises
     ------
     ValueError
-        If a metric has no tolerance.
+        If a metric has no tolerance, or the common columns do not tell the rows of a table apart.
     """
     parameters = sorted(set(parameters_of(a)) & set(parameters_of(b)))
     method = ["dataset", "method", "label", *parameters, "dtype"]
     key = [*method, "iteration", "metric", "clip", "seed"]
+    for name, table in (("A", a), ("B", b)):
+        if table.drop_duplicates([*key, "value"]).duplicated(key).any():
+            raise ValueError(
+                f"{name} has rows that the columns of both cannot tell apart, such as of two "
+                "versions or transforms; compare folders with one of each"
+            )
     both = a.drop_duplicates(key).merge(b.drop_duplicates(key), on=key, suffixes=("_a", "_b"))
     both["name"] = variants(both[[*FIRST[1:3], *method[1:]]])
     rows = []
@@ -114,8 +132,9 @@ def compare(
         if metric not in tolerance:
             raise ValueError(f"there is no tolerance for {metric}; give --tolerance {metric}=...")
         allowed = tolerance[metric] * UNSETTLED.get(pairs["method"].iloc[0], 1.0)
-        lost = int((pairs["value_a"].notna() & pairs["value_b"].isna()).sum())
-        paired = pairs.dropna(subset=["value_a", "value_b"])
+        finite = np.isfinite(pairs[["value_a", "value_b"]].astype(np.float64))
+        lost = int((finite["value_a"] & ~finite["value_b"]).sum())
+        paired = pairs[finite.all(axis=1)]
         clips = paired.groupby("clip")[["value_a", "value_b"]].mean()
         mean, low, high = mean_interval((clips["value_b"] - clips["value_a"]).to_numpy())
         worse = mean if metric_facts(str(metric)).lower_is_better else -mean
@@ -216,6 +235,8 @@ def compare_sources(
             allowed[metric] = float(value)
         except ValueError:
             raise ValueError(f"--tolerance {text} must look like scm=0.5") from None
+        if not 0 <= allowed[metric] < np.inf:
+            raise ValueError(f"--tolerance {text} must be a number of 0 or more")
     first, second = tables_of(a), tables_of(b)
     for name in experiments:
         if name not in first or name not in second:
@@ -224,4 +245,33 @@ def compare_sources(
     if experiments:
         first = {name: first[name] for name in experiments}
         second = {name: second[name] for name in experiments}
+    for name in sorted(first.keys() & second.keys()):
+        _check_same(name, _provenance(a, name), _provenance(b, name))
     return compare_all(first, second, tolerance=allowed, every=every)
+
+
+def _check_same(experiment: str, a: dict[str, Any], b: dict[str, Any]) -> None:
+    """Raise ValueError if one name stands for two sounds, or the transforms differ."""
+    clips, others = a["clips"], b["clips"]
+    differ = [k for k in clips.keys() & others.keys() if clips[k]["sha256"] != others[k]["sha256"]]
+    if differ:
+        names = ", ".join(sorted(differ)[:5])
+        raise ValueError(
+            f"{experiment}: {len(differ)} clips are other sounds in B than in A ({names}); run "
+            "both on the same files"
+        )
+    mels, other_mels = transforms(a["jobs"]), transforms(b["jobs"])
+    if mels and other_mels and mels != other_mels:
+        raise ValueError(
+            f"{experiment}: the mel transforms of A and B differ; run both with the same one"
+        )
+
+
+def _provenance(source: str, experiment: str) -> dict[str, Any]:
+    """Return the provenance of a table of `tables_of`."""
+    name = f"{experiment}{_SUFFIX}"
+    if Path(source).is_dir():
+        return read_provenance(Path(source) / name)
+    commit, _, inside = source.partition(":")
+    text = _git("show", f"{commit}:./{inside or FOLDER}/{name}", source=source)
+    return read_provenance(Path(name), text.encode())

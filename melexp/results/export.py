@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from melexp.errors import require
+from melexp.errors import printable, require
 from melexp.files.atomic import write_bytes, write_text
+from melexp.results.columns import to_csv
 from melexp.results.statistics import mean_interval, metric_facts, variants
+
+#: Characters that mean something else in TeX, or that its default font lacks.
+_TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
 
 
 def export(table: pd.DataFrame, path: Path) -> None:
@@ -22,8 +32,8 @@ def export(table: pd.DataFrame, path: Path) -> None:
     table : pd.DataFrame
         Tidy rows of one experiment.
     path : Path
-        ``.csv`` and ``.parquet`` get the unchanged rows; ``.tex`` gets the means after the last
-        iteration (see `latex`).
+        ``.csv`` and ``.parquet`` get all rows (see `melexp.results.columns.to_csv`); ``.tex`` gets
+        the means after the last iteration (see `latex`).
 
     Raises
     ------
@@ -31,7 +41,7 @@ def export(table: pd.DataFrame, path: Path) -> None:
         For another suffix, or if the package for Parquet is not installed.
     """
     if path.suffix == ".csv":
-        write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        write_text(path, to_csv(table))
     elif path.suffix == ".parquet":
         require("parquet", "pyarrow", what="Parquet")
         buffer = io.BytesIO()
@@ -91,7 +101,7 @@ def _tabular(dataset: str, rows: pd.DataFrame) -> str:
     body = [" & ".join([_escaped(x), *(cell(x, m) for m in metrics)]) + r" \\" for x in names]
     return "\n".join(
         [
-            rf"% {dataset}: mean over {n} clips and its 95 % interval, at the last iteration",
+            f"% {printable(dataset)}: mean over {n} clips with its 95 % interval, last iteration",
             rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}",
             r"\toprule",
             " & ".join(["Method", *heads]) + r" \\",
@@ -105,5 +115,4 @@ def _tabular(dataset: str, rows: pd.DataFrame) -> str:
 
 
 def _escaped(text: str) -> str:
-    text = text.replace("\\", r"\textbackslash ")
-    return re.sub(r"([&%$#_{}])", r"\\\1", text)
+    return "".join(_TEX.get(character, character) for character in printable(text))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from melexp.results.store import Store, read_json, read_note, read_task, write_json
-from melexp.results.tables import write_table
+from melexp.files.received import inside
+from melexp.results.records import is_task, read_note, read_task, write_json
+from melexp.results.store import Store
+from melexp.results.tables import check_place, write_table
 
 
 def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str]:
@@ -33,11 +35,12 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
     Raises
     ------
     ValueError
-        If a source has no results, or two rows of one task differ; nothing is written then.
+        If a source has no results, a file of a source or of the target is damaged, or two rows of
+        one task differ. Everything is read first, so nothing is written then.
     """
     target, writes = Store(into), dict[Path, dict[str, Any]]()
     for source in sources:
-        tasks, notes = _json(source / "tasks"), _json(source / "jobs")
+        tasks, notes = _files(source, "tasks"), _files(source, "jobs")
         if not notes:
             raise ValueError(
                 f"{source} has no jobs/, so it cannot be merged: only a folder that melexp run or "
@@ -45,17 +48,22 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
             )
         for path in tasks:
             place = target.path(path.stem)
-            ours, theirs = _either(place, writes), read_task(path)
+            ours, theirs = _either(place, writes, read_task), read_task(path)
             writes[place] = theirs if ours is None else _joined(ours, theirs, source, rtol)
+        for experiment in sorted({path.parent.name for path in notes}):
+            check_place(target, experiment)
         for path in notes:
             place = target.root / path.relative_to(source)
-            ours, theirs = _either(place, writes), read_note(path)
+            ours, theirs = _either(place, writes, read_note), read_note(path)
             if ours is not None and _asked(ours) != _asked(theirs):
                 raise ValueError(
                     f"{path} and {place} are the same job with other clips or another version of "
                     "the code; merge into another folder"
                 )
             writes[place] = ours or theirs
+    for path in _files(into, "jobs"):  # the tables need all of them
+        read_note(path)
+    target.begin()
     for place, body in writes.items():
         write_json(place, body)
     experiments = sorted({p.parent.name for p in target.notes()})
@@ -64,15 +72,21 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
     return experiments
 
 
-def _json(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.json"))
+def _files(root: Path, kind: str) -> list[Path]:
+    """Return the tasks or jobs of a folder, by the names that melexp gives them."""
+    found = sorted((root / kind).glob("*/*.json"))
+    return [inside(root, path) for path in found if is_task(path.stem)]
 
 
-def _either(place: Path, writes: dict[Path, dict[str, Any]]) -> dict[str, Any] | None:
+def _either(
+    place: Path,
+    writes: dict[Path, dict[str, Any]],
+    read: Callable[[Path], dict[str, Any]],
+) -> dict[str, Any] | None:
     """Return the body to be written: of an earlier source, or of the target."""
     if place in writes:
         return writes[place]
-    return read_json(place) if place.exists() else None
+    return read(place) if place.exists() else None
 
 
 def _asked(note: dict[str, Any]) -> list[str]:

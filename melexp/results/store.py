@@ -9,6 +9,7 @@ A folder of results holds::
     <experiment>.provenance.json        configurations, versions, commits, machines, data hashes,
                                         and the checksum of the table
     damaged/                            files that were moved aside (see `melexp.commands.doctor`)
+    .melexp-results                     the marker: melexp has written into this folder
 
 Every file is written aside and renamed, so writes are atomic. Every file carries the checksum of
 its content.
@@ -16,108 +17,30 @@ its content.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
-from melexp.files.atomic import held, move_aside, write_text
+from melexp.errors import printable
+from melexp.files.atomic import Unwritable, check_writable, held, move_aside
+from melexp.results.identity import Identities, cell
+from melexp.results.records import (
+    DamagedFile,
+    canonical,
+    check_name,
+    digest,
+    is_task,
+    read_note,
+    read_task,
+    write_json,
+)
 
 #: Increase it when the meaning of a stored task changes; older tasks are then recomputed.
 FORMAT = 1
-
-
-class DamagedFile(ValueError):
-    """A stored file whose content does not match its checksum."""
-
-
-def canonical(value: Any) -> str:
-    """Return JSON text that is the same for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def digest(value: Any) -> str:
-    """Return the content hash of a JSON value."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
-
-
-def check_name(experiment: str) -> None:
-    """Raise ValueError unless the name is a safe file name within the folder of results."""
-    if not re.fullmatch(r"\w[\w.-]*", experiment):
-        raise ValueError(
-            "experiment is part of file names: use letters, digits, '_', '-' and '.' only; got "
-            f"{experiment!r}"
-        )
-
-
-def write_json(path: Path, body: dict[str, Any]) -> None:
-    """Write a JSON file with its checksum, atomically."""
-    write_text(path, json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file and compare it with its checksum.
-
-    Raises
-    ------
-    DamagedFile
-        If the file is truncated or was changed.
-    """
-    try:
-        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        checksum = body.pop("checksum")
-        actual = digest(body)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise DamagedFile(f"{path} is not a file of a results folder ({error})") from error
-    except IsADirectoryError:
-        raise DamagedFile(f"{path} is a folder, not a file of results") from None
-    if checksum != actual:
-        raise DamagedFile(f"{path} does not match its checksum")
-    return body
-
-
-def read_task(path: Path) -> dict[str, Any]:
-    """Read a finished task.
-
-    Raises
-    ------
-    DamagedFile
-        If the file is corrupt, or that of another task.
-    """
-    body = read_json(path)
-    if body.get("task") != path.stem or not isinstance(body.get("rows"), list):
-        raise DamagedFile(f"{path} is not the file of this task")
-    return body
-
-
-def is_task(name: Any) -> bool:
-    """Return whether a name is a valid task id; a note from elsewhere may hold any text."""
-    return isinstance(name, str) and re.fullmatch("[0-9a-f]+", name) is not None
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """Read the note of a job.
-
-    Raises
-    ------
-    DamagedFile
-        If the file is corrupt, or that of another job.
-    """
-    body = read_json(path)
-    config = body.get("config")
-    if (
-        not isinstance(config, dict)
-        or digest(config) != path.stem
-        or config.get("experiment") != path.parent.name
-        or not isinstance(tasks := body.get("tasks"), list)
-        or not all(isinstance(entry, dict) and is_task(entry.get("task")) for entry in tasks)
-    ):
-        raise DamagedFile(f"{path} is not the note of this job")
-    return body
+#: Name of the marker file. `melexp doctor` works in folders with a marker only.
+MARKER = ".melexp-results"
 
 
 class Store:
@@ -137,6 +60,37 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.damaged: list[Path] = []
+
+    def begin(self) -> None:
+        """Create the folder with its marker, and check that files can be written there.
+
+        Raises
+        ------
+        Unwritable
+            If a file cannot be written.
+        """
+        self.mark()
+        check_writable(self.root)
+
+    def mark(self) -> None:
+        """Write the marker if it is missing."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with (self.root / MARKER).open("x", encoding="utf-8") as file:
+                file.write(
+                    "melexp has written results into this folder; see melexp doctor --help\n"
+                )
+        except FileExistsError:
+            if not self.root.is_dir():
+                raise ValueError(f"{self.root} is not a folder; name another one") from None
+        except OSError as error:
+            raise Unwritable.because(error, self.root) from error
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the folder has the marker."""
+        marker = self.root / MARKER
+        return marker.is_file() and not marker.is_symlink()
 
     def path(self, task_id: str) -> Path:
         """Return the file of a finished task."""
@@ -171,7 +125,7 @@ class Store:
 
         A corrupt note is moved aside; its job is left out.
         """
-        paths = sorted(self._jobs(experiment).glob("*.json"))
+        paths = sorted(p for p in self._jobs(experiment).glob("*.json") if is_task(p.stem))
         lost = "the table lacks this job until a re-run"
         notes = [self._read(read_note, path, lost) for path in paths]
         return sorted(
@@ -181,7 +135,8 @@ class Store:
     def forget_jobs(self, experiment: str) -> None:
         """Remove the notes of an experiment; finished tasks stay."""
         for path in self._jobs(experiment).glob("*.json"):
-            path.unlink()
+            if is_task(path.stem):  # as `save_job` names them
+                path.unlink()
 
     def notes(self) -> dict[Path, tuple[int, int]]:
         """Return the notes of all jobs, each with its time stamp and inode.
@@ -190,6 +145,8 @@ class Store:
         """
         found = {}
         for path in (self.root / "jobs").glob("*/*.json"):
+            if not is_task(path.stem):
+                continue
             with suppress(FileNotFoundError):  # another run replaces its note
                 status = path.stat()
                 found[path] = (status.st_mtime_ns, status.st_ino)
@@ -225,27 +182,31 @@ class Store:
                 f"{self.root} has no results of {experiment!r}; run: melexp run "
                 f"experiment={experiment} results={self.root}"
             )
+        apart = Identities(jobs)
         seen = set()
         for job in jobs:
             wanted = sorted((c, m) for c in job["checkpoints"] for m in job["metrics"])
+            method = {name: cell(value) for name, value in job["method"].items()}
+            method |= apart.columns(job)
             for entry in job["tasks"]:
                 task = self.load(entry["task"]) or {"rows": []}
                 found = {(row["iteration"], row["metric"]): row for row in task["rows"]}
+                clip = apart.clip(job, entry["dataset"], entry["clip"])
                 for c, m in wanted:
                     # Jobs of one experiment may share tasks, such as jobs with different limits.
-                    key = (entry["task"], entry["dataset"], entry["clip"], job["method"]["label"])
+                    key = (entry["task"], entry["dataset"], clip, method["label"])
                     if (key, c, m) in seen:
                         continue
                     seen.add((key, c, m))
                     # The task of a missing value failed; the reason is in the note of the job.
                     lost = {"iteration": c, "metric": m, "value": None, "seconds": None}
-                    lost["reason"] = entry.get("reason", "not computed")
+                    lost["reason"] = printable(entry.get("reason", "not computed"))
                     yield {
                         "experiment": experiment,
-                        "dataset": entry["dataset"],
-                        "clip": entry["clip"],
-                        "category": entry["category"],
-                        **job["method"],
+                        "dataset": printable(entry["dataset"]),
+                        "clip": clip,
+                        "category": printable(entry["category"]),
+                        **method,
                         "seed": job["seed"],
                         "dtype": job["dtype"],
                         **found.get((c, m), lost),

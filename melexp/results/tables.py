@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from pathlib import Path
 from typing import Any, TextIO
 
 import pandas as pd
 
+from melexp.errors import one_line
 from melexp.files.atomic import write_text
-from melexp.results.columns import FIRST, LAST, NAMES
-from melexp.results.store import DamagedFile, Store, read_json, write_json
+from melexp.files.received import inside
+from melexp.results.columns import FIRST, LAST, NAMES, to_csv, unmarked
+from melexp.results.identity import Identities
+from melexp.results.records import DamagedFile, check_name, content_of, read_provenance, write_json
+from melexp.results.store import Store
+
+#: Largest size of a table in bytes: some millions of rows.
+LARGEST = 2**30
+
+
+def check_place(store: Store, experiment: str) -> None:
+    """Check that the table of an experiment would replace no file of another program.
+
+    Raises
+    ------
+    ValueError
+        If its path is taken by another file.
+    """
+    paths = [store.root / f"{experiment}.csv", provenance_of(store.root, experiment)]
+    taken = [path for path in paths if path.exists()]
+    if not taken or any(path.parent.name == experiment for path in store.notes()):
+        return
+    try:
+        read_provenance(paths[1])
+    except (FileNotFoundError, DamagedFile):
+        raise ValueError(
+            f"{taken[0]} was not written by melexp; move it, or use another experiment or results"
+        ) from None
 
 
 def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
@@ -21,6 +49,8 @@ def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
     with store.writing(experiment):
         table, text, notes = collect(store, experiment)
         put_table(store, experiment, text, notes)
+    for line in Identities(notes).said:
+        print(f"warning: {store.root / experiment}.csv: {line}", file=sys.stderr)
     return table
 
 
@@ -30,19 +60,34 @@ def collect(store: Store, experiment: str) -> tuple[pd.DataFrame, str, list[dict
     table = pd.DataFrame(list(store.rows(experiment, notes)))
     parameters = sorted(set(table.columns) - set(FIRST) - set(LAST))
     table = table[[*FIRST, *parameters, *LAST]]
-    table = table.sort_values([*FIRST[:-1], *parameters, "seed", "iteration", "metric"])
-    return table, table.to_csv(index=False, lineterminator="\n"), notes
+    by = [*FIRST[:-1], *parameters, "seed", "iteration", "metric"]
+    table = table.sort_values(by, key=_sortable)
+    return table, to_csv(table), notes
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    """Return a column as it is, or as text if it mixes numbers and text."""
+    if column.dtype != object or len({isinstance(x, str) for x in column.dropna()}) < 2:
+        return column
+    return column.map(str, na_action="ignore")
 
 
 def put_table(store: Store, experiment: str, text: str, notes: list[dict[str, Any]]) -> None:
     """Write the output of `collect`. Hold `Store.writing(experiment)` around both calls."""
     write_text(store.root / f"{experiment}.csv", text)
-    jobs = [{key: note[key] for key in ("config", "provenance")} for note in notes]
+    apart = Identities(notes)
     clips = {
-        f"{clip['dataset']}/{clip['id']}": clip
-        for job in jobs
-        for clip in job["provenance"].pop("clips")
+        f"{clip['dataset']}/{apart.clip(note, clip['dataset'], clip['id'])}": clip
+        for note in notes
+        for clip in note["provenance"]["clips"]
     }
+    jobs = [
+        {
+            "config": note["config"],
+            "provenance": {k: v for k, v in note["provenance"].items() if k != "clips"},
+        }
+        for note in notes
+    ]
     write_json(
         provenance_of(store.root, experiment),
         {"experiment": experiment, "table": table_checksum(text.encode())}
@@ -53,20 +98,6 @@ def put_table(store: Store, experiment: str, text: str, notes: list[dict[str, An
 def provenance_of(results: str | Path, experiment: str) -> Path:
     """Return the provenance file of an experiment's table."""
     return Path(results) / f"{experiment}.provenance.json"
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Read the provenance of an experiment's table.
-
-    Raises
-    ------
-    DamagedFile
-        If the file is corrupt, or belongs to another table.
-    """
-    body = read_json(path)
-    if f"{body.get('experiment')}.provenance.json" != path.name:
-        raise DamagedFile(f"{path} is not the provenance of this table")
-    return body
 
 
 def table_checksum(content: bytes) -> str:
@@ -82,10 +113,11 @@ def check_table(results: str | Path, experiment: str) -> None:
     DamagedFile
         If the table, or its provenance, is corrupt.
     """
-    path, provenance = Path(results) / f"{experiment}.csv", provenance_of(results, experiment)
-    if not provenance.exists():
+    root, provenance = Path(results), provenance_of(results, experiment)
+    path = inside(root, root / f"{experiment}.csv")
+    if not inside(root, provenance).exists():
         return
-    if read_provenance(provenance).get("table") != table_checksum(path.read_bytes()):
+    if read_provenance(provenance)["table"] != table_checksum(content_of(path, LARGEST)):
         raise DamagedFile(f"{path} does not match its checksum in {provenance.name}")
 
 
@@ -101,20 +133,32 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
     """
     if not isinstance(results, str | Path):
         return _parsed(results.read())
+    check_name(experiment)
     path = Path(results) / f"{experiment}.csv"
     if not path.exists():
         raise FileNotFoundError(
             f"{path} is missing; run: melexp run experiment={experiment} results={results}"
         )
     check_table(results, experiment)
-    return _parsed(path.read_text(encoding="utf-8"))
+    try:
+        return _parsed(content_of(path, LARGEST).decode())
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not a table of results ({one_line(error)})") from error
 
 
 def _parsed(text: str) -> pd.DataFrame:
     """Parse a table; names are never numbers or missing values: a clip may be called NA."""
     table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
+    if missing := [column for column in (*FIRST, *LAST) if column not in table]:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    for column in ("seed", "iteration"):
+        if not pd.api.types.is_integer_dtype(table[column].dtype):
+            raise ValueError(f"the column {column} does not hold whole numbers")
+    for column in ("value", "seconds"):
+        if not pd.api.types.is_numeric_dtype(table[column].dtype):
+            raise ValueError(f"the column {column} holds text")
     # Read separately, because pandas 3 takes the result of a converter for a missing value.
     names = [column for column in NAMES if column in table]
     plain = pd.read_csv(io.StringIO(text), usecols=names, dtype=str, keep_default_na=False)
     table[names] = plain[names]  # by name: usecols keeps the order of the file
-    return table
+    return unmarked(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import threading
@@ -19,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from melexp.files.atomic import held
+from melexp.files.atomic import held, is_in_use
 from melexp.runs.events import VARIABLE, Events, Tally
 
 #: Seconds between two reads of the events, and minimum seconds between two plain lines.
@@ -63,17 +64,27 @@ def shown(results: Path, *, jobs: int | None = None, quiet: bool = False) -> Ite
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftover_progress(results: Path) -> list[Path]:
-    """Remove the event folders that no process reads; return their paths."""
-    removed = []
-    for folder in sorted((results / ".hydra").glob("progress-*")):
-        if folder.suffix == ".lock":
-            continue
-        with held(folder.with_suffix(".lock"), wait=False) as ours:
-            if ours:
-                shutil.rmtree(folder, ignore_errors=True)
-                removed.append(folder)
-    return removed
+def leftover_progress(results: Path) -> list[Path]:
+    """Return the folders and locks of events that no process uses; links are left out."""
+    parent = results / ".hydra"
+    if parent.is_symlink() or not parent.is_dir():
+        return []
+    return [
+        path
+        for path in sorted(parent.iterdir())
+        if re.fullmatch(r"progress-[0-9a-f]{8}(\.lock)?", path.name)
+        and not path.is_symlink()
+        and not is_in_use(path.with_suffix(".lock"))
+        and (path.suffix or all(p.suffix == ".jsonl" and p.is_file() for p in path.iterdir()))
+    ]
+
+
+def remove_progress(path: Path) -> bool:
+    """Remove a folder or lock of `leftover_progress`; return whether it is gone."""
+    with held(path.with_suffix(".lock"), wait=False) as ours:  # its release removes the lock
+        if ours and not path.suffix:
+            shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
 
 
 class _Display:

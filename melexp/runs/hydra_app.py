@@ -103,9 +103,13 @@ def check(arguments: list[str]) -> None:
     Raises
     ------
     ValueError
-        If the package of a launcher or a folder of ``MELEXP_PATH`` is missing.
+        If the package of a launcher, a folder of ``MELEXP_PATH`` or the working folder is missing.
     """
     user_folders()
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the working folder was removed; change to another one") from None
     for argument in arguments:
         name, _, launcher = argument.partition("=")
         if name == "launcher" and launcher in NEEDS:
@@ -135,6 +139,10 @@ def main() -> None:
         except Stopped as signal:
             ignore_signals()
             status, ended = signal.status, Begin.sweep.end(stopped=True)
+        sys.stdout.flush()  # here, so that a closed pipe is noticed
+    except BrokenPipeError:  # the reader of a pipe has ended; all tables are written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        ended = 1
     except OSError as error:
         print(f"melexp: {error}", file=sys.stderr)
         ended = 1

@@ -12,21 +12,23 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
 from melexp.errors import one_line
-from melexp.files.atomic import check_writable
 from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.results.provenance import provenance
-from melexp.results.store import FORMAT, Store, check_name, digest
+from melexp.results.records import check_name, digest
+from melexp.results.store import FORMAT, Store
+from melexp.results.tables import check_place
 from melexp.runs.events import tell
-from melexp.runs.interrupts import raise_if_stopped, sigint_blocked_in_children
+from melexp.runs.interrupts import raise_if_stopped, signals_blocked_in_children
+from melexp.runs.processes import worker_processes
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
@@ -54,23 +56,32 @@ class Task:
     @cached_property
     def id(self) -> str:
         """Hash of everything that affects the result, and of the `scope`."""
-        parameters = self.method.parameters()
-        chosen = (parameters.get("magnitude"), parameters.get("phase"))
-        starts = {n: VERSIONS[n] for n in chosen if n in VERSIONS}
         return digest(
             {
                 "format": FORMAT,
                 "clip": self.clip.sha256,
                 "method": self.name,
                 "version": self.method.version,
-                "parameters": parameters,
+                "parameters": self.method.parameters(),
                 "transform": self.transform.settings(),
                 "seed": self.seed,
                 "dtype": self.dtype,
-                "starts": starts,
+                "starts": self._starts(),
                 "scope": self.scope,
             }
         )
+
+    @property
+    def version(self) -> str:
+        """What makes the ids of tasks with one clip and one setting differ."""
+        starts = [f"{name} {version}" for name, version in sorted(self._starts().items())]
+        timed = ["timed"] if self.scope else []
+        return ", ".join([f"v{FORMAT}.{self.method.version}", *starts, *timed])
+
+    def _starts(self) -> dict[str, int]:
+        parameters = self.method.parameters()
+        chosen = (parameters.get("magnitude"), parameters.get("phase"))
+        return {name: VERSIONS[name] for name in chosen if name in VERSIONS}
 
     def reference(self) -> np.ndarray:
         """Return the samples of the clip at the sampling rate of the transform.
@@ -219,7 +230,8 @@ def run(config: DictConfig) -> list[str]:
     # The identity of a job excludes the output folder and the number of workers.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
     reasons = [""] * len(tasks)
-    check_writable(store.root)
+    check_place(store, plain["experiment"])
+    store.begin()
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
     finally:  # also after a signal, so that the table gets the finished tasks
@@ -234,6 +246,7 @@ def run(config: DictConfig) -> list[str]:
             {
                 "config": asked,
                 "method": {"method": name, "label": label, **method.parameters()},
+                "version": tasks[0].version,
                 "seed": plain["seed"],
                 "dtype": plain["dtype"],
                 "checkpoints": checkpoints,
@@ -292,10 +305,9 @@ def _over_processes(
         before = len(left)
         n_jobs = min(workers, before)
         try:
-            # A single worker is this process. BLAS rounds differently with more threads.
-            one_each = parallel_config("loky", n_jobs=n_jobs, inner_max_num_threads=1)
-            with one_each, threadpool_limits(1):
-                with sigint_blocked_in_children() if n_jobs > 1 else nullcontext():
+            # BLAS rounds differently with more threads.
+            with worker_processes(n_jobs), threadpool_limits(1):
+                with signals_blocked_in_children() if n_jobs > 1 else nullcontext():
                     outcomes = Parallel(return_as="generator_unordered")(
                         delayed(_numbered)(n, task, wanted, store, wait)
                         for n, task in list(left.items())
@@ -304,6 +316,7 @@ def _over_processes(
                     del left[n]
                     yield n, outcome
         except BrokenProcessPool:
+            raise_if_stopped()
             if len(left) == before:
                 died = Outcome("its process died (killed, or out of memory)")
                 yield from ((n, died) for n in left)

@@ -6,18 +6,21 @@ ordinary run: its tasks are stored, so repeating a point costs no computation.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from melexp.discovery import conf_dir
-from melexp.errors import require
-from melexp.results.store import Store, check_name
+from melexp.errors import one_line, require
+from melexp.files.received import inside
+from melexp.results.records import check_name
+from melexp.results.store import Store
 from melexp.results.tables import write_table
 from melexp.runs.config import register
 from melexp.runs.runner import run
@@ -111,13 +114,12 @@ def search(
     MissingExtra
         If Optuna is not installed.
     ValueError
-        If the method lacks a parameter, or a value is out of range.
+        If the method lacks a parameter, a value is out of range, or the stored study is damaged or
+        has the other direction.
     """
     check_name(study)
     require("optuna", "optuna", what="melexp search")
     import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     if not ranges:
         raise ValueError(
@@ -132,12 +134,7 @@ def search(
         path.parent.mkdir(parents=True, exist_ok=True)
         lower = bool(base.metric[metric].lower_is_better)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        found = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            study_name=study,
-            direction="minimize" if lower else "maximize",
-            load_if_exists=True,
-        )
+        found = _study(inside(folder, path), study, "minimize" if lower else "maximize")
         # A resumed study must not draw the same points again.
         found.sampler = optuna.samplers.TPESampler(seed=seed + len(found.trials))
         ended = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
@@ -161,6 +158,59 @@ def search(
     return found
 
 
+def _study(path: Path, name: str, direction: Literal["minimize", "maximize"]) -> optuna.Study:
+    """Create or resume a study in a journal."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    try:
+        _check_journal(path)
+        found = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(path))),
+            study_name=name,
+            direction=direction,
+            load_if_exists=True,
+        )
+        found.get_trials(deepcopy=False)
+    except OSError:
+        raise
+    except Exception as error:  # a corrupt journal raises any error of its reader
+        raise ValueError(
+            f"{path} is damaged ({one_line(error)}); remove it, or use another --study; "
+            "finished runs are kept and cost no time again"
+        ) from error
+    if found.direction.name.lower() != direction:
+        raise ValueError(
+            f"the study {name} of {path} was created to {found.direction.name.lower()} a metric, "
+            f"not to {direction} it; use another --study"
+        )
+    return found
+
+
+def _check_journal(path: Path) -> None:
+    """Remove an incomplete last line, which a killed process leaves; refuse any other damage.
+
+    Optuna would write behind damage before it reports it.
+    """
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not path.exists():
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        with path.open("r+b") as file:
+            content = file.read()
+            end = content.rfind(b"\n") + 1
+            for line in content[:end].splitlines():
+                if not isinstance(json.loads(line), dict):
+                    raise ValueError("a line is not an operation")
+            file.truncate(end)
+    finally:
+        lock.release()
+
+
 def _mean(config: DictConfig, metric: str) -> float:
     """Return the mean of the last run over the clips with a value."""
     import optuna
@@ -168,8 +218,8 @@ def _mean(config: DictConfig, metric: str) -> float:
     jobs = [
         job
         for job in Store(config.results).jobs(config.experiment)
-        if job["config"]["method"] == dict(config.method)
-        and job["config"]["checkpoints"] == list(config.checkpoints)
+        if job["config"].get("method") == dict(config.method)
+        and job["config"].get("checkpoints") == list(config.checkpoints)
     ]
     last = max(config.checkpoints)
     values = [

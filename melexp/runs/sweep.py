@@ -12,9 +12,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from melexp.files.atomic import check_writable
+from melexp.results.records import read_note
 from melexp.results.statistics import named_setting, parameters_of
-from melexp.results.store import Store, read_note
+from melexp.results.store import Store
 from melexp.results.tables import write_table
 from melexp.runs.display import shown
 
@@ -45,7 +45,7 @@ class Sweep:
             If the results folder cannot be written.
         """
         store = Store(config.results)
-        check_writable(store.root)
+        store.begin()
         self.store = store
         self.before = self.store.notes()
         self.began = time.monotonic()
@@ -77,8 +77,10 @@ class Sweep:
         after = self.store.notes()
         changed = [path for path, stamp in after.items() if self.before.get(path) != stamp]
         failed = 0
-        for experiment in sorted({path.parent.name for path in changed}):
+        experiments = sorted({path.parent.name for path in changed})
+        for experiment in experiments:  # all of them before the first line, which may fail
             write_table(self.store, experiment)
+        for experiment in experiments:
             jobs = [read_note(path) for path in changed if path.parent.name == experiment]
             failed += sum("reason" in task for job in jobs for task in job["tasks"])
             rows = pd.DataFrame(list(self.store.rows(experiment, jobs)))

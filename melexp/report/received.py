@@ -1,0 +1,160 @@
+"""What a report takes from a folder that may come from elsewhere, and what it refuses.
+
+Only the local configuration, or the user, chooses which files of this machine are read. A stored
+configuration chooses the methods and their settings, within bounds.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from melexp.discovery import config_names, read_config
+from melexp.errors import one_line
+from melexp.files.received import inside
+from melexp.files.sound import RATES
+from melexp.results.records import Count, DamagedFile, Name, Scalar, Text, Word
+
+#: Limits of a clip that is rendered: iterations, samples of a frame, bands of a mel-spectrogram.
+ITERATIONS, N_FFT, N_MELS = 100_000, 2**16, 2**12
+#: Largest sizes in bytes of a figure and of its caption.
+FIGURE, CAPTION = 50 * 10**6, 100_000
+
+#: Files of a report, by their paths in its folder.
+_OWN = re.compile(
+    r"(index|listen|sources)\.html|assets/[\w.-]+\.(js|css)|figures/[^/]+\.(png|pdf)"
+    r"|data/[^/]+\.(csv|provenance\.json)|clips/[0-9a-f]{16}\.(opus|webp)"
+)
+
+
+class _Method(Struct):
+    name: Word
+    label: Text
+
+
+class _Dataset(Struct):
+    name: Word
+
+
+class _Config(Struct):
+    dataset: _Dataset
+    mel: dict[str, Scalar | list[Scalar] | dict[str, Scalar]]
+    method: _Method
+    checkpoints: Annotated[list[Count], Meta(min_length=1)]
+    seed: Count
+    dtype: Literal["float32", "float64"]
+    limit: Count | None
+    timed: bool
+    experiment: Name
+
+
+class _Origin(Struct):
+    melexp: Text
+    python: Text
+    packages: dict[str, Text]
+    cpu: Text
+    system: Text
+    workers: Count
+    commit: Text | None
+    dirty: bool | None
+
+
+class _Job(Struct):
+    config: _Config
+    provenance: _Origin
+
+
+def check_job(path: Path, job: dict[str, Any]) -> None:
+    """Raise DamagedFile unless a job of a provenance file has all that the pages show."""
+    try:
+        msgspec.convert(job, _Job)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise DamagedFile(f"{path} has a job that is incomplete ({one_line(error)})") from error
+
+
+def plain_file(folder: Path, path: Path, largest: int) -> Path:
+    """Return a path of the folder of results.
+
+    Raises
+    ------
+    ValueError
+        If it is a link out of the folder, no plain file, or too large.
+    """
+    status = inside(folder, path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path} is not a plain file; remove it")
+    if status.st_size > largest:
+        raise ValueError(f"{path} has {status.st_size} bytes, more than the limit of {largest}")
+    return path
+
+
+def named_datasets(texts: Sequence[str]) -> dict[str, str | None]:
+    """Return the data sets of ``NAME`` or ``NAME=PATH``, each with its path or None.
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set.
+    """
+    named = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if name not in config_names("dataset"):
+            known = ", ".join(config_names("dataset"))
+            raise ValueError(f"--dataset {text}: there is no data set {name}; there are {known}")
+        named[name] = path or None
+    return named
+
+
+def config_to_render(
+    config: dict[str, Any], named: Mapping[str, str | None]
+) -> dict[str, Any] | None:
+    """Return the configuration with a data set that this machine knows, or None.
+
+    That is a data set with the settings of the local configuration, or one that the user names.
+    A path that the user gives takes the place of the stored one.
+
+    Raises
+    ------
+    ValueError
+        If the configuration exceeds a limit.
+    """
+    stored, name = config["dataset"], config["dataset"]["name"]
+    if name in named:
+        dataset = stored if named[name] is None else {**stored, "path": named[name]}
+    elif name in config_names("dataset") and _settings(read_config("dataset", name)) == _settings(
+        stored
+    ):
+        dataset = stored
+    else:
+        return None
+    asked = {"iterations": max(config["checkpoints"])}
+    asked |= {key: config["mel"].get(key) or 0 for key in ("n_fft", "n_mels", "sr", "pad")}
+    limits = {"iterations": ITERATIONS, "n_fft": N_FFT, "n_mels": N_MELS, "sr": RATES[1]}
+    limits["pad"] = N_FFT
+    for key, value in asked.items():
+        if not isinstance(value, int | float) or value > limits[key]:
+            raise ValueError(
+                f"{key} = {value} of {config['method']['label']} on {name} is above the limit of a "
+                f"report, {limits[key]}; use --clips 0"
+            )
+    return {**config, "dataset": dataset}
+
+
+def _settings(dataset: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in dataset.items() if key != "speech"}
+
+
+def is_report(folder: Path) -> bool:
+    """Return whether a folder is empty or holds files of a report only, so may be replaced."""
+    found = list(folder.rglob("*"))
+    if any(path.is_symlink() for path in (folder, *found)):
+        return False
+    files = [path.relative_to(folder).as_posix() for path in found if not path.is_dir()]
+    return not files or ("assets/report.css" in files and all(map(_OWN.fullmatch, files)))

@@ -1,0 +1,259 @@
+"""The stored JSON files: their schema and checksum, read and written.
+
+A folder of results may come from elsewhere. Every file is therefore bounded in size, compared with
+its checksum and with its schema before any value is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta, Struct
+
+from melexp.errors import one_line
+from melexp.files.atomic import write_bytes
+from melexp.results.columns import FIRST, LAST
+
+#: Largest size of a stored file in bytes. Reading it takes about ten times as much memory.
+LARGEST = 2**29
+#: Largest number of rows of a table that one job asks for.
+LARGEST_JOB = 2**24
+
+
+class DamagedFile(ValueError):
+    """A stored file whose content does not match its checksum or its schema."""
+
+
+Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Text = Annotated[str, Meta(max_length=10_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=1000)]
+#: Part of file names, or of a key of a configuration.
+Word = Annotated[str, Meta(pattern=r"^\w[\w.-]*\Z", max_length=200)]
+Id = Annotated[str, Meta(pattern=r"^[0-9a-f]+\Z", max_length=64)]
+Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Whole = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Scalar = bool | Whole | Number | Text | None
+
+
+class Row(Struct, forbid_unknown_fields=True):
+    """A value of a task; `iteration` and `metric` tell the rows of a task apart."""
+
+    iteration: Count
+    metric: Word
+    value: Number | None
+    reason: Text | None = ""
+    seconds: Number | None = None
+
+
+class Task(Struct):
+    """A finished task."""
+
+    task: Id
+    clip: Name
+    rows: list[Row]
+
+
+class Entry(Struct):
+    """A task in the note of a job; `reason` is that of a failure."""
+
+    task: Id
+    dataset: Name
+    clip: Name
+    category: Text
+    reason: Text = ""
+
+
+class Clip(Struct):
+    """Identity and credits of a clip; a file that was not readable has an empty hash."""
+
+    dataset: Name
+    id: Name
+    category: Text
+    licence: Text
+    author: Text
+    source: Text
+    sha256: Sha256
+
+
+class Origin(Struct):
+    """The provenance of a job; its other fields are for people."""
+
+    clips: list[Clip]
+
+
+class Note(Struct):
+    """A job: its configuration, its method with all parameters, and its tasks."""
+
+    config: dict[str, Any]
+    method: dict[Word, Scalar | list[Scalar]]
+    seed: Count
+    dtype: Literal["float32", "float64"]
+    checkpoints: Annotated[list[Count], Meta(min_length=1, max_length=10_000)]
+    metrics: Annotated[list[Word], Meta(min_length=1, max_length=1000)]
+    tasks: Annotated[list[Entry], Meta(min_length=1)]
+    provenance: Origin
+    version: Text = ""
+
+
+class Source(Struct):
+    """A job in the provenance of a table."""
+
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+class Provenance(Struct):
+    """The provenance of a table, with the checksum of the table."""
+
+    experiment: Word
+    table: Id
+    jobs: list[Source] = []
+    clips: dict[str, Clip] = {}
+
+
+def canonical(value: Any) -> str:
+    """Return JSON text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """Return the content hash of a JSON value."""
+    return hashlib.sha256(_bytes(canonical(value))).hexdigest()[:32]
+
+
+def _bytes(text: str) -> bytes:
+    # Bytes of a path that are not UTF-8 are lone surrogates, which JSON can escape.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def check_name(experiment: str) -> None:
+    """Raise ValueError unless the name is a safe file name within the folder of results."""
+    if not re.fullmatch(r"\w[\w.-]*", experiment):
+        raise ValueError(
+            "experiment is part of file names: use letters, digits, '_', '-' and '.' only; got "
+            f"{experiment!r}"
+        )
+
+
+def is_task(name: Any) -> bool:
+    """Return whether a name is a valid task id; a note from elsewhere may hold any text."""
+    return isinstance(name, str) and re.fullmatch("[0-9a-f]+", name) is not None
+
+
+def write_json(path: Path, body: dict[str, Any]) -> None:
+    """Write a JSON file with its checksum, atomically."""
+    text = json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False)
+    write_bytes(path, _bytes(text))
+
+
+def content_of(path: Path, largest: int = LARGEST) -> bytes:
+    """Return the content of a stored file.
+
+    Raises
+    ------
+    DamagedFile
+        If it is no plain file, or larger than `largest` bytes.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = "folder" if stat.S_ISDIR(status.st_mode) else "device or pipe"
+        raise DamagedFile(f"{path} is a {kind}, not a file of results")
+    if status.st_size > largest:
+        raise DamagedFile(f"{path} has {status.st_size} bytes, more than the limit of {largest}")
+    return path.read_bytes()
+
+
+def read_json(path: Path, content: bytes | None = None) -> dict[str, Any]:
+    """Read a JSON file, or its `content`, and compare it with its checksum.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is truncated, was changed, or is too large.
+    """
+    content = content_of(path) if content is None else content
+    try:
+        body: dict[str, Any] = json.loads(content.decode(), parse_constant=_refuse)
+        checksum = body.pop("checksum")
+        actual = digest(body)
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise DamagedFile(
+            f"{path} is not a file of a results folder ({one_line(error)})"
+        ) from error
+    if checksum != actual:
+        raise DamagedFile(f"{path} does not match its checksum")
+    return body
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def read_task(path: Path) -> dict[str, Any]:
+    """Read a finished task.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is corrupt, or that of another task.
+    """
+    body = read_json(path)
+    _check(path, body, Task, "task")
+    if body["task"] != path.stem:
+        raise DamagedFile(f"{path} is not the file of this task")
+    return body
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Read the note of a job.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is corrupt, or that of another job.
+    """
+    body = read_json(path)
+    _check(path, body, Note, "job")
+    config, method = body["config"], body["method"]
+    if digest(config) != path.stem or config.get("experiment") != path.parent.name:
+        raise DamagedFile(f"{path} is not the note of this job")
+    try:
+        check_name(path.parent.name)
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not the note of a job ({error})") from None
+    if not (isinstance(method.get("method"), str) and isinstance(method.get("label"), str)):
+        raise DamagedFile(f"{path} is not the note of a job (its method has no name or no label)")
+    if taken := sorted(method.keys() & ({*FIRST, *LAST, "version"} - {"method", "label"})):
+        raise DamagedFile(f"{path} is not the note of a job (parameters named {', '.join(taken)})")
+    if len(body["checkpoints"]) * len(body["metrics"]) * len(body["tasks"]) > LARGEST_JOB:
+        raise DamagedFile(f"{path} asks for more than {LARGEST_JOB} rows")
+    return body
+
+
+def read_provenance(path: Path, content: bytes | None = None) -> dict[str, Any]:
+    """Read the provenance of an experiment's table, from its file or from `content`.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is corrupt, or belongs to another table.
+    """
+    body = read_json(path, content)
+    _check(path, body, Provenance, "table's provenance")
+    if f"{body['experiment']}.provenance.json" != path.name:
+        raise DamagedFile(f"{path} is not the provenance of this table")
+    return {"jobs": [], "clips": {}} | body
+
+
+def _check(path: Path, body: dict[str, Any], schema: type[Struct], what: str) -> None:
+    try:
+        msgspec.convert(body, schema)
+    except (msgspec.ValidationError, OverflowError, RecursionError) as error:
+        raise DamagedFile(f"{path} is not the file of a {what} ({one_line(error)})") from error

@@ -1,0 +1,177 @@
+"""Small files that ask for much memory or time are refused before they get it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import sys
+import time
+import tracemalloc
+import types
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from tensor_files import tensor_pickle, text, torch_file
+
+from melexp.files.archives import ARRAYS
+from melexp.files.mels import read_input
+from melexp.files.torch_files import LARGEST_PICKLE, read_tensors
+
+MB = 10**6
+
+
+def measured(read: Callable[[], Any]) -> tuple[Any, float, float]:
+    """Return the result or the error, the seconds, and the largest memory in MB."""
+    tracemalloc.start()
+    began = time.perf_counter()
+    try:
+        result = read()
+    except ValueError as error:
+        result = error
+    seconds = time.perf_counter() - began
+    peak = tracemalloc.get_traced_memory()[1] / MB
+    tracemalloc.stop()
+    return result, seconds, peak
+
+
+def test_many_tensors_on_one_storage_share_it() -> None:
+    one = tensor_pickle((250_000,), (1,), "FloatStorage", 250_000)
+    content = b"}(" + b"".join(text(str(k)) + one for k in range(1000)) + b"u"
+    data = torch_file(content, bytes(MB))  # 1000 tensors of 1 MB
+    found, _, peak = measured(lambda: read_tensors(data))
+    assert len(found) == 1000
+    assert np.shares_memory(found["0"], found["999"])
+    assert peak < 20
+
+
+def doubled(n: int) -> bytes:
+    """Return a pickle of a tuple of two references to a tuple, and so on, n deep."""
+    return b")q\0" + b"".join(b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) for k in range(n))
+
+
+@pytest.mark.parametrize("depth", [60, 200])
+def test_keys_that_take_forever_to_hash_are_refused(depth: int) -> None:
+    """A tuple of this depth has 2^depth parts; its hash cannot be interrupted."""
+    key = doubled(depth)
+    data = torch_file(b"}" + key + b"Ns")
+    assert len(data) < 2000
+    error, seconds, _ = measured(lambda: read_tensors(data))
+    assert "in a place where a tensor has none" in str(error)
+    assert seconds < 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x8b" + struct.pack("<i", 2**20) + b"\1" * 2**20, "LONG4"),
+        (b"(" * 10**5 + b"t" * 10**5, "has no array"),
+        (b"]" * LARGEST_PICKLE, "describes its tensors in more than"),
+        (b"\x8f", "EMPTY_SET"),
+        (b"\x82\x01", "EXT1"),
+        (b"(lp0\n", "LIST"),
+        (b"cos\nsystem\n", "not a tensor"),
+        (b"h\x07", "corrupt"),
+        (b"t", "corrupt"),
+        (b"", "corrupt"),
+        (b"]N)R", "in a place where a tensor has none"),
+        (b"}]Ns", "in a place where a tensor has none"),
+    ],
+)
+def test_other_pickles_are_refused(content: bytes, message: str) -> None:
+    error, seconds, peak = measured(lambda: read_input(torch_file(content)))
+    assert isinstance(error, ValueError)
+    assert message in str(error)
+    assert "\n" not in str(error)
+    assert seconds < 10
+    assert peak < 60
+
+
+@pytest.mark.parametrize("kind", ["npz", "pt"])
+def test_an_archive_that_grows_is_refused_before_it_is_read(kind: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        if kind == "npz":
+            with archive.open("mel.npy", "w") as file:
+                np.lib.format.write_array_header_1_0(
+                    file, {"descr": "|i1", "fortran_order": False, "shape": (150 * MB,)}
+                )
+                file.write(bytes(150 * MB))
+        else:
+            content = tensor_pickle((150 * MB,), (1,), "CharStorage", 150 * MB)
+            archive.writestr("mel/data.pkl", b"\x80\x02" + content + b".")
+            archive.writestr("mel/data/0", bytes(150 * MB))
+    data = buffer.getvalue()
+    assert len(data) < MB
+    assert ARRAYS.free < 150 * MB
+    error, seconds, peak = measured(lambda: read_input(data))
+    assert "decompression bomb" in str(error)
+    assert peak < 1
+    assert seconds < 1
+    if kind == "pt":
+        with pytest.raises(ValueError, match="decompression bomb"):
+            read_tensors(data)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_pickles_of_the_real_pickler_are_read(
+    protocol: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that `torch.save` writes: dicts, lists, parameters, state dicts with metadata."""
+    fake, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+
+    def _rebuild_tensor_v2() -> None: ...
+    def _rebuild_parameter() -> None: ...
+
+    class FloatStorage: ...
+
+    for module, thing in (
+        (utils, _rebuild_tensor_v2), (utils, _rebuild_parameter), (fake, FloatStorage),
+    ):  # fmt: skip
+        thing.__module__, thing.__qualname__ = module.__name__, thing.__name__
+        setattr(module, thing.__name__, thing)
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+
+    class Stored: ...
+
+    class Tensor:
+        def __reduce__(self) -> Any:
+            arguments = (stored, 1, (2, 2), (1, 2), False, OrderedDict())
+            return _rebuild_tensor_v2, arguments
+
+    class Parameter:
+        def __reduce__(self) -> Any:
+            return _rebuild_parameter, (Tensor(), True, OrderedDict())
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, thing: Any) -> Any:
+            if isinstance(thing, Stored):
+                return ("storage", FloatStorage, "0", "cpu", 5)
+            return None
+
+    stored = Stored()
+    state = OrderedDict(weight=Parameter(), other=Tensor())
+    state._metadata = OrderedDict({"": {"version": 1}})
+    contents = [
+        (Tensor(), {""}),
+        ([Tensor(), Tensor()], {"0", "1"}),
+        ({"mel": Tensor(), "sr": 22050, "f": 0.5, "none": None, "is": True, "l": [1, (2, 3, 4, 5)],
+          "big": 2**40, 3: Tensor()}, {"mel", "3"}),
+        (state, {"weight", "other"}),
+    ]  # fmt: skip
+    for content, names in contents:
+        buffer, numbers = io.BytesIO(), np.arange(5, dtype=np.float32)
+        Pickler(buffer, protocol).dump(content)
+        data = io.BytesIO()
+        with zipfile.ZipFile(data, "w") as archive:
+            archive.writestr("mel/data.pkl", buffer.getvalue())
+            archive.writestr("mel/data/0", numbers.tobytes())
+        found = read_tensors(data.getvalue())
+        assert found.keys() == names
+        for array in found.values():
+            np.testing.assert_array_equal(array, [[1, 3], [2, 4]])

@@ -1,0 +1,71 @@
+"""Threads that share one `Problem` get the results of a single thread, bit for bit."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+from melexp import MelTransform, Problem, Stop, available_methods, make_method, solve
+
+N_THREADS = 8
+
+
+def last_signal(method: str, problem: Problem, seed: int, stop: Stop | None = None) -> np.ndarray:
+    points = solve(make_method(method), problem, checkpoints=[3, 12], seed=seed, stop=stop)
+    *_, last = points
+    return last.signal
+
+
+@pytest.mark.parametrize("engine", ["fast", "portable"])
+@pytest.mark.parametrize("method", available_methods())
+def test_threads_share_a_problem(
+    method: str, engine: str, small: MelTransform, speech: np.ndarray
+) -> None:
+    problem = Problem(small(speech), small, length=len(speech), engine=engine)
+    expected = [last_signal(method, problem, seed) for seed in range(N_THREADS)]
+    barrier = Barrier(N_THREADS)
+
+    def run(seed: int) -> np.ndarray:
+        barrier.wait()
+        return last_signal(method, problem, seed)
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for _ in range(3):
+            for found, wanted in zip(pool.map(run, range(N_THREADS)), expected, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_share_power_mels_weights_and_stops(threads: int, speech: np.ndarray) -> None:
+    transform = MelTransform(
+        sr=8000, n_fft=128, hop_length=32, n_mels=12, fmax=4000, power=2, pad_mode="reflect"
+    )
+    plain = Problem(transform(speech), transform, length=len(speech), threads=threads)
+    problem, stop = plain.weighted(0.5), Stop(every=2, target=-200.0)
+    method = make_method("admm_ramp", frame_weights=0.5)
+
+    def run(seed: int) -> np.ndarray:
+        *_, last = solve(method, problem, checkpoints=[9], seed=seed, stop=stop)
+        return last.signal
+
+    expected = [run(seed) for seed in range(N_THREADS)]
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for found, wanted in zip(pool.map(run, range(N_THREADS)), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_working_memory_is_used_again(small: MelTransform, speech: np.ndarray) -> None:
+    """One call after another uses one space; two at once use two."""
+    problem = Problem(small(speech), small, length=len(speech), engine="fast")
+    for seed in range(3):
+        last_signal("admm", problem, seed)
+    assert len(problem.lanes._free) == 1
+    with problem.lanes._space() as one, problem.lanes._space() as two:
+        assert not any(
+            np.shares_memory(a, b) for a, b in zip(one.signals, two.signals, strict=True)
+        )
+        assert not np.shares_memory(one.layout.sums, two.layout.sums)
+    assert len(problem.lanes._free) == 2
