@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from melexp.datasets import load_dataset
 from melexp.discovery import conf_dir
 from melexp.files.mels import read_input
-from melexp.files.torch_files import read_tensors
+from melexp.files.torch_files import torch_arrays
 from melexp.results.store import DamagedFile, Store
 from melexp.results.tables import write_table
 from melexp.runs.hydra_app import register
@@ -98,7 +98,7 @@ def test_a_pickle_runs_nothing(
             read_input(data)
         assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="not a tensor"):
-        read_tensors(torch.getvalue())
+        torch_arrays(torch.getvalue())
     assert list(tmp_path.iterdir()) == []
 
 
