@@ -238,8 +238,9 @@ def test_sound_of_another_rate_and_two_channels(run: Run, speech: np.ndarray) ->
     assert info.frames == pytest.approx(16000, abs=1)
     left, right = soundfile.read("out.flac")[0].T
     assert np.abs(left).max() > 0.1
-    assert np.abs(right).max() < 1e-3
-    assert "  admm_ramp  channel 2  SCM none (the mel is silent)" in out
+    assert np.abs(right).max() < 0.01
+    assert out.count("  admm_ramp  channel ") == 2
+    assert "SC none (the reference is silent)" in out
 
 
 def test_every_argument_of_the_transform(run: Run, speech: np.ndarray) -> None:

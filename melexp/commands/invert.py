@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -155,10 +156,10 @@ def _part(progress: Progress | None, place: int, n_mels: int) -> Progress | None
 
 def _scores(signals: list[np.ndarray], given: Given, *, speech: bool) -> list[dict[str, str]]:
     """Return the SCM to each given mel and, for sound, the other metrics."""
-    references = given.references or [None] * len(signals)
+    references: Sequence[np.ndarray | None] = given.references or ()
     return [
         _scores_of_one(signal, mel, reference, given.transform, speech=speech)
-        for signal, mel, reference in zip(signals, given.mels, references, strict=True)
+        for signal, mel, reference in zip_longest(signals, given.mels, references)
     ]
 
 

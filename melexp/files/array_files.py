@@ -1,14 +1,13 @@
-"""Read arrays of NumPy, MATLAB and text. Each size is checked before anything is allocated."""
+"""Read arrays of NumPy and of text. Each size is checked before anything is allocated."""
 
 from __future__ import annotations
 
 import io
 import math
 import re
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from melexp.files.archives import Limits
 #: The arrays of a file by name; a call reads the array.
 Arrays = dict[str, Callable[[], np.ndarray]]
 
-#: Largest size of an array, and of all unpacked arrays of a file, in bytes.
+#: Largest size of an input, and of all its unpacked arrays, in bytes.
 LARGEST = 8 * 10**9
 #: Limits of packed arrays. The ratio has a large free size, because silence compresses well.
 LIMITS = Limits(size=LARGEST, members=10_000, free=10**9)
@@ -27,33 +26,40 @@ class Refused(ValueError):
     """A file is refused; the message is one line with the fault and the remedy."""
 
 
-def check_size(shape: tuple[int, ...], itemsize: int, *, available: int | None = None) -> None:
-    """Check the size that a header declares.
+def check_size(shape: tuple[int, ...], itemsize: int, available: int) -> None:
+    """Check the size that a header declares for values that are not packed.
 
     Parameters
     ----------
     shape : tuple of int
     itemsize : int
         Bytes of a value.
-    available : int or None
-        Number of bytes that are left in the file, if its values are not packed.
+    available : int
+        Number of bytes that are left in the file.
 
     Raises
     ------
     Refused
-        If the array is larger than `LARGEST` or than what the file holds.
+        If the file holds less.
     """
     size = math.prod(shape) * itemsize
-    if min(shape, default=0) < 0 or (available is not None and size > available):
+    if min(shape, default=0) < 0 or size > available:
         raise Refused(
             f"the file is corrupt or truncated (it declares an array of {size} bytes and has "
             f"{available}); save it again"
         )
-    if size > LARGEST:
-        raise Refused(
-            f"the array of shape {shape} has {size} bytes, more than the limit of {LARGEST}; "
-            "split it"
-        )
+
+
+def check_packed(size: int, packed: int) -> None:
+    """Check the size in bytes to which an array in a file of `packed` bytes unpacks.
+
+    Raises
+    ------
+    ArchiveError
+        If it is beyond the limits.
+    """
+    for _ in LIMITS.check([size], packed):
+        pass
 
 
 # --- NumPy ----------------------------------------------------------------------------------
@@ -82,70 +88,21 @@ def npz_arrays(data: bytes) -> Arrays:
 def _npy(data: bytes) -> np.ndarray:
     """Return a view of the values: nothing is copied, and no pickle is read."""
     file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
+    parser: Any = np.lib.format
+    version = parser.read_magic(file)
     if version == (1, 0):
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        shape, is_fortran, dtype = parser.read_array_header_1_0(file)
     elif version == (2, 0):
-        shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        shape, is_fortran, dtype = parser.read_array_header_2_0(file)
     else:
         raise Refused("the file holds named fields, not real numbers; save real numbers")
     if dtype.hasobject:
         raise Refused(
             "the file holds Python objects, which could run code; save an array of numbers"
         )
-    check_size(shape, dtype.itemsize, available=len(data) - file.tell())
+    check_size(shape, dtype.itemsize, len(data) - file.tell())
     values = np.frombuffer(data, dtype, math.prod(shape), file.tell())
     return values.reshape(shape, order="F" if is_fortran else "C")
-
-
-# --- MATLAB ---------------------------------------------------------------------------------
-
-_MATLAB_NUMBERS = {"double", "single"} | {f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)}
-_COMPRESSED = 15
-
-
-def is_matlab(data: bytes) -> bool:
-    """Return whether this is a .mat file of version 5 to 7; version 7.3 is HDF5."""
-    return data[126:128] in (b"IM", b"MI") and data.startswith(b"MATLAB 5.0")
-
-
-def matlab_arrays(data: bytes) -> Arrays:
-    """Return the numeric arrays of a .mat file of version 5 to 7."""
-    import scipy.io  # here, because it is rarely needed
-
-    for _ in LIMITS.check(_matlab_sizes(data), len(data)):
-        pass
-
-    def reader(name: str) -> Callable[[], np.ndarray]:
-        def read() -> np.ndarray:
-            array: np.ndarray = scipy.io.loadmat(io.BytesIO(data), variable_names=[name])[name]
-            return array
-
-        return read
-
-    found = scipy.io.whosmat(io.BytesIO(data))
-    for _, shape, kind in found:
-        if kind in _MATLAB_NUMBERS:
-            check_size(shape, 8)
-    return {name: reader(name) for name, _, kind in found if kind in _MATLAB_NUMBERS}
-
-
-def _matlab_sizes(data: bytes) -> Iterator[int]:
-    """Yield the unpacked size of each element, in steps that do not fill the memory."""
-    order, at = "<" if data[126:128] == b"IM" else ">", 128
-    while at + 8 <= len(data):
-        kind, size = struct.unpack_from(order + "II", data, at)
-        at += 8
-        check_size((size,), 1, available=len(data) - at)
-        if kind == _COMPRESSED:
-            unpacker, packed, total = zlib.decompressobj(), data[at : at + size], 0
-            while packed and not unpacker.eof and total <= LARGEST:
-                total += len(unpacker.decompress(packed, 2**20))
-                packed = unpacker.unconsumed_tail
-            yield total
-        else:
-            yield size
-        at += size
 
 
 # --- Text -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from melexp.errors import require
-from melexp.files.array_files import Arrays, Refused, check_size
+from melexp.files.array_files import Arrays, Refused, check_packed
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -43,7 +43,7 @@ def hdf5_arrays(data: bytes) -> Arrays:
                     raise Refused(
                         f"the array {name!r} lies in another file; save the array in one file"
                     )
-                check_size(dataset.shape, dataset.dtype.itemsize)
+                check_packed(dataset.size * dataset.dtype.itemsize, len(data))
                 array: np.ndarray = dataset[()]
                 return array
 

@@ -82,8 +82,7 @@ def _size(head: bytes, available: int) -> int:
     else:
         rows, columns = struct.unpack_from("<ii", head, at + 8)
         at += 16
-    check_size((rows, columns), itemsize, available=available - at)
-    check_size((rows, columns), 4)
+    check_size((rows, columns), itemsize, available - at)  # it unpacks to four times that at most
     return at + columns * per_column + rows * columns * itemsize
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 import zipfile
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from melexp.errors import MissingExtra, one_line
-from melexp.files import array_files, hdf5, kaldi, pictures, torch_files
+from melexp.files import array_files, hdf5, kaldi, matlab, pictures, torch_files
 from melexp.files.archives import ArchiveError
 from melexp.files.array_files import LARGEST, LIMITS, Arrays, Refused
 from melexp.files.sound import Audio, NotSound, decode_channels
@@ -35,23 +34,13 @@ def read_source(source: str) -> bytes:
         If it has more than `LARGEST` bytes.
     """
     with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
-        content = io.BytesIO()
-        shutil.copyfileobj(_AtMost(file), content, 2**20)
-        return content.getvalue()
-
-
-class _AtMost:
-    """A file that refuses to be read beyond the limit."""
-
-    def __init__(self, file: io.BufferedIOBase) -> None:
-        self._file, self._left = file, LARGEST
-
-    def read(self, size: int) -> bytes:
-        part = self._file.read(size)
-        self._left -= len(part)
-        if self._left < 0:
-            raise Refused(f"the input has more than {LARGEST} bytes; split it")
-        return part
+        parts, left = [], LARGEST
+        while part := file.read(2**20):
+            parts.append(part)
+            left -= len(part)
+            if left < 0:
+                raise Refused(f"the input has more than {LARGEST} bytes; split it")
+        return b"".join(parts)
 
 
 def read_input(
@@ -110,8 +99,8 @@ def _arrays(data: bytes, folder: Path | None) -> Arrays | None:
         )
     if hdf5.is_hdf5(data):
         return hdf5.hdf5_arrays(data)
-    if array_files.is_matlab(data):
-        return array_files.matlab_arrays(data)
+    if matlab.is_matlab(data):
+        return matlab.matlab_arrays(data)
     if kaldi.is_archive(data):
         return kaldi.archive_arrays(data)
     text = array_files.text_of(data)

@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 
+from melexp.errors import one_line
 from melexp.files.array_files import Refused
 from melexp.transforms.mel import MelTransform
 
@@ -66,7 +67,12 @@ def read_picture(data: bytes, *, inverted: bool, flipped: bool) -> np.ndarray:
     Refused
         If the picture is corrupt, larger than `LARGEST`, in colour or transparent.
     """
-    pixels, largest = _pixels(data)
+    try:
+        pixels, largest = _pixels(data)
+    except Refused:
+        raise
+    except Exception as error:  # a corrupt picture raises any error of its reader
+        raise Refused(f"the picture is corrupt or truncated ({one_line(error)})") from error
     values = np.moveaxis(pixels.astype(np.float32) / largest, -1, 0)
     if flipped:
         values = values[:, ::-1]

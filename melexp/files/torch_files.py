@@ -201,5 +201,6 @@ def safetensors_arrays(data: bytes) -> Arrays:
 
         return read
 
-    tensors = safetensors.deserialize(data)  # checks the header against the size of the file
+    deserialize: Any = safetensors.deserialize
+    tensors = deserialize(data)  # checks the header against the size of the file
     return {name: reader(tensor) for name, tensor in tensors if tensor["dtype"] in _SAFE}

@@ -150,7 +150,9 @@ def _generator(rng: Any, random_state: Any) -> Any:
     if isinstance(source, np.random.RandomState | np.random.Generator):
         return source
     if source is None or (isinstance(source, int | np.integer) and source >= 0):
-        return np.random.default_rng(source)
+        # The streams of librosa, so that its phases are reproduced.
+        of_seed: Any = np.random.default_rng if random_state is None else np.random.RandomState
+        return of_seed(source)
     raise ValueError(
         f"rng must be a whole number, a generator of numpy.random or None; got {source!r}"
     )

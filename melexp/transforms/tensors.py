@@ -44,9 +44,9 @@ def real_dtype(dtype: Any) -> np.dtype:
         If it is neither float32 nor float64.
     """
     try:
-        known = np.dtype(str(dtype)[6:] if str(dtype).startswith("torch.") else dtype)
+        known: Any = np.dtype(str(dtype)[6:] if str(dtype).startswith("torch.") else dtype)
     except TypeError:  # such as torch.bfloat16, which NumPy does not have
-        known = None  # type: ignore[assignment]
+        known = None
     if known not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype must be float32 or float64; got {dtype}")
-    return known
+    return np.dtype(known)
