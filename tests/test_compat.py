@@ -1,6 +1,8 @@
 """The drop-in functions: librosa's signature, another engine."""
 
 import inspect
+import re
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -352,3 +354,15 @@ def test_a_length_within_a_hop(speech: np.ndarray) -> None:
     for length in (78 * 256 - 1, 81 * 256 + 256):
         with pytest.raises(ValueError, match="frames, but mel has 80"):
             melexp.invert(mel, paper, n_iter=2, length=length)
+
+
+def test_the_recipe_of_the_inverse_chapter(speech: np.ndarray) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "invert.md").read_text()
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "griffinlim" in b]
+    y = speech[:11025]
+    M = librosa.feature.melspectrogram(y=y)
+    names: dict[str, object] = {"librosa": librosa, "y": y, "sr": 22050, "M": M}
+    exec(compile(block, "docs/invert.md", "exec"), names)
+    assert names["S"].shape == (1025, M.shape[1])
+    assert names["M"].shape == M.shape
+    assert names["z"].shape == y.shape

@@ -104,8 +104,8 @@ def _checked(mels: list[np.ndarray], transform: MelTransform, options: InvertOpt
     length, n_frames = options.length, mels[0].shape[1]
     own = nearest_length(length, n_frames, transform)
     if length is not None and own is not None and own != length:
-        change = f"padded with {length - own} zeros" if length > own else f"cut by {own - length}"
-        notes.append(f"the {n_frames} frames end at sample {own}: {change} at the end")
+        change = "padded with zeros" if length > own else "cut"
+        notes.append(f"the {n_frames} frames end at sample {own}: {change} to {length}")
     return Given(mels, transform, None, length, len(mels) in (1, 2), notes)
 
 

@@ -43,10 +43,11 @@ def real_dtype(dtype: Any) -> np.dtype:
     ValueError
         If it is neither float32 nor float64.
     """
+    name = str(dtype).removeprefix("torch.")
     try:
-        known: Any = np.dtype(str(dtype)[6:] if str(dtype).startswith("torch.") else dtype)
+        known = np.dtype(dtype if name == str(dtype) else name)
     except TypeError:  # such as torch.bfloat16, which NumPy does not have
-        known = None
+        known = np.dtype(object)
     if known not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ValueError(f"dtype must be float32 or float64; got {dtype}")
-    return np.dtype(known)
+    return known
