@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -319,3 +320,19 @@ def test_members_of_a_batch() -> None:
         members(np.zeros((300, 80, 2)), hifigan)
     with pytest.raises(ValueError, match="give one mel"):
         members(MEL[0], hifigan)
+
+
+def test_mfccs_are_named() -> None:
+    with pytest.raises(ValueError, match=r"if these are MFCCs, use melexp\.mfcc_to_audio"):
+        members(MEL[:13], MelTransform.preset("hifigan"))
+
+
+def test_a_text_is_recognised_quickly() -> None:
+    """Regular expressions with two ways to match a space take years on such lines."""
+    for data in (b"1" + b"   1" * 3000 + b" x", b"a " + b": " * 3000, b"a [" * 3000):
+        before = time.monotonic()
+        with pytest.raises(ValueError, match=r"."):
+            read_input(data)
+        assert time.monotonic() - before < 5
+    many = b"".join(b"utt%d  [\n  1 2 ]\n" % k for k in range(20000))
+    assert read_input(many, key="utt3").shape == (1, 2)

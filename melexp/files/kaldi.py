@@ -16,6 +16,7 @@ from melexp.files.array_files import Arrays, Refused, check_size
 #: Bytes of a value and of each column's header, by kind of matrix; C is compressed.
 _KINDS = {b"FM": (4, 0), b"DM": (8, 0), b"CM": (1, 8), b"CM2": (2, 0), b"CM3": (1, 0)}
 _BINARY = re.compile(rb"(\S{1,1000}) \0B(FM|DM|CM|CM2|CM3) ")
+_BLANK = re.compile(r"\s*")
 _TEXT = re.compile(r"\s*(\S+)\s+\[([^\[\]]*)\]")
 _PLACE = re.compile(r"(\S+)[ \t]+(\S.*?)(?::(\d+))?\s*")
 _LISTED = re.compile(r"\S+[ \t]+\S.*(?:\.ark|:\d+|\|)\s*")
@@ -33,7 +34,7 @@ def is_text_archive(text: str) -> bool:
 
 def is_list(text: str) -> bool:
     """Return whether this is a list of places in archives."""
-    return _LISTED.fullmatch(text.partition("\n")[0]) is not None
+    return _LISTED.fullmatch(text[:4096].partition("\n")[0]) is not None
 
 
 def archive_arrays(data: bytes) -> Arrays:
@@ -102,7 +103,7 @@ def text_archive_arrays(text: str) -> Arrays:
     """Return the matrices of a text archive, (n_frames, n_mels), by key."""
     arrays: Arrays = {}
     end = 0
-    while text[end:].strip():
+    while not _BLANK.fullmatch(text, end):
         entry = _TEXT.match(text, end)
         if entry is None:
             raise Refused("the text archive is corrupt or truncated; make it again")

@@ -21,6 +21,8 @@ from melexp.transforms.mel import MelTransform
 #: they are common beside sound.
 MEL_SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5", ".safetensors", ".ark", ".mat")
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
+#: Fewer bands than these are more often cepstral coefficients.
+_MOST_MFCCS = 40
 #: Number of arrays that a message names.
 _NAMED = 10
 
@@ -190,9 +192,16 @@ def oriented(mel: np.ndarray, transform: MelTransform, orientation: str = "auto"
     if turned.shape[0] != n:
         raise ValueError(
             f"mel has shape {mel.shape}, but there must be n_mels = {n} bands"
-            + (f" ({orientation})" if rows or columns else "; is it of another preset?")
+            + (f" ({orientation})" if rows or columns else _of_what(mel.shape))
         )
     return np.ascontiguousarray(turned)
+
+
+def _of_what(shape: tuple[int, ...]) -> str:
+    """Return what an array with another number of bands may be."""
+    if min(shape) <= _MOST_MFCCS:
+        return "; if these are MFCCs, use melexp.mfcc_to_audio in Python"
+    return "; is it of another preset?"
 
 
 def members(
