@@ -1,6 +1,10 @@
 from melexp.batch import invert_batch as invert_batch
+from melexp.inversion.griffinlim import griffinlim as griffinlim
 from melexp.inversion.invert import invert as invert
 from melexp.inversion.librosa_compat import mel_to_audio as mel_to_audio
+from melexp.inversion.librosa_compat import mel_to_stft as mel_to_stft
+from melexp.inversion.mfcc import mfcc_to_audio as mfcc_to_audio
+from melexp.inversion.mfcc import mfcc_to_mel as mfcc_to_mel
 from melexp.inversion.solve import Checkpoint as Checkpoint
 from melexp.inversion.solve import solve as solve
 from melexp.methods import Stop as Stop

@@ -22,6 +22,24 @@ if TYPE_CHECKING:
 LARGEST_NEGATIVE = 0.03
 
 
+def checked_length(length: Any) -> int | None:
+    """Return the length of a waveform as an int, or None.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number above zero.
+    """
+    if length is None:
+        return None
+    if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 1:
+        raise ValueError(
+            f"length must be a whole number of samples above zero; got {length!r}; round it, or "
+            "leave it out"
+        )
+    return int(length)
+
+
 class Problem:
     """Mel-spectrogram scaled to a maximum of 1, with its STFT and filter bank.
 
@@ -101,7 +119,8 @@ class Problem:
             raise ValueError(f"engine must be auto, fast or portable; got {engine!r}")
         self._engine, self._threads = engine, threads
         self.transform = transform
-        self.n_samples = transform.n_samples(mel.shape[1]) if length is None else int(length)
+        length = checked_length(length)
+        self.n_samples = transform.n_samples(mel.shape[1]) if length is None else length
         self.stft = transform.stft(self.n_samples, self.dtype)
         if self.stft.n_frames != mel.shape[1]:
             raise ValueError(

@@ -199,7 +199,8 @@ def test_what_invert_makes_of_it(
     else:
         assert (end.value.code, err) == (0, "")
         assert np.isfinite(soundfile.read("out.wav")[0]).all()
-        assert ("the mel is silent" in out) == (name in SILENT)
+        silent = name in SILENT and name != "opposite.wav"  # each channel has sound
+        assert ("the mel is silent" in out) == silent
 
 
 @pytest.mark.slow

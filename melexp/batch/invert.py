@@ -12,6 +12,7 @@ from melexp.batch.problem import BatchProblem
 from melexp.methods import Peer, make_method
 from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
+from melexp.transforms.tensors import real_dtype, to_array
 
 
 def invert_batch(
@@ -44,7 +45,7 @@ def invert_batch(
     n_iter : int >= 0
         Number of iterations.
     lengths : sequence of int or None
-        Length of each waveform in samples. Give it if it is known.
+        Length of each waveform in samples. Give it if it is known: see :func:`melexp.invert`.
     seeds : int >= 0 or sequence of int
         Seed of the random part of the start, common or per clip.
     device : torch.device, str or None
@@ -94,23 +95,18 @@ def invert_batch(
     for name, values in (("lengths", every_length), ("seeds", every_seed)):
         if len(values) != n:
             raise ValueError(f"{name} must have one entry per clip, {n}; got {len(values)}")
-    if isinstance(dtype, torch.dtype):
-        dtype = str(dtype).removeprefix("torch.")
+    dtype = real_dtype(dtype)
     tensors = n > 0 and isinstance(mels[0], torch.Tensor)
     if device is None:
         device = mels[0].device if tensors else "cpu"
     problems = [
-        Problem(_host(mel), transform, length=length, dtype=dtype, engine="portable").weighted(
+        Problem(mel, transform, length=length, dtype=dtype, engine="portable").weighted(
             solver.frame_weights
         )
-        for mel, length in zip(mels, every_length, strict=True)
+        for mel, length in zip(map(to_array, mels), every_length, strict=True)
     ]
     with torch.no_grad():
         batch = BatchProblem(problems, device=device)
         state = solver.advance(batch, batch.start(solver, every_seed), n_iter)
         signals: Any = solver.signal(batch, state)
     return batch.cut(signals if tensors else signals.cpu().numpy())
-
-
-def _host(mel: Any) -> Any:
-    return mel.detach().cpu().numpy() if isinstance(mel, torch.Tensor) else mel

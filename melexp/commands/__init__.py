@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 import melexp
-from melexp.commands.invert_options import invert
+from melexp.commands.invert_options import InvertOptions, invert
 
 Argument, Option = typer.Argument, typer.Option
 
@@ -224,6 +224,27 @@ def bench(
     from melexp.bench import bench
 
     bench(output, dataset=dataset, quick=quick)
+
+
+@app.command(
+    **example(
+        "melexp picture speech.wav picture.png --preset riffusion",
+        "melexp picture mel.npy picture.png --preset audio_diffusion",
+    )
+)
+def picture(
+    source: Annotated[str, Argument(metavar="INPUT", help="A mel, sound, or '-'.")],
+    output: Annotated[Path, Argument(help="A .png file.")],
+    preset: Annotated[str, Option(help="A front end that has pictures.")],
+    bits: Annotated[int, Option(help="Bits of a pixel: 8, or 16 for one channel.")] = 8,
+    key: Annotated[str | None, Option(help="Name of the array in a file with several.")] = None,
+    orientation: Annotated[str, Option(help="auto, mels-first or frames-first.")] = "auto",
+) -> None:
+    """Write a mel-spectrogram, or that of sound, as a picture (PNG)."""
+    from melexp.commands.picture import write
+
+    options = InvertOptions(transform={"preset": preset}, key=key, orientation=orientation)
+    print(write(source, output, options, bits=bits))
 
 
 @app.command("compile", **example("melexp compile"))

@@ -1,32 +1,26 @@
-"""The work of ``melexp invert``: read, invert, score, write."""
+"""Invert the content of one file for ``melexp invert``: read, invert, score, write."""
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import math
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from melexp.commands.front_end import front_end
+from melexp.commands.invert_input import Given, read_given
 from melexp.commands.invert_options import InvertOptions
-from melexp.errors import one_line
-from melexp.files.mels import AUDIO_SUFFIXES, MEL_SUFFIXES, oriented, read_input
-from melexp.files.sound import Audio, file_format, write_sound
+from melexp.files.sound import file_format, write_sound
 from melexp.inversion.invert import invert
+from melexp.inversion.lengths import nearest_length, with_length
 from melexp.methods import Peer, make_method
 from melexp.metrics import score
 from melexp.metrics.scm import long_scm
 from melexp.results.statistics import metric_facts
 from melexp.runs.runner import LONGEST
-from melexp.transforms.blocks import long_mel
 from melexp.transforms.mel import MelTransform
 
 #: Input longer than this many segments is inverted in segments.
@@ -35,47 +29,13 @@ _MANY = 3
 Progress = Callable[[int, int], None]
 
 
-def run(source: str, output: str, options: InvertOptions) -> int:
-    """Invert a file, standard input, or the files of a folder or glob.
-
-    Parameters
-    ----------
-    source, output : str
-        As given on the command line.
-    options : InvertOptions
-
-    Returns
-    -------
-    status : int
-        0, or 2 if one of several inputs could not be inverted.
-
-    Raises
-    ------
-    ValueError, OSError
-        If a single input cannot be inverted; no file is written then.
-    """
-    several = _several(source)
-    if several is not None:
-        return _run_several(several, output, options)
-    if output == "-" and options.compare:
-        raise ValueError("--compare writes two files: name an OUTPUT instead of '-'")
-    target = None if output == "-" else Path(output)
-    if target is not None and not target.parent.is_dir():
-        raise ValueError(f"{target.parent} is not a folder; create it first")
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    with _bar(options) as progress:
-        try:
-            text = invert_bytes(data, target, options, progress=progress)
-        except (ValueError, MemoryError) as error:
-            reason = one_line(error) if str(error) else "there is not enough memory"
-            raise ValueError(f"{source}: {reason}") from error
-    if not options.quiet:
-        print(text, file=sys.stderr if target is None else sys.stdout)
-    return 0
-
-
 def invert_bytes(
-    data: bytes, target: Path | None, options: InvertOptions, *, progress: Progress | None = None
+    data: bytes,
+    target: Path | None,
+    options: InvertOptions,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
 ) -> str:
     """Invert the content of one file, write the sound, and return the report.
 
@@ -83,8 +43,10 @@ def invert_bytes(
     ----------
     data : bytes
     target : Path or None
-        The sound file; None for the standard output.
+        The sound file; None for the standard output. A batch is written to ``target.000.wav``, ...
     options : InvertOptions
+    folder : Path or None
+        Folder of the file.
     progress : callable or None
         Called with the finished and the total amount of work.
 
@@ -99,66 +61,44 @@ def invert_bytes(
         If the content cannot be inverted; no file is written then.
     """
     kind, subtype = file_format(target, options.subtype)
-    given = _read(data, options)
+    given = read_given(data, options, folder)
+    targets = _targets(target, len(given.sounds()))
     results = [_inverted(options.method, given, options, progress)]
     if options.compare:
         results.append(_inverted(options.compare, given, options, None))
-    notes = list(given.notes)
+    notes, written = list(given.notes), []
     for place, result in enumerate(results):
-        result.scores = _scores(result.signal, given, speech=options.speech)
-        samples, note = leveled(
-            result.signal, options.peak, subtype, level_unknown=given.level_unknown
-        )
-        notes += [f"{result.method}: {note}"] if note else []
-        path = target
-        if place and target is not None:
-            path = target.with_name(f"{target.stem}.{result.method}{target.suffix}")
-        write_sound(path, samples, round(given.transform.sr), kind, subtype)
-    return _report(results, notes, target, len(results[0].signal) / given.transform.sr)
+        result.scores = _scores(result.signals, given, speech=options.speech)
+        for path, numbers in zip(targets, given.sounds(), strict=True):
+            if place and path is not None:
+                path = path.with_name(f"{path.stem}.{result.method}{path.suffix}")
+            samples, note = leveled(
+                np.stack([result.signals[n] for n in numbers], axis=-1),
+                options.peak,
+                subtype,
+                level_unknown=given.level_unknown,
+            )
+            name = result.method if len(targets) == 1 else f"{result.method}, {path}"
+            notes += [f"{name}: {note}"] if note else []
+            written.append((path, samples))
+    sr = round(given.transform.sr)
+    for path, samples in written:  # when all are known
+        write_sound(path, samples, sr, kind, subtype)
+    return _report(results, notes, targets, given)
 
 
-# --- Read -----------------------------------------------------------------------------------
+def _targets(target: Path | None, n_sounds: int) -> list[Path | None]:
+    """Return the file of each sound: the given one, or numbered ones for several."""
+    if n_sounds == 1:
+        return [target]
+    if target is None:
+        raise ValueError(f"the input holds {n_sounds} mels: name an OUTPUT instead of '-'")
+    return [numbered(target, place) for place in range(n_sounds)]
 
 
-class _Given(NamedTuple):
-    """A mel-spectrogram, its front end, and the sound it was computed from, if known."""
-
-    mel: np.ndarray
-    transform: MelTransform
-    reference: np.ndarray | None
-    length: int | None
-    notes: list[str]
-
-    @property
-    def level_unknown(self) -> bool:
-        """Whether the mel was normalised, so that the level of the sound is lost."""
-        compression = self.transform.compression
-        return self.reference is None and compression is not None and compression.ref == "max"
-
-
-def _read(data: bytes, options: InvertOptions) -> _Given:
-    """Read a mel-spectrogram, or compute it from sound."""
-    given = read_input(data, key=options.key)
-    transform = front_end(options.transform, options.compression)
-    reference, length, notes = None, options.length, []
-    if isinstance(given, Audio):
-        reference = given.at(transform.sr)
-        length = len(reference)
-        mel = long_mel(reference, transform)
-        if transform.compression is not None:
-            mel = transform.compression.compress(mel)
-    else:
-        mel = oriented(given, transform, options.orientation)
-    compression = transform.compression
-    if (
-        reference is None
-        and compression is not None
-        and compression.unit in ("ln", "log10")
-        and compression.gain == 1
-        and mel.min() >= 0
-    ):
-        notes.append("no value of the mel is negative: it may be linear (--compression none)")
-    return _Given(mel, transform, reference, length, notes)
+def numbered(target: Path, place: int) -> Path:
+    """Return the file of one sound of a batch."""
+    return target.with_name(f"{target.stem}.{place:03}{target.suffix}")
 
 
 # --- Invert ---------------------------------------------------------------------------------
@@ -166,16 +106,16 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
 
 @dataclass
 class _Result:
-    """The sound of one method, and its scores as text by metric."""
+    """The sound of one method for each mel, and its scores as text by metric."""
 
     method: str
-    signal: np.ndarray
+    signals: list[np.ndarray]
     seconds: float
-    scores: dict[str, str] = field(default_factory=dict)
+    scores: list[dict[str, str]] = field(default_factory=list)
 
 
 def _inverted(
-    name: str, given: _Given, options: InvertOptions, progress: Progress | None
+    name: str, given: Given, options: InvertOptions, progress: Progress | None
 ) -> _Result:
     """Invert with one method; in segments if the input is long."""
     if options.n_iter < 0:
@@ -184,35 +124,60 @@ def _inverted(
     is_peer = isinstance(make_method(name), Peer)
     if not is_peer:  # a peer has no start to choose
         params = options.start | params
-    seconds = given.mel.shape[1] * given.transform.hop_length / given.transform.sr
+    seconds = given.mels[0].shape[1] * given.transform.hop_length / given.transform.sr
     in_segments = 0 < _MANY * options.segment < seconds and not is_peer
     began = time.perf_counter()
-    signal = invert(
-        given.mel,
-        given.transform,
-        method=name,
-        n_iter=options.n_iter,
-        length=given.length,
-        seed=options.seed,
-        segment=options.segment if in_segments else None,
-        progress=progress,
-        **params,
-    )
-    return _Result(name, signal, time.perf_counter() - began)
+    signals = [
+        invert(
+            mel,
+            given.transform,
+            method=name,
+            n_iter=options.n_iter,
+            length=given.length,
+            seed=options.seed,
+            segment=options.segment if in_segments else None,
+            progress=_part(progress, place, len(given.mels)),
+            **params,
+        )
+        for place, mel in enumerate(given.mels)
+    ]
+    return _Result(name, signals, time.perf_counter() - began)
+
+
+def _part(progress: Progress | None, place: int, n_mels: int) -> Progress | None:
+    """Return the progress of one of several mels."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(place * total + done, n_mels * total)
 
 
 # --- Score ----------------------------------------------------------------------------------
 
 
-def _scores(signal: np.ndarray, given: _Given, *, speech: bool) -> dict[str, str]:
-    """Return the SCM to the given mel and, for sound, the other metrics."""
-    scm = long_scm(given.mel, signal, given.transform)
+def _scores(signals: list[np.ndarray], given: Given, *, speech: bool) -> list[dict[str, str]]:
+    """Return the SCM to each given mel and, for sound, the other metrics."""
+    references: Sequence[np.ndarray | None] = given.references or ()
+    return [
+        _scores_of_one(signal, mel, reference, given.transform, speech=speech)
+        for signal, mel, reference in zip_longest(signals, given.mels, references)
+    ]
+
+
+def _scores_of_one(
+    signal: np.ndarray,
+    mel: np.ndarray,
+    reference: np.ndarray | None,
+    transform: MelTransform,
+    *,
+    speech: bool,
+) -> dict[str, str]:
+    n_samples = nearest_length(len(signal), mel.shape[1], transform)
+    scm = long_scm(mel, with_length(signal, n_samples), transform)
     scores = {"SCM": "none (the mel is silent)" if math.isnan(scm) else _text("scm", scm)}
-    reference = given.reference
-    if reference is None or len(reference) > LONGEST * given.transform.sr:
+    if reference is None or len(reference) > LONGEST * transform.sr:
         return scores  # the memory of the other metrics grows with the length
     for metric in ("sc", "pesq", "estoi") if speech else ("sc",):
-        value, reason = score(metric, reference, signal, transform=given.transform)
+        value, reason = score(metric, reference, signal, transform=transform)
         scores[metric.upper()] = f"none ({reason})" if reason else _text(metric, value)
     return scores
 
@@ -233,7 +198,8 @@ def leveled(
 
     Parameters
     ----------
-    signal : np.ndarray [shape=(n_samples,)]
+    signal : np.ndarray [shape=(n_samples,) or (n_samples, n_channels)]
+        Channels keep their relative level.
     peak : str
         "auto", "keep", or a number above zero.
     subtype : str
@@ -274,92 +240,22 @@ def leveled(
     return signal * signal.dtype.type(factor), f"level changed by {20 * np.log10(factor):+.1f} dB"
 
 
-def _report(results: list[_Result], notes: list[str], target: Path | None, length: float) -> str:
-    """Return a line for the output, for each method and for each note."""
-    lines = [f"{target or 'standard output'}: {length:.2f} s"]
-    columns = list(results[0].scores)
+def _report(
+    results: list[_Result], notes: list[str], targets: list[Path | None], given: Given
+) -> str:
+    """Return a line for each output, for each method and for each note."""
+    lines = []
+    columns = list(results[0].scores[0])
     width = max(len(r.method) for r in results)
-    for r in results:
-        scores = "  ".join(f"{name} {r.scores.get(name, '')}" for name in columns)
-        lines.append(f"  {r.method:<{width}}  {scores}  ({r.seconds:.1f} s)")
+    for path, numbers in zip(targets, given.sounds(), strict=True):
+        length = len(results[0].signals[numbers[0]]) / given.transform.sr
+        several = len(numbers) > 1
+        channels = f", {len(numbers)} channels" if several else ""
+        lines.append(f"{path or 'standard output'}: {length:.2f} s{channels}")
+        for r in results:
+            for channel, number in enumerate(numbers, 1):
+                scores = "  ".join(f"{c} {r.scores[number].get(c, '')}" for c in columns)
+                name = f"{r.method:<{width}}" + (f"  channel {channel}" if several else "")
+                time = f"  ({r.seconds:.1f} s)" if number == 0 else ""
+                lines.append(f"  {name}  {scores}{time}")
     return "\n".join(lines + [f"  note: {note}" for note in notes])
-
-
-@contextlib.contextmanager
-def _bar(options: InvertOptions) -> Iterator[Progress | None]:
-    """Show a progress bar on a terminal; yield None without a terminal."""
-    if options.quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("inverting", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-# --- Several inputs -------------------------------------------------------------------------
-
-
-def _several(text: str) -> list[tuple[Path, Path]] | None:
-    """Return the files of a folder or glob and their relative paths; None for a single input."""
-    path = Path(text)
-    if path.is_dir():
-        found = [p for p in path.rglob("*") if p.suffix.lower() in MEL_SUFFIXES + AUDIO_SUFFIXES]
-        root = path
-    elif text != "-" and not path.exists() and glob.has_magic(text):
-        found = [Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file()]
-        root = Path(os.path.commonpath([p.parent for p in found])) if found else path
-    else:
-        return None
-    if not found:
-        raise ValueError(f"{text}: there is no mel (.npy, .npz, .pt) and no sound file")
-    return [(p, p.relative_to(root)) for p in sorted(found)]
-
-
-def _run_several(inputs: list[tuple[Path, Path]], folder: str, options: InvertOptions) -> int:
-    """Invert several files; skip those whose output exists."""
-    from joblib import Parallel, delayed
-
-    from melexp.runs.processes import worker_processes
-
-    output = Path(folder)
-    if folder == "-" or (output.exists() and not output.is_dir()):
-        raise ValueError(f"OUTPUT must be a folder for several inputs; got {folder}")
-    targets = [output / below.with_suffix(f".{options.format}") for _, below in inputs]
-    twice = {str(t) for t in targets if targets.count(t) > 1}
-    if twice:
-        raise ValueError(f"two inputs would be written to {min(twice)}; invert them separately")
-    file_format(targets[0], options.subtype)
-    front_end(options.transform, options.compression)
-    waiting = [
-        (source, target)
-        for (source, _), target in zip(inputs, targets, strict=True)
-        if not target.exists()
-    ]
-    failed = 0
-    jobs = max(1, min(options.jobs, len(waiting) or 1))
-    with _bar(options) as progress, worker_processes(jobs):
-        work = (delayed(_one_of_several)(s, t, options) for s, t in waiting)
-        for done, (error, report) in enumerate(Parallel(return_as="generator")(work), 1):
-            if error:
-                failed += 1
-                print(f"melexp: {error}", file=sys.stderr)
-            elif not options.quiet:
-                print(report)
-            if progress is not None:
-                progress(done, len(waiting))
-    if not options.quiet:
-        skipped = len(inputs) - len(waiting)
-        print(f"{len(waiting) - failed} inverted, {skipped} there already, {failed} refused")
-    return 2 if failed else 0
-
-
-def _one_of_several(source: Path, target: Path, options: InvertOptions) -> tuple[str, str]:
-    """Return the error or the report of one of several inputs."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return "", invert_bytes(source.read_bytes(), target, options)
-    except (ValueError, OSError, MemoryError) as error:
-        return f"{source}: {one_line(error)}", ""

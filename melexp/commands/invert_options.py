@@ -65,7 +65,7 @@ def invert(
         str,
         typer.Argument(
             metavar="INPUT",
-            help="A mel (.npy, .npz, .pt), sound, '-', a folder, or a glob in quotes.",
+            help="A mel (.npy, .h5, .png, ...), sound, '-', a folder, or a glob in quotes.",
         ),
     ],
     output: Annotated[
@@ -125,7 +125,7 @@ def invert(
     ] = None,
     orientation: Annotated[str, _made(help="auto, mels-first or frames-first.")] = "auto",
     key: Annotated[str | None, _made(help="Name of the array in a file with several.")] = None,
-    length: Annotated[int | None, _made(help="Length of the sound in samples.")] = None,
+    length: Annotated[int | None, _made(help="Length of the sound, in samples.")] = None,
     method: Annotated[str, _how(help="A method of: melexp methods.")] = "admm_ramp",
     n_iter: Annotated[int, _how(help="Number of iterations.")] = 100,
     magnitude: Annotated[
@@ -194,7 +194,7 @@ def invert(
         jobs=jobs or os.cpu_count() or 1,
         quiet=quiet,
     )
-    from melexp.commands.invert import run  # here, because it imports the methods
+    from melexp.commands.invert_files import run  # here, because it imports the methods
 
     return run(source, output, options)
 

@@ -68,8 +68,6 @@ class Limits:
 
 
 LIMITS = Limits()
-#: Limits of the arrays in a .npz or .pt file, which are read into memory.
-ARRAYS = Limits(size=4 * 10**9, members=10_000)
 
 
 def unpack(archive: Path, folder: Path, *, limits: Limits = LIMITS) -> int:

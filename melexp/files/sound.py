@@ -20,6 +20,8 @@ from melexp.files.atomic import write_bytes
 LARGEST = 2**30
 #: Sampling rates in Hz; a header with another rate is corrupt.
 RATES = (1_000, 1_000_000)
+#: Formats of libsndfile that hold matrices of any meaning, not sound.
+_MATRICES = ("MAT4", "MAT5")
 #: Line in the log of libsndfile for a chunk that is shorter than its header declares, in WAV, AIFF,
 #: AU, W64 and RF64. For CAF the log has no such line.
 _CUT = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
@@ -37,18 +39,18 @@ class Audio:
 
     Attributes
     ----------
-    samples : np.ndarray [shape=(n_samples,), float32]
-        The mean of the channels; full scale is 1.
+    channels : np.ndarray [shape=(n_channels, n_samples), float32]
+        Full scale is 1.
     sr : int
         Sampling rate in Hz.
     """
 
-    samples: NDArray[np.float32]
+    channels: NDArray[np.float32]
     sr: int
 
-    def at(self, sr: float) -> NDArray[np.float32]:
-        """Return the samples at another sampling rate [float32]."""
-        return resampled(self.samples, self.sr, sr)
+    def at(self, sr: float) -> list[NDArray[np.float32]]:
+        """Return the samples of each channel at another sampling rate [float32]."""
+        return [resampled(samples, self.sr, sr) for samples in self.channels]
 
 
 class _Bytes(io.BytesIO):
@@ -62,7 +64,7 @@ class _Bytes(io.BytesIO):
 
 
 def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
-    """Decode a sound file.
+    """Decode a sound file to one channel.
 
     Parameters
     ----------
@@ -85,11 +87,23 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
         samples, or an implausible sampling rate. The message is one line with the fault and the
         remedy, without the name of the file.
     """
+    channels, sr = decode_channels(source)
+    with np.errstate(over="ignore"):
+        mono = channels.T.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise ValueError("the sound holds samples too large for float32; lower the level")
+    return mono, sr
+
+
+def decode_channels(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
+    """Decode the channels of a sound file [shape=(n_channels, n_samples)]; see `decode`."""
     if isinstance(source, Path) and not _is_utf8(source):
         source = source.read_bytes()  # the decoder cannot open a name that is not UTF-8
     file = _Bytes(source) if isinstance(source, bytes) else source
     try:
         with soundfile.SoundFile(file) as sound:
+            if sound.format in _MATRICES:
+                raise NotSound("it is a MATLAB file")
             sr, size = sound.samplerate, sound.frames * sound.channels
             if not RATES[0] <= sr <= RATES[1]:
                 raise ValueError(
@@ -120,11 +134,7 @@ def decode(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     # Each sample is checked before the mean, which can overflow although all samples are finite.
     if not np.isfinite(samples).all():
         raise ValueError("the sound holds NaN or infinite samples; repair or remove it")
-    with np.errstate(over="ignore"):
-        mono = samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise ValueError("the sound holds samples too large for float32; lower the level")
-    return mono, sr
+    return samples.T, sr
 
 
 def _is_utf8(path: Path) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from melexp.errors import one_line, require
+from melexp.errors import MissingExtra, one_line
+from melexp.files.mels import read_arrays
 
 #: Names of the arrays in the files of ParallelWaveGAN, scikit-learn and others.
 _MEANS = ("mean", "mean_", "mel_mean", "feats_mean", "mu")
@@ -40,11 +40,19 @@ def read_stats(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path}: the file is larger than {_LARGEST >> 20} MB; give statistics")
-    data = path.read_bytes()
     try:
-        arrays = _arrays(data)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{path}: the statistics cannot be read ({one_line(error)})") from error
+        arrays = read_arrays(path.read_bytes())
+    except MissingExtra:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{path}: {one_line(error)}") from error
+    if len(arrays) == 1:  # without names
+        (rows,) = arrays.values()
+        if rows.ndim == 0 or len(rows) != 2:
+            raise ValueError(
+                f"{path}: an array must have two rows, mean and deviation; got shape {rows.shape}"
+            )
+        arrays = {"mean": rows[0], "scale": rows[1]}
     mean, deviation = _mean_and_deviation(arrays, path)
     if mean.ndim > 1 or deviation.ndim > 1:
         raise ValueError(
@@ -52,32 +60,6 @@ def read_stats(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{mean.shape} and {deviation.shape}"
         )
     return mean, deviation
-
-
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    if data.startswith(b"\x93NUMPY"):
-        rows = np.load(io.BytesIO(data), allow_pickle=False)
-        if rows.ndim == 0 or len(rows) != 2:
-            raise ValueError(f"an array must have two rows, mean and deviation; got {rows.shape}")
-        return {"mean": rows[0], "scale": rows[1]}
-    if data.startswith(b"PK"):
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    if data.startswith(b"\x89HDF"):
-        require("files", "h5py", what="reading .h5 files")
-        import h5py
-
-        with h5py.File(io.BytesIO(data), "r") as file:
-            return {name: np.asarray(v[()]) for name, v in file.items() if hasattr(v, "shape")}
-    if data[8:9] == b"{":
-        require("files", "safetensors", what="reading .safetensors files")
-        from safetensors import numpy, SafetensorError  # noqa: I001
-
-        try:
-            return dict(numpy.load(data))
-        except SafetensorError as error:
-            raise ValueError(str(error)) from error
-    raise ValueError("give .npy, .npz, .h5 or .safetensors")
 
 
 def _mean_and_deviation(arrays: dict[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray]:

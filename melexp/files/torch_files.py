@@ -1,9 +1,4 @@
-"""Read the tensors of a file of `torch.save`, without torch and without running its code.
-
-The memory is bounded before anything is read: the archive by `melexp.files.archives.ARRAYS`, the
-pickle in it by `LARGEST_PICKLE`. Tensors are views of their storages. Each
-storage is read once.
-"""
+"""Read tensors of `torch.save` and of safetensors, without torch and without running code."""
 
 from __future__ import annotations
 
@@ -11,17 +6,15 @@ import io
 import math
 import pickletools
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from melexp.errors import one_line
-from melexp.files.archives import ARRAYS, ArchiveError
-
-#: Largest pickle in bytes. It describes the tensors in about 150 bytes each.
-LARGEST_PICKLE = 2**22
+from melexp.errors import one_line, require
+from melexp.files.array_files import Arrays, Refused
 
 _STORAGES = {
     "DoubleStorage": "<f8",
@@ -54,50 +47,65 @@ class _Tensor:
     stride: tuple[int, ...]
 
 
-def read_tensors(data: bytes) -> dict[str, np.ndarray]:
-    """Read the tensors of a file of `torch.save`: one tensor, or a dict or list of them.
+#: Largest pickle in bytes. It describes the tensors in about 150 bytes each.
+LARGEST_PICKLE = 2**22
+
+
+def torch_arrays(data: bytes) -> Arrays:
+    """Return the tensors of a file of `torch.save`: one tensor, or a dict or list of them.
 
     Only the instructions and names that tensors consist of are interpreted, like
-    ``torch.load(weights_only=True)``. So no code of the file is run.
+    ``torch.load(weights_only=True)``. So no code of the file is run. A tensor is read when it is
+    asked for.
 
     Parameters
     ----------
     data : bytes
-        Content of the file, a zip archive (torch 1.6 and later).
+        Content of the file, a zip archive (torch 1.6 and later) that has passed the limits.
 
     Returns
     -------
-    dict of np.ndarray
-        The tensors by name, read-only; a single tensor has the name "".
+    arrays : Arrays
+        The tensors by name; a single tensor has the name "".
 
     Raises
     ------
-    ValueError
-        If the file holds anything else than tensors, is corrupt, or exceeds a limit.
+    Refused
+        If the file holds anything else than tensors, or is corrupt. So does a tensor when it is
+        read.
     """
+    with _opened(data) as archive:
+        names = archive.namelist()
+        (main,) = [name for name in names if name.endswith("data.pkl")]
+        folder = main.removesuffix("data.pkl")
+        if archive.getinfo(main).file_size > LARGEST_PICKLE:
+            raise Refused(
+                f"the file describes its tensors in more than {LARGEST_PICKLE} bytes; save the "
+                "tensor alone"
+            )
+        if folder + "byteorder" in names and archive.read(folder + "byteorder") != b"little":
+            raise Refused("the file has big-endian numbers; save the tensor again on this machine")
+        content = _unpickled(archive.read(main))
+
+    def reader(tensor: _Tensor) -> Callable[[], np.ndarray]:
+        def read() -> np.ndarray:
+            with _opened(data) as archive:
+                return _array(tensor, archive, folder)
+
+        return read
+
+    return {name: reader(tensor) for name, tensor in _named(content).items()}
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for _ in ARRAYS.check((info.file_size for info in archive.infolist()), len(data)):
-                pass
-            names = archive.namelist()
-            (main,) = [name for name in names if name.endswith("data.pkl")]
-            folder = main.removesuffix("data.pkl")
-            if folder + "byteorder" in names and archive.read(folder + "byteorder") != b"little":
-                raise ValueError(
-                    "the file has big-endian numbers; save the tensor again on this machine"
-                )
-            if archive.getinfo(main).file_size > LARGEST_PICKLE:
-                raise ValueError(
-                    f"the file describes its tensors in more than {LARGEST_PICKLE} bytes; save the "
-                    "tensor alone"
-                )
-            tensors = _named(_unpickled(archive.read(main)))
-            storages = _Storages(archive, folder)
-            return {name: _array(tensor, storages) for name, tensor in tensors.items()}
-    except (ValueError, ArchiveError):
+            yield archive
+    except Refused:
         raise
     except Exception as error:  # a corrupt archive or pickle raises any error of its reader
-        raise ValueError(
+        raise Refused(
             f"the file is not from torch.save, or it is corrupt ({one_line(error)})"
         ) from error
 
@@ -160,7 +168,7 @@ def _unpickled(data: bytes) -> Any:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(memo[argument])
         else:
-            raise ValueError(
+            raise Refused(
                 f"the file holds an object ({name}), which is not a tensor; save the tensor alone"
             )
     return stack.pop()
@@ -194,13 +202,13 @@ def _known(path: str) -> Any:
     if module == "torch" and name in _STORAGES:
         return name
     if path not in _CALLABLES:
-        raise ValueError(f"the file holds {path}, which is not a tensor; save the tensor alone")
+        raise Refused(f"the file holds {path}, which is not a tensor; save the tensor alone")
     return _CALLABLES[path]
 
 
 def _of(kind: Any, value: Any) -> Any:
     if not isinstance(value, kind):
-        raise ValueError(
+        raise Refused(
             f"the file holds a {type(value).__name__} in a place where a tensor has none; save the "
             "tensor again"
         )
@@ -211,48 +219,80 @@ def _whole(values: Any) -> tuple[int, ...]:
     return tuple(_of(int, value) for value in _of(tuple, values))
 
 
-class _Storages:
-    """The numbers of the storages, each read once."""
-
-    def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
-        self._archive, self._folder = archive, folder
-        self._read: dict[str, tuple[str, np.ndarray]] = {}
-
-    def __getitem__(self, storage: _Storage) -> np.ndarray:
-        if storage.key not in self._read:
-            if storage.kind not in _STORAGES:
-                raise ValueError(
-                    f"the tensor has a {storage.kind}, not real numbers; save real numbers"
-                )
-            content = self._archive.read(f"{self._folder}data/{storage.key}")
-            numbers = np.frombuffer(content, _STORAGES[storage.kind])
-            if storage.kind == "BFloat16Storage":
-                numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-            self._read[storage.key] = storage.kind, numbers
-        kind, numbers = self._read[storage.key]
-        if kind != storage.kind:
-            raise ValueError("two tensors read one storage as two kinds of numbers; save again")
-        return numbers
-
-
 def _named(content: Any) -> dict[str, _Tensor]:
     if isinstance(content, _Tensor):
         return {"": content}
     if isinstance(content, list | tuple):
         content = {str(place): value for place, value in enumerate(content)}
     if not isinstance(content, dict):
-        raise ValueError(f"the file holds a {type(content).__name__}, not a tensor; save a tensor")
+        raise Refused(f"the file holds a {type(content).__name__}, not a tensor; save a tensor")
     return {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}
 
 
-def _array(tensor: _Tensor, storages: _Storages) -> np.ndarray:
-    numbers, size, stride = storages[tensor.storage], tensor.size, tensor.stride
+def _array(tensor: _Tensor, archive: zipfile.ZipFile, folder: str) -> np.ndarray:
+    kind = tensor.storage.kind
+    if kind not in _STORAGES:
+        raise Refused(f"the tensor has a {kind}, not real numbers; save real numbers")
+    numbers = np.frombuffer(archive.read(f"{folder}data/{tensor.storage.key}"), _STORAGES[kind])
+    size, stride, offset = tensor.size, tensor.stride, tensor.offset
     # The strides come from the file, so they could lead out of the storage.
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    inside = min((*size, *stride, tensor.offset)) >= 0 and last < len(numbers)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    inside = min((*size, *stride, offset), default=0) >= 0 and last < len(numbers)
     if math.prod(size) and not (inside and math.prod(size) <= len(numbers)):
-        raise ValueError("the tensor reaches beyond its storage; save it again")
+        raise Refused("the tensor reaches beyond its storage; save it again")
+    if kind == "BFloat16Storage":
+        numbers = _from_bfloat16(numbers)
     if math.prod(size) == 0:
         return np.zeros(size, numbers.dtype)
-    strides = tuple(step * numbers.itemsize for step in stride)
-    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], size, strides, writeable=False)
+    view = np.lib.stride_tricks.as_strided(
+        numbers[offset:], size, tuple(step * numbers.itemsize for step in stride), writeable=False
+    )
+    return view.copy()
+
+
+def _from_bfloat16(numbers: np.ndarray) -> np.ndarray:
+    """Return the float32 values whose upper halves are given as whole numbers."""
+    return (numbers.astype(np.uint32) << 16).view(np.float32)
+
+
+_SAFE = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U8": "<u1",
+}
+
+
+def is_safetensors(data: bytes) -> bool:
+    """Return whether the content begins with the length of a JSON header, and this header."""
+    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8
+
+
+def safetensors_arrays(data: bytes) -> Arrays:
+    """Return the tensors of a file of safetensors by name. They take as much memory as the file.
+
+    Raises
+    ------
+    MissingExtra
+        If safetensors is not installed.
+    """
+    require("files", "safetensors", what="a .safetensors file")
+    import safetensors
+
+    def reader(tensor: Mapping[str, Any]) -> Callable[[], np.ndarray]:
+        def read() -> np.ndarray:
+            numbers = np.frombuffer(tensor["data"], _SAFE[tensor["dtype"]])
+            if tensor["dtype"] == "BF16":
+                numbers = _from_bfloat16(numbers)
+            return numbers.reshape(tensor["shape"])
+
+        return read
+
+    deserialize: Any = safetensors.deserialize
+    tensors = deserialize(data)  # checks the header against the size of the file
+    return {name: reader(tensor) for name, tensor in tensors if tensor["dtype"] in _SAFE}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from melexp.inversion.lengths import nearest_length, with_length
 from melexp.inversion.segments import invert_segments
 from melexp.inversion.solve import solve
 from melexp.methods import Peer, Stop, make_method
-from melexp.problem import Problem
+from melexp.problem import Problem, checked_length
 from melexp.transforms.arrays import namespace
 from melexp.transforms.mel import MelTransform
+from melexp.transforms.tensors import is_tensor, real_dtype
 
 
 def invert(
@@ -49,7 +50,8 @@ def invert(
         Number of iterations.
     length : int or None
         Length of the waveform in samples. Give it if it is known: the number of frames determines
-        it only up to a hop.
+        it only up to a hop. A length that differs by at most a hop from those of the frames is
+        cut, or padded with zeros at the end.
     seed : int >= 0
         Seed of the random part of the start. Each member of a batch gets the same one.
     dtype : np.float32 or np.float64
@@ -80,7 +82,8 @@ def invert(
     Raises
     ------
     ValueError
-        For an unknown method or parameter, or a mel that does not fit the transform; with torch,
+        For an unknown method or parameter, or a mel that does not fit the transform or the length;
+        with torch,
         if the fast engine, a stop or segments are asked for, or the device does not exist.
     ImportError
         If a device is named and torch is missing.
@@ -107,12 +110,15 @@ def invert(
         raise ValueError(f"threads must be at least 1; got {threads}")
     if not isinstance(solver, Peer):
         solver = solver.for_budget(n_iter)
-    in_torch = device is not None or _is_tensor(mel)
-    mel = mel if _is_tensor(mel) else np.asarray(mel)
+    dtype = real_dtype(dtype)
+    in_torch = device is not None or is_tensor(mel)
+    mel = mel if is_tensor(mel) else np.asarray(mel)
     if mel.ndim < 2:
         raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {tuple(mel.shape)}")
     if 0 in mel.shape:
         raise ValueError(f"mel is empty: it has shape {tuple(mel.shape)}")
+    asked = checked_length(length)
+    length = nearest_length(asked, mel.shape[-1], transform)
     members: Any = mel.reshape(-1, *mel.shape[-2:])
     if in_torch:
         if engine == "fast" or stop is not None or segment is not None:
@@ -127,7 +133,8 @@ def invert(
             members, transform, method=method, n_iter=n_iter, lengths=lengths, seeds=seed,
             device=device, dtype=dtype, **params,
         )  # fmt: skip
-        return namespace(signals[0]).stack(signals).reshape(*mel.shape[:-2], -1)
+        y = namespace(signals[0]).stack(signals).reshape(*mel.shape[:-2], -1)
+        return with_length(y, asked)
 
     within, across = (threads, 1) if len(members) == 1 else (1, threads)
     options: dict[str, Any] = {"dtype": dtype, "engine": engine, "threads": within}
@@ -154,9 +161,4 @@ def invert(
     else:
         with ThreadPoolExecutor(across) as pool:
             signals = list(pool.map(one, members))
-    return np.stack(signals).reshape(*mel.shape[:-2], -1)
-
-
-def _is_tensor(x: Any) -> bool:
-    torch = sys.modules.get("torch")  # without this import there is no tensor
-    return torch is not None and isinstance(x, torch.Tensor)
+    return with_length(np.stack(signals).reshape(*mel.shape[:-2], -1), asked)

@@ -7,14 +7,18 @@ from typing import Any
 import numpy as np
 
 from melexp.inversion.invert import invert
+from melexp.inversion.lengths import lengths_of, with_length
+from melexp.problem import checked_length
+from melexp.start import mel_to_magnitude
 from melexp.transforms.mel import MelTransform
+from melexp.transforms.tensors import is_tensor, like, to_array
 
 #: Arguments of :func:`librosa.filters.mel` besides sr, n_fft and n_mels.
 _FILTER_ARGUMENTS = ("fmin", "fmax", "htk", "norm")
 
 
 def mel_to_audio(
-    M: np.ndarray,
+    M: Any,
     *,
     sr: float = 22050,
     n_fft: int = 2048,
@@ -30,7 +34,7 @@ def mel_to_audio(
     method: str = "admm_ramp",
     seed: int = 0,
     **kwargs: Any,
-) -> np.ndarray:
+) -> Any:
     """Estimate the waveform of a mel power spectrogram, with the signature of librosa.
 
     The arguments and defaults are those of :func:`librosa.feature.inverse.mel_to_audio`, except the
@@ -39,7 +43,7 @@ def mel_to_audio(
 
     Parameters
     ----------
-    M : np.ndarray [shape=(..., n_mels, n_frames)], non-negative
+    M : np.ndarray or torch.Tensor [shape=(..., n_mels, n_frames)], non-negative
         As :func:`librosa.feature.melspectrogram` returns it.
     sr, n_fft, hop_length, win_length, window, center, pad_mode, power
         The arguments that M was computed with; `hop_length` None means a quarter of the window.
@@ -58,7 +62,8 @@ def mel_to_audio(
 
     Returns
     -------
-    y : np.ndarray [shape=(..., n_samples)]
+    y : np.ndarray or torch.Tensor [shape=(..., n_samples)]
+        A tensor for a tensor, on its device.
 
     Raises
     ------
@@ -70,6 +75,7 @@ def mel_to_audio(
     See Also
     --------
     melexp.invert : The same for any front end.
+    melexp.mel_to_stft : The magnitude only.
 
     Examples
     --------
@@ -78,14 +84,10 @@ def mel_to_audio(
     >>> mel_to_audio(librosa.feature.melspectrogram(y=y, sr=22050), length=22050).shape
     (22050,)
     """
-    M = np.asarray(M)
-    if M.ndim < 2:
-        raise ValueError(f"M must have shape (..., n_mels, n_frames); got {M.shape}")
+    M = _spectrogram(M, dtype)
     n_mels = kwargs.pop("n_mels", M.shape[-2])
     if n_mels != M.shape[-2]:
         raise ValueError(f"n_mels = {n_mels}, but M has {M.shape[-2]} bands")
-    if unknown := sorted(set(kwargs) - set(_FILTER_ARGUMENTS)):
-        raise TypeError(f"mel_to_audio has no argument {', '.join(unknown)}")
     transform = MelTransform(
         sr=sr,
         n_fft=n_fft,
@@ -96,27 +98,95 @@ def mel_to_audio(
         pad_mode=pad_mode,
         n_mels=n_mels,
         power=power,
-        empty_filters=True,  # librosa only warns of them when it computes the mel
-        **({"fmax": None} | kwargs),
+        **_filter_arguments("mel_to_audio", kwargs),
     )
-    if not np.issubdtype(M.dtype, np.floating):
-        M = M.astype(dtype)
-    # librosa takes any length; the problem needs a length with as many frames as M.
-    fits = length is not None and _n_frames(transform, length) == M.shape[-1]
-    y = invert(
-        M,
-        transform,
-        method=method,
-        n_iter=n_iter,
-        length=length if fits else None,
-        seed=seed,
-        dtype=dtype,
-    )
-    if length is None or fits:
-        return y
-    missing = max(0, length - y.shape[-1])
-    return np.pad(y[..., :length], [(0, 0)] * (y.ndim - 1) + [(0, missing)])
+    asked = checked_length(length)
+    if asked is not None:  # librosa takes any length; the frames determine it up to a hop
+        own = lengths_of(
+            M.shape[-1],
+            n_fft=n_fft,
+            hop_length=transform.hop_length,
+            padding=transform.padding,
+        )
+        length = min(max(asked, own.start), own.stop - 1)
+    y = invert(M, transform, method=method, n_iter=n_iter, length=length, seed=seed, dtype=dtype)
+    return with_length(y, asked)
 
 
-def _n_frames(transform: MelTransform, length: int) -> int:
-    return 1 + (length + 2 * transform.padding - transform.n_fft) // transform.hop_length
+def mel_to_stft(
+    M: Any, *, sr: float = 22050, n_fft: int = 2048, power: float = 2.0, **kwargs: Any
+) -> Any:
+    """Estimate the STFT magnitude of a mel spectrogram, with the signature of librosa.
+
+    The arguments and defaults are those of :func:`librosa.feature.inverse.mel_to_stft`. The result
+    consists of spectral lines of the width of a Hann window (:func:`melexp.start.kl`), so it is
+    nearer to a real spectrum than the least-squares solution of librosa.
+
+    Parameters
+    ----------
+    M : np.ndarray or torch.Tensor [shape=(..., n_mels, n_frames)]
+        As :func:`librosa.feature.melspectrogram` returns it. Negative values count as zero.
+    sr, n_fft
+        The arguments that M was computed with.
+    power : float > 0
+        Exponent of the magnitude in M.
+    **kwargs
+        ``fmin``, ``fmax``, ``htk`` and ``norm`` of the filters.
+
+    Returns
+    -------
+    S : np.ndarray or torch.Tensor [shape=(..., n_fft // 2 + 1, n_frames)], non-negative
+        The magnitude. float64 for float64 input, otherwise float32.
+
+    Raises
+    ------
+    TypeError
+        For an unknown argument.
+    ValueError
+        If M does not fit these arguments.
+
+    See Also
+    --------
+    melexp.mel_to_magnitude : The same for any front end.
+
+    Examples
+    --------
+    >>> import librosa, numpy as np
+    >>> y = np.sin(np.arange(22050) / 10).astype(np.float32)
+    >>> mel_to_stft(librosa.feature.melspectrogram(y=y)).shape
+    (1025, 44)
+    """
+    if not power > 0:
+        raise ValueError(f"power must be above zero; got {power}")
+    given, M = M, to_array(_spectrogram(M, np.float32))
+    transform = MelTransform(
+        sr=sr,
+        n_fft=n_fft,
+        hop_length=max(1, n_fft // 4),
+        n_mels=M.shape[-2],
+        power=power if power in (1, 2) else 1,
+        **_filter_arguments("mel_to_stft", kwargs),
+    )
+    dtype = np.float64 if M.dtype == np.float64 else np.float32
+    S = mel_to_magnitude(np.maximum(M, 0), transform, dtype=dtype)
+    if transform.power != power:  # M is then the mel of the magnitude to this power
+        S **= 1 / power
+    return like(S, given)
+
+
+def _spectrogram(M: Any, dtype: Any) -> Any:
+    """Return M with floating-point values, which has a shape of (..., n_mels, n_frames)."""
+    M = M if is_tensor(M) else np.asarray(M)
+    if M.ndim < 2:
+        raise ValueError(f"M must have shape (..., n_mels, n_frames); got {tuple(M.shape)}")
+    if not is_tensor(M):
+        return M if np.issubdtype(M.dtype, np.floating) else M.astype(dtype)
+    return M if M.is_floating_point() else M.float()
+
+
+def _filter_arguments(function: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the filters, with the defaults of librosa."""
+    if unknown := sorted(set(given) - set(_FILTER_ARGUMENTS)):
+        raise TypeError(f"{function} has no argument {', '.join(unknown)}")
+    # librosa only warns of empty filters when it computes the mel.
+    return {"fmax": None, "empty_filters": True} | given

@@ -9,16 +9,17 @@ import numpy as np
 from melexp.problem import Problem
 from melexp.start.magnitude import MAGNITUDES, magnitude_of
 from melexp.transforms.mel import MelTransform
+from melexp.transforms.tensors import like, real_dtype, to_array
 
 
 def mel_to_magnitude(
-    mel: np.ndarray,
+    mel: Any,
     transform: MelTransform,
     *,
     method: str = "kl",
     length: int | None = None,
     dtype: Any = np.float32,
-) -> np.ndarray:
+) -> Any:
     r"""Estimate the STFT magnitude of a mel-spectrogram.
 
     Use it to combine the magnitude with a phase from another source. The result is
@@ -26,7 +27,7 @@ def mel_to_magnitude(
 
     Parameters
     ----------
-    mel : np.ndarray [shape=(..., n_mels, n_frames)]
+    mel : np.ndarray or torch.Tensor [shape=(..., n_mels, n_frames)]
         The mel-spectrogram as `transform` makes it: compressed if the transform has a compression,
         otherwise linear and non-negative.
     transform : MelTransform
@@ -37,12 +38,13 @@ def mel_to_magnitude(
         :func:`melexp.start.pinv` (clipped least-norm solution).
     length : int or None
         Length of the waveform in samples, which the number of frames must match.
-    dtype : np.float32 or np.float64
+    dtype : np.float32 or np.float64, or torch's
         Precision of the computation and of the result.
 
     Returns
     -------
-    magnitude : np.ndarray [shape=(..., n_bins, n_frames)], non-negative
+    magnitude : np.ndarray or torch.Tensor [shape=(..., n_bins, n_frames)], non-negative
+        A tensor for a tensor, on its device.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def mel_to_magnitude(
     """
     if method not in MAGNITUDES:
         raise ValueError(f"method must be one of {', '.join(MAGNITUDES)}; got {method!r}")
-    mel = np.asarray(mel)
+    given, mel, dtype = mel, to_array(mel), real_dtype(dtype)
     if mel.ndim < 2:
         raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {mel.shape}")
     if 0 in mel.shape:
@@ -79,4 +81,4 @@ def mel_to_magnitude(
         return Y * problem.dtype.type(problem.scale)
 
     members = np.stack([one(m) for m in mel.reshape(-1, *mel.shape[-2:])])
-    return members.reshape(*mel.shape[:-2], *members.shape[-2:])
+    return like(members.reshape(*mel.shape[:-2], *members.shape[-2:]), given)

@@ -224,6 +224,26 @@ class MelTransform:
         return cls(**given | changes)
 
     @staticmethod
+    def preset_picture(name: str) -> dict[str, bool]:
+        """Return how a preset stores a mel as a picture, for `melexp.files.pictures`.
+
+        Parameters
+        ----------
+        name : str
+            One of `presets`.
+
+        Returns
+        -------
+        settings : dict
+            ``inverted`` (white is 0) and ``flipped`` (the highest band on top), of the section
+            ``picture`` of the preset. Empty if it has no such section: it is not for pictures.
+        """
+        given = discovery.read_config("mel", name)
+        if "picture" not in given:
+            return {}
+        return {"inverted": False, "flipped": True} | (given["picture"] or {})
+
+    @staticmethod
     def presets() -> list[str]:
         """Return the names of the front ends in ``conf/mel``, sorted."""
         return discovery.config_names("mel")
