@@ -1,0 +1,3 @@
+"""Examination of a mel-spectrogram before it is inverted: what it is, and what it cannot be."""
+
+from melexp.inspection.check import MelWarning as MelWarning

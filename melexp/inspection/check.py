@@ -1,0 +1,106 @@
+"""Doubts that a mel-spectrogram is what it is said to be."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from melexp.inspection.conventions import same_scale, scale_of
+from melexp.inspection.explain import IMPOSSIBLE, Evidence, ranked
+from melexp.inspection.facts import as_array, finite, padding
+from melexp.transforms.mel import MelTransform
+
+#: A likeness to real sound below this asks for a comparison with other front ends.
+_UNLIKELY = -9.0
+#: Another front end must be better by this.
+_MARGIN = 6.0
+#: Negative values of a linear mel down to this share of the largest come from rounding.
+_ROUNDING = 0.02
+#: Number of members of a batch that are examined.
+_MEMBERS = 8
+
+
+class MelWarning(UserWarning):
+    """The values of a mel-spectrogram do not look like those of its front end."""
+
+
+def warn(mels: Any, transform: MelTransform, *, stacklevel: int = 3) -> None:
+    """Warn once, with a `MelWarning`, of the doubts about the first doubtful member of a batch.
+
+    Parameters
+    ----------
+    mels : np.ndarray or torch.Tensor [shape=(n, n_mels, n_frames)]
+    transform : MelTransform
+        The front end that is said to have computed them.
+    stacklevel : int
+        As in :func:`warnings.warn`, seen from here.
+    """
+    for mel in mels[:_MEMBERS]:
+        if found := doubts(as_array(mel), transform):
+            warnings.warn("; ".join(found), MelWarning, stacklevel=stacklevel)
+            return
+
+
+def doubts(mel: np.ndarray, transform: MelTransform) -> list[str]:
+    """Return what speaks against a front end, a line each with the remedy; usually nothing.
+
+    Parameters
+    ----------
+    mel : np.ndarray [shape=(n_mels, n_frames)]
+    transform : MelTransform
+        The front end that is said to have computed it.
+
+    Returns
+    -------
+    doubts : list of str
+        Empty for a mel that cannot be inverted at all, such as one with NaN or another number of
+        bands. The inversion raises an error for it.
+    """
+    if mel.shape[0] != transform.n_mels or mel.size == 0:
+        return []
+    found = []
+    below = np.isneginf(mel)
+    if not (np.isfinite(mel) | below).all():
+        return []
+    if below.any():
+        found.append(
+            f"{below.sum()} values are -inf: their logarithm had no floor; use "
+            f"numpy.maximum(mel, {finite(mel).min():.4g}) and the option --floor"
+        )
+    mel = finite(mel)
+    linear = transform.compression is None
+    if linear and -_ROUNDING * mel.max() <= mel.min() < 0:
+        found.append(
+            f"{(mel < 0).sum()} values are slightly negative (least {mel.min():.2g}), as after "
+            "resampling or a model: clip them with numpy.maximum(mel, 0)"
+        )
+        mel = np.maximum(mel, 0)
+    if not linear and (zero := sum(padding(mel))):
+        found.append(
+            f"{zero} frames at the ends are zero in every band, which is loud on a logarithmic "
+            "scale: they are padding, cut them off"
+        )
+    return found + _of_the_scale(mel, transform)
+
+
+def _of_the_scale(mel: np.ndarray, transform: MelTransform) -> list[str]:
+    """Return the doubt about the scale of the values, if any."""
+    evidence = Evidence(mel)
+    likeness = evidence.likeness(transform)
+    marks = list(evidence.marks(transform))
+    against = [why for weight, why in marks if weight <= IMPOSSIBLE]
+    if likeness > _UNLIKELY and not against:
+        return []
+    score = likeness + sum(weight for weight, _ in marks)
+    for other in ranked(mel, tuple(MelTransform.presets())):
+        if other.conventions and same_scale(other.conventions[0].transform, transform):
+            continue
+        if other.score < score + _MARGIN:
+            break
+        why = f" ({against[0]})" if against else ""
+        return [
+            f"the values do not look like {scale_of(transform)}{why}, but {other.name}: {other.advice}"
+        ]
+    return [f"the values are not {scale_of(transform)}: {why}" for why in against]
