@@ -16,6 +16,7 @@ _MODULES = {
     "Problem": "melexp.problem",
     "Stop": "melexp.methods",
     "available_methods": "melexp.methods",
+    "inspect": "melexp.inspection.inspect",
     "invert": "melexp.inversion.invert",
     "invert_batch": "melexp.batch",
     "make_method": "melexp.methods",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -94,7 +95,7 @@ def bad_files(mel: np.ndarray) -> dict[str, tuple[bytes, str]]:
         "strings.npy": (npy(np.array([["a"]])), "real numbers"),
         "complex.npy": (npy(mel.astype(np.complex64)), "real numbers"),
         "nan.npy": (npy(nan), "NaN"),
-        "infinite.npy": (npy(np.where(mel < -9, -np.inf, mel)), "NaN or infinite"),
+        "infinite.npy": (npy(np.where(mel < -9, -np.inf, mel)), "values are -inf"),
         "other.npy": (npy(np.zeros((100, 50), np.float32)), "n_mels = 80"),
         "square.npy": (npy(np.zeros((80, 80), np.float32)), "--orientation"),
         "batch.npy": (npy(np.stack([mel, mel])), "one mel"),
@@ -311,10 +312,38 @@ def test_the_start_is_that_of_both_methods(run: Run, mel: np.ndarray) -> None:
     assert "librosa" in out
 
 
-def test_it_says_when_a_log_mel_looks_linear(run: Run) -> None:
-    np.save("mel.npy", np.full((80, 20), 0.5, np.float32))
+def test_it_says_what_a_mel_looks_like(run: Run, speech: np.ndarray) -> None:
+    np.save("mel.npy", MelTransform.preset("paper")(speech))
     _, out, _ = run("mel.npy", "out.wav", "--preset", "hifigan")
-    assert "it may be linear (--compression none)" in out
+    assert "warning: the values do not look like ln of magnitude" in out
+    assert "but linear magnitude: give --preset paper" in out
+    _, out, err = run("mel.npy", "out.wav", "--preset", "paper")
+    assert "warning" not in out + err
+
+
+def test_an_error_says_what_a_mel_looks_like(
+    run: Run, speech: np.ndarray, hifigan: MelTransform
+) -> None:
+    np.save("mel.npy", hifigan(speech))
+    code, _, err = run("mel.npy", "out.wav", "--preset", "paper")
+    assert code == 2
+    assert "values go below 0" in err
+    assert "give --preset hifigan" in err
+    np.save("mel.npy", librosa.feature.mfcc(y=speech, n_mfcc=20))
+    for preset in ("paper", "hifigan"):
+        code, _, err = run("mel.npy", "out.wav", "--preset", preset, "--n-mels", "20")
+        assert code == 2
+        assert "an MFCC is not a mel-spectrogram: convert it first" in err
+        assert len(err.splitlines()) == 1
+
+
+def test_a_poor_result_is_pointed_out(run: Run, speech: np.ndarray) -> None:
+    np.save("mel.npy", MelTransform.preset("librosa")(speech))
+    wrong = ["--preset", "paper", "--n-fft", 2048, "--hop-length", 512, "--n-mels", 128]
+    _, out, _ = run("mel.npy", "out.wav", *wrong, "--n-iter", 100)
+    assert "the SCM is above -20 dB: the front end is probably another one" in out
+    _, out, _ = run("mel.npy", "out.wav", "--preset", "librosa", "--n-iter", 100)
+    assert "warning" not in out
 
 
 # --- The level --------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ LOG = logging.getLogger("mkdocs.hooks.reference")
 
 SECTIONS = {
     "Inversion": ["invert", "invert_batch", "mel_to_audio", "mel_to_magnitude"],
-    "Front end": ["MelTransform", "Compression"],
+    "Front end": ["MelTransform", "Compression", "inspect"],
     "Building blocks": [
         "Problem",
         "make_method",

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from melexp import inspection
 from melexp.commands.invert_options import InvertOptions
 from melexp.errors import one_line
 from melexp.files.mels import AUDIO_SUFFIXES, MEL_SUFFIXES, oriented, read_input
@@ -28,6 +30,8 @@ from melexp.runs.runner import LONGEST
 from melexp.transforms.blocks import long_mel
 from melexp.transforms.mel import MelTransform
 
+#: SCM in dB that the default method falls below in 100 iterations if the front end is right.
+_POOR = -20.0
 #: Input longer than this many segments is inverted in segments.
 _MANY = 3
 
@@ -99,16 +103,26 @@ def invert_bytes(
     """
     kind, subtype = file_format(target, options.subtype)
     given = _read(data, options)
-    results = [_inverted(options.method, given, options, progress)]
-    if options.compare:
-        results.append(_inverted(options.compare, given, options, None))
-    notes = list(given.notes)
+    try:
+        results = [_inverted(options.method, given, options, progress)]
+        if options.compare:
+            results.append(_inverted(options.compare, given, options, None))
+    except ValueError as error:  # what the mel looks like instead may be the reason
+        raise ValueError("; ".join([str(error), *given.doubts])) from error
+    notes = [f"warning: {doubt}" for doubt in given.doubts]
     for place, result in enumerate(results):
-        result.scores = _scores(result.signal, given, speech=options.speech)
+        result.scm = long_scm(given.mel, result.signal, given.transform)
+        result.scores = _scores(result, given, speech=options.speech)
         samples, note = leveled(
             result.signal, options.peak, subtype, level_unknown=given.level_unknown
         )
-        notes += [f"{result.method}: {note}"] if note else []
+        notes += [f"note: {result.method}: {note}"] if note else []
+        judged = given.reference is None and options.n_iter >= 100 and result.method == "admm_ramp"
+        if judged and result.scm > _POOR:
+            notes.append(
+                f"warning: the SCM is above {_POOR:g} dB: the front end is probably another one; "
+                "see melexp inspect"
+            )
         path = target
         if place and target is not None:
             path = target.with_name(f"{target.stem}.{result.method}{target.suffix}")
@@ -126,7 +140,7 @@ class _Given(NamedTuple):
     transform: MelTransform
     reference: np.ndarray | None
     length: int | None
-    notes: list[str]
+    doubts: list[str]
 
     @property
     def level_unknown(self) -> bool:
@@ -139,7 +153,7 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
     """Read a mel-spectrogram, or compute it from sound."""
     given = read_input(data, key=options.key)
     transform = options.front_end(required=not isinstance(given, Audio))
-    reference, length, notes = None, options.length, []
+    reference, length = None, options.length
     if isinstance(given, Audio):
         reference = given.at(transform.sr)
         length = len(reference)
@@ -148,18 +162,12 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
             mel = transform.compression.compress(mel)
     else:
         mel = oriented(given, transform, options.orientation)
-    if not np.isfinite(mel).all():
-        raise ValueError("mel has values that are NaN or infinite; compute it again")
-    compression = transform.compression
-    if (
-        reference is None
-        and compression is not None
-        and compression.unit in ("ln", "log10")
-        and compression.gain == 1
-        and mel.min() >= 0
-    ):
-        notes.append("no value of the mel is negative: it may be linear (--compression none)")
-    return _Given(mel, transform, reference, length, notes)
+    doubts = [] if reference is not None else inspection.doubts(mel, transform)
+    usable = np.isfinite(mel).all() and (transform.compression is not None or mel.min() >= 0)
+    if not usable:
+        reason = "mel has values that are NaN or infinite; compute it again"
+        raise ValueError("; ".join(doubts) or reason)
+    return _Given(mel, transform, reference, length, doubts)
 
 
 # --- Invert ---------------------------------------------------------------------------------
@@ -167,11 +175,12 @@ def _read(data: bytes, options: InvertOptions) -> _Given:
 
 @dataclass
 class _Result:
-    """The sound of one method, and its scores as text by metric."""
+    """The sound of one method, its SCM in dB, and its scores as text by metric."""
 
     method: str
     signal: np.ndarray
     seconds: float
+    scm: float = math.nan
     scores: dict[str, str] = field(default_factory=dict)
 
 
@@ -188,26 +197,28 @@ def _inverted(
     seconds = given.mel.shape[1] * given.transform.hop_length / given.transform.sr
     in_segments = 0 < _MANY * options.segment < seconds and not is_peer
     began = time.perf_counter()
-    signal = invert(
-        given.mel,
-        given.transform,
-        method=name,
-        n_iter=options.n_iter,
-        length=given.length,
-        seed=options.seed,
-        segment=options.segment if in_segments else None,
-        progress=progress,
-        **params,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", inspection.MelWarning)  # `_read` has noted the doubts
+        signal = invert(
+            given.mel,
+            given.transform,
+            method=name,
+            n_iter=options.n_iter,
+            length=given.length,
+            seed=options.seed,
+            segment=options.segment if in_segments else None,
+            progress=progress,
+            **params,
+        )
     return _Result(name, signal, time.perf_counter() - began)
 
 
 # --- Score ----------------------------------------------------------------------------------
 
 
-def _scores(signal: np.ndarray, given: _Given, *, speech: bool) -> dict[str, str]:
+def _scores(result: _Result, given: _Given, *, speech: bool) -> dict[str, str]:
     """Return the SCM to the given mel and, for sound, the other metrics."""
-    scm = long_scm(given.mel, signal, given.transform)
+    signal, scm = result.signal, result.scm
     scores = {"SCM": "none (the mel is silent)" if math.isnan(scm) else _text("scm", scm)}
     reference = given.reference
     if reference is None or len(reference) > LONGEST * given.transform.sr:
@@ -283,7 +294,7 @@ def _report(results: list[_Result], notes: list[str], target: Path | None, lengt
     for r in results:
         scores = "  ".join(f"{name} {r.scores.get(name, '')}" for name in columns)
         lines.append(f"  {r.method:<{width}}  {scores}  ({r.seconds:.1f} s)")
-    return "\n".join(lines + [f"  note: {note}" for note in notes])
+    return "\n".join(lines + [f"  {note}" for note in notes])
 
 
 @contextlib.contextmanager

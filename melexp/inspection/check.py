@@ -13,9 +13,9 @@ from melexp.inspection.facts import as_array, finite, padding
 from melexp.transforms.mel import MelTransform
 
 #: A likeness to real sound below this asks for a comparison with other front ends.
-_UNLIKELY = -9.0
+_UNLIKELY = -10.0
 #: Another front end must be better by this.
-_MARGIN = 6.0
+_MARGIN = 7.0
 #: Negative values of a linear mel down to this share of the largest come from rounding.
 _ROUNDING = 0.02
 #: Number of members of a batch that are examined.
@@ -82,25 +82,38 @@ def doubts(mel: np.ndarray, transform: MelTransform) -> list[str]:
             f"{zero} frames at the ends are zero in every band, which is loud on a logarithmic "
             "scale: they are padding, cut them off"
         )
-    return found + _of_the_scale(mel, transform)
+    return found + _of_the_scale(mel, transform, floorless=bool(below.any()))
 
 
-def _of_the_scale(mel: np.ndarray, transform: MelTransform) -> list[str]:
-    """Return the doubt about the scale of the values, if any."""
+def _of_the_scale(mel: np.ndarray, transform: MelTransform, *, floorless: bool) -> list[str]:
+    """Return the doubt about the scale of the values, if any.
+
+    Parameters
+    ----------
+    mel : np.ndarray [shape=(n_mels, n_frames)]
+        Finite values.
+    transform : MelTransform
+    floorless : bool
+        Whether values below the floor are no reason.
+    """
     evidence = Evidence(mel)
+    levels = evidence.levels(transform)
+    if mel.min() == mel.max() or (levels is not None and not levels[1].any()):
+        return []  # silence
     likeness = evidence.likeness(transform)
     marks = list(evidence.marks(transform))
     against = [why for weight, why in marks if weight <= IMPOSSIBLE]
-    if likeness > _UNLIKELY and not against:
+    if likeness > _UNLIKELY and (floorless or not against):
         return []
     score = likeness + sum(weight for weight, _ in marks)
+    why = f" ({against[0]})" if against else ""
     for other in ranked(mel, tuple(MelTransform.presets())):
         if other.conventions and same_scale(other.conventions[0].transform, transform):
             continue
-        if other.score < score + _MARGIN:
-            break
-        why = f" ({against[0]})" if against else ""
-        return [
-            f"the values do not look like {scale_of(transform)}{why}, but {other.name}: {other.advice}"
-        ]
-    return [f"the values are not {scale_of(transform)}: {why}" for why in against]
+        if other.score > score + _MARGIN:
+            return [
+                f"the values do not look like {scale_of(transform)}{why}, but {other.name}: "
+                f"{other.advice(transform)}"
+            ]
+        break
+    return [f"the values do not look like {scale_of(transform)}{why}"] if against else []

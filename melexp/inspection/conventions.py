@@ -38,12 +38,26 @@ _SCALES: list[tuple[float, dict[str, Any] | None, str]] = [
     (2, {"unit": "power_db", "floor": 1e-10, "ref": "max"}, "power_to_db(ref=np.max, top_db=None)"),
     (
         2,
-        {"unit": "power_db", "floor": 1e-10, "ref": "max", "range": 80.0, "gain": 1 / 80, "offset": 1.0},
+        {
+            "unit": "power_db",
+            "floor": 1e-10,
+            "ref": "max",
+            "range": 80.0,
+            "gain": 1 / 80,
+            "offset": 1.0,
+        },
         "(dB + 80) / 80",
     ),
     (
         2,
-        {"unit": "power_db", "floor": 1e-10, "ref": "max", "range": 80.0, "gain": 255 / 80, "offset": 255.0},
+        {
+            "unit": "power_db",
+            "floor": 1e-10,
+            "ref": "max",
+            "range": 80.0,
+            "gain": 255 / 80,
+            "offset": 255.0,
+        },
         "a picture of 8 bits of 80 dB",
     ),
     (1, {"unit": "amplitude_db", "floor": 1e-5}, "20 log10 of magnitude"),
@@ -118,7 +132,8 @@ class Convention:
 
 def scale_of(transform: MelTransform) -> str:
     """Return the scale of the values of a transform in words."""
-    of = {1: "magnitude", 2: "power"}.get(transform.power, f"magnitude^{transform.power:g}")
+    named = {1.0: "magnitude", 2.0: "power"}
+    of = named.get(float(transform.power), f"magnitude^{transform.power:g}")
     c = transform.compression
     if c is None:
         return f"linear {of}"
@@ -145,9 +160,7 @@ def bands_of(transform: MelTransform) -> tuple[Any, ...]:
 
 
 def equivalent(a: MelTransform, b: MelTransform) -> bool:
-    """Return whether the values of a mel-spectrogram cannot tell two front ends apart.
-
-    """
+    """Return whether the values of a mel-spectrogram cannot tell two front ends apart."""
     return bands_of(a) == bands_of(b) and same_scale(a, b)
 
 
@@ -175,6 +188,12 @@ def same_scale(a: MelTransform, b: MelTransform) -> bool:
 
 
 @cache
+def front_ends(presets: tuple[str, ...]) -> tuple[tuple[str, MelTransform], ...]:
+    """Return the names of presets with their transforms."""
+    return tuple((name, MelTransform.preset(name)) for name in presets)
+
+
+@cache
 def conventions(n_mels: int, presets: tuple[str, ...]) -> tuple[Convention, ...]:
     """Return the front ends with a number of bands: presets, then other scales on their bands.
 
@@ -189,9 +208,10 @@ def conventions(n_mels: int, presets: tuple[str, ...]) -> tuple[Convention, ...]
     tuple of Convention
         If no preset has `n_mels` bands, those of librosa with this number stand for them.
     """
-    known = [(name, MelTransform.preset(name)) for name in presets]
     found = [
-        Convention(t, name, True, f"preset {name}") for name, t in known if t.n_mels == n_mels
+        Convention(t, name, True, f"preset {name}")
+        for name, t in front_ends(presets)
+        if t.n_mels == n_mels
     ]
     layouts: dict[Any, tuple[str, MelTransform]] = {}
     for c in found:
@@ -203,7 +223,9 @@ def conventions(n_mels: int, presets: tuple[str, ...]) -> tuple[Convention, ...]
         for power, arguments, of in _SCALES:
             compression = None if arguments is None else Compression(**arguments)
             t = dataclasses.replace(layout, power=power, compression=compression)
-            if not any(bands_of(c.transform) == bands_of(t) and _equal(c.transform, t) for c in found):
+            if not any(
+                bands_of(c.transform) == bands_of(t) and _equal(c.transform, t) for c in found
+            ):
                 found.append(Convention(t, name, False, of))
     return tuple(found)
 

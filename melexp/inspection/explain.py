@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from melexp.inspection.conventions import Convention, conventions, same_scale
+from melexp.inspection.conventions import Convention, bands_of, conventions, same_scale
 from melexp.inspection.facts import decibels, sample, sound, unpadded
 from melexp.inspection.kinds import kinds
 from melexp.inspection.natural import fit
@@ -19,6 +19,7 @@ IMPOSSIBLE = -30.0  # values that the convention cannot have
 _MARK = 6.0  # the least or the largest value is the predicted one to four digits
 _MISSED = -5.0  # many values share a least one that the convention does not explain
 _BANDS = 4.0  # bands that are proportional or empty as the filters say, or not
+_MODEL = 0.05  # values this far below the lowest, as a share of the range, may be a model's
 _NEAR = 3.0  # values crowd above the least one that an epsilon allows
 _PRESET = 2.0
 #: Scores this close do not decide between front ends with the same scale of values.
@@ -51,15 +52,20 @@ class Explanation:
     conventions: list[Convention] = field(default_factory=list)
     remedy: str = ""
 
-    @property
-    def options(self) -> str:
-        """Options of ``melexp invert``; empty for an array whose scale is unknown."""
-        return self.conventions[0].options if self.conventions else ""
+    def options(self, near: MelTransform | None = None) -> str:
+        """Return options of ``melexp invert``, if possible on the bands of the transform `near`.
 
-    @property
-    def advice(self) -> str:
-        """The remedy, or the options to give."""
-        return self.remedy or f"give {self.options}"
+        They are empty for an array whose scale is unknown.
+        """
+        if not self.conventions:
+            return ""
+        wanted = None if near is None else bands_of(near)
+        same = (c for c in self.conventions if bands_of(c.transform) == wanted)
+        return next(same, self.conventions[0]).options
+
+    def advice(self, near: MelTransform | None = None) -> str:
+        """Return the remedy, or the options to give."""
+        return self.remedy or f"give {self.options(near)}"
 
 
 class Evidence:
@@ -99,7 +105,7 @@ class Evidence:
         """Yield the weight and the reason of each mark of the values."""
         lowest, top = limits(t, self.largest)
         near = 1e-4 * self.span
-        if self.least < lowest - 0.02 * self.span:
+        if self.least < lowest - _MODEL * self.span:
             yield IMPOSSIBLE, f"values go below {lowest:.5g}, to {self.least:.5g}"
         elif not self.clamped:
             crowded = t.compression is not None and t.compression.floor == 0 and abs(lowest) > near
@@ -133,14 +139,17 @@ class Evidence:
         both = used[1:] & used[:-1]
         counts = both.sum(axis=1)
         apart = np.diff(levels, axis=0)
-        mean = np.divide(apart.sum(axis=1, where=both), counts, out=np.zeros(len(counts)), where=counts > 0)
+        mean = np.divide(
+            apart.sum(axis=1, where=both), counts, out=np.zeros(len(counts)), where=counts > 0
+        )
         off = np.abs(apart - mean[:, None]).max(axis=1, where=both, initial=0)
         clear = counts >= 10
         seen = clear & (off < 0.1)
         if (expected & clear).any():
             fits = bool(seen[expected & clear].mean() > 0.5)
-            yield (_BANDS if fits else -_BANDS), (
-                f"{expected.sum()} bands are {'' if fits else 'not '}proportional to the next"
+            yield (
+                (_BANDS if fits else -_BANDS),
+                (f"{expected.sum()} bands are {'' if fits else 'not '}proportional to the next"),
             )
         elif seen.sum() > 2:
             yield -_BANDS, f"{seen.sum()} bands are proportional to the next"
@@ -159,6 +168,8 @@ def limits(t: MelTransform, largest: float) -> tuple[float, float | None]:
     c = t.compression
     if c is None:
         return 0.0, None
+    if c.gain < 0:  # the values are upside down: their floor is at the top
+        return -np.inf, None
     lowest, top = -np.inf, None
     if c.ref == "max":
         top = float(c.compress(np.ones((1, 1)))[0, 0])

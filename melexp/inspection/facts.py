@@ -72,7 +72,7 @@ class Sound(NamedTuple):
     time: float  #: median difference of adjacent frames, dB
     band: float  #: median difference of adjacent bands without their means, dB
     spread: float  #: standard deviation of the bins within 60 dB of the largest, dB
-    share: float  #: share of these bins
+    share: float  #: share of these bins in the frames that have any
     level: float  #: level of the loudest bin, dB below a sine of full scale
     tilt: float  #: slope of the density of the sound over frequency, dB per octave
 
@@ -163,7 +163,9 @@ def _likeness(values: np.ndarray) -> float:
     norms = np.linalg.norm(centred, axis=1)
     products = (centred[1:] * centred[:-1]).sum(axis=1)
     used = norms[1:] * norms[:-1] > 0
-    return float(np.median(products[used] / (norms[1:] * norms[:-1])[used])) if used.any() else np.nan
+    return (
+        float(np.median(products[used] / (norms[1:] * norms[:-1])[used])) if used.any() else np.nan
+    )
 
 
 def decibels(
@@ -219,7 +221,7 @@ def sound(levels: np.ndarray, used: np.ndarray, transform: MelTransform) -> Soun
         time=float(np.median(time)) if enough else nan,
         band=float(np.median(band)) if enough else nan,
         spread=float(levels[used].std()) if enough else nan,
-        share=float(used.mean()) if used.any() else nan,
+        share=float(used[:, used.any(axis=0)].mean()) if used.any() else nan,
         level=nan if lost or not used.any() else float(np.nanmax(peaks)),
         tilt=_tilt(means, rows, transform) if enough else nan,
     )

@@ -62,22 +62,22 @@ def kinds(part: np.ndarray, least: float, largest: float, at_least: float) -> It
         return
     if least < 0 and _is_mfcc(part, means, deviations):
         yield Kind(MFCC[0], 25.0, MFCC[1])
-    mean, deviation = float(part.mean()), float(part.std())
     if any(np.allclose((least, largest), ends, rtol=0, atol=1e-5) for ends in _ENDS):
-        yield Kind(SCALED[0], 10.0 if at_least * part.size < 3 else 3.0, SCALED[1])
-    if least > -0.5:  # a normalisation leaves many negative values
+        yield Kind(SCALED[0], 12.0 if at_least * part.size < 3 else 3.0, SCALED[1])
+    if least >= 0:
         return
+    many = least < -0.5  # negative values, as a normalisation leaves them
+    mean, deviation = float(part.mean()), float(part.std())
     centred = np.abs(means[live]) < _EXACT
     scaled = np.abs(deviations[live] - 1) < _EXACT
+    near = abs(np.median(deviations[live]) - 1) < 0.35 and abs(mean) < 0.8
     if (centred & scaled).mean() > 0.9:
-        yield Kind(PER_BAND[0], 20.0, PER_BAND[1])
-    elif (
-        means[live].std() < 0.3 and abs(np.median(deviations[live]) - 1) < 0.35 and abs(mean) < 0.8
-    ):
+        yield Kind(PER_BAND[0], 28.0, PER_BAND[1])
+    elif many and near and means[live].std() < 0.3:
         yield Kind(PER_BAND[0], 7.0, PER_BAND[1])
     if abs(mean) < _EXACT and abs(deviation - 1) < _EXACT:
-        yield Kind(OVERALL[0], 12.0, OVERALL[1])
-    elif abs(mean) < 0.6 and abs(deviation - 1) < 0.35:
+        yield Kind(OVERALL[0], 20.0, OVERALL[1])
+    elif many and abs(mean) < 0.6 and abs(deviation - 1) < 0.35:
         yield Kind(OVERALL[0], 4.0, OVERALL[1])
 
 

@@ -16,6 +16,10 @@ from melexp.transforms.mel import MelTransform
 SCALES = ("time", "band", "spread", "share")
 #: No feature counts more than this many deviations: some real sound is unusual in one of them.
 _MOST = 4.0
+#: Weight of a level below the usual: a recording may be quiet, but not louder than full scale.
+_QUIET = 0.5
+#: Likeness where every bin is on the floor, which is worse than that of usual sound.
+_SILENT = -12.0
 
 
 def traits(transform: MelTransform) -> np.ndarray:
@@ -52,6 +56,8 @@ def fit(sound: Sound, transform: MelTransform) -> float:
     """
     rows, known = table(), traits(transform)
     found = comparable(sound)
+    if not found:
+        return _SILENT
     likelihoods = []
     for kind in ("speech", "other"):
         total = 0.0
@@ -59,10 +65,24 @@ def fit(sound: Sound, transform: MelTransform) -> float:
             row = rows[name]
             expected = float(known @ np.array(row["weights"])) + row[kind]["mean"]
             z = (value - expected) / row[kind]["deviation"]
+            if name == "level" and z < 0:
+                z *= _QUIET
             total -= 0.5 * min(abs(z), _MOST) ** 2
             total -= float(np.log(row[kind]["deviation"] / row["speech"]["deviation"]))
         likelihoods.append(total)
-    return float(np.logaddexp(*likelihoods))
+    return float(np.logaddexp.reduce(likelihoods))
+
+
+def usual(transform: MelTransform) -> dict[str, tuple[float, float]]:
+    """Return the mean of each feature of speech and its deviation; a factor for positive ones."""
+    known, found = traits(transform), {}
+    for name, row in table().items():
+        mean = float(known @ np.array(row["weights"])) + row["speech"]["mean"]
+        deviation = row["speech"]["deviation"]
+        if name in SCALES:
+            mean, deviation = float(np.exp(mean)), float(np.exp(deviation))
+        found[name] = (mean, deviation)
+    return found
 
 
 @cache

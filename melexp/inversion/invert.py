@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from melexp import inspection
 from melexp.inversion.segments import invert_segments
 from melexp.inversion.solve import solve
 from melexp.methods import Peer, Stop, make_method
@@ -85,8 +86,15 @@ def invert(
     ImportError
         If a device is named and torch is missing.
 
+    Warns
+    -----
+    melexp.inspection.MelWarning
+        If the values do not look like those of `transform`; the message names the options that
+        explain them.
+
     See Also
     --------
+    melexp.inspect : A report on a mel-spectrogram of unknown origin.
     melexp.invert_batch : Clips of different lengths in torch.
     melexp.mel_to_audio : The same with the signature of librosa.
     melexp.solve : The waveforms of several iterations, and the state to resume from.
@@ -114,6 +122,7 @@ def invert(
     if 0 in mel.shape:
         raise ValueError(f"mel is empty: it has shape {tuple(mel.shape)}")
     members: Any = mel.reshape(-1, *mel.shape[-2:])
+    inspection.warn(members, transform)
     if in_torch:
         if engine == "fast" or stop is not None or segment is not None:
             raise ValueError(
