@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +122,7 @@ class Statistics(NamedTuple):
     deviations: np.ndarray
 
 
+@cache
 def front_ends() -> dict[str, MelTransform]:
     """Return the transforms of the conventions by name: the presets, and `SCALES`."""
     found = {name: MelTransform.preset(name) for name in MelTransform.presets()}

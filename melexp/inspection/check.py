@@ -12,10 +12,10 @@ from melexp.inspection.explain import IMPOSSIBLE, Evidence, ranked
 from melexp.inspection.facts import as_array, finite, padding
 from melexp.transforms.mel import MelTransform
 
-#: A likeness to real sound below this asks for a comparison with other front ends.
-_UNLIKELY = -10.0
+#: A score below this asks for a comparison with other front ends.
+_UNLIKELY = -8.0
 #: Another front end must be better by this.
-_MARGIN = 7.0
+_MARGIN = 6.0
 #: Negative values of a linear mel down to this share of the largest come from rounding.
 _ROUNDING = 0.02
 #: Number of members of a batch that are examined.
@@ -97,15 +97,13 @@ def _of_the_scale(mel: np.ndarray, transform: MelTransform, *, floorless: bool) 
         Whether values below the floor are no reason.
     """
     evidence = Evidence(mel)
-    levels = evidence.levels(transform)
-    if mel.min() == mel.max() or (levels is not None and not levels[1].any()):
-        return []  # silence
-    likeness = evidence.likeness(transform)
-    marks = list(evidence.marks(transform))
+    marks = [] if floorless else list(evidence.marks(transform))
     against = [why for weight, why in marks if weight <= IMPOSSIBLE]
-    if likeness > _UNLIKELY and (floorless or not against):
+    levels = evidence.levels(transform)
+    silent = levels is not None and not levels[1].any()
+    score = evidence.likeness(transform) + sum(weight for weight, _ in marks)
+    if evidence.least == evidence.largest or (not against and (silent or score > _UNLIKELY)):
         return []
-    score = likeness + sum(weight for weight, _ in marks)
     why = f" ({against[0]})" if against else ""
     for other in ranked(mel, tuple(MelTransform.presets())):
         if other.conventions and same_scale(other.conventions[0].transform, transform):

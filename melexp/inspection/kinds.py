@@ -66,19 +66,21 @@ def kinds(part: np.ndarray, least: float, largest: float, at_least: float) -> It
         yield Kind(SCALED[0], 12.0 if at_least * part.size < 3 else 3.0, SCALED[1])
     if least >= 0:
         return
-    many = least < -0.5  # negative values, as a normalisation leaves them
     mean, deviation = float(part.mean()), float(part.std())
     centred = np.abs(means[live]) < _EXACT
     scaled = np.abs(deviations[live] - 1) < _EXACT
-    near = abs(np.median(deviations[live]) - 1) < 0.35 and abs(mean) < 0.8
+    # Statistics of other sounds leave a mean near 0 and a deviation near 1.
+    many = least < -0.5
     if (centred & scaled).mean() > 0.9:
         yield Kind(PER_BAND[0], 28.0, PER_BAND[1])
-    elif many and near and means[live].std() < 0.3:
-        yield Kind(PER_BAND[0], 7.0, PER_BAND[1])
+    elif many:
+        off = (means[live].std() / 0.2, mean / 0.8, np.log(np.median(deviations[live])) / 0.35)
+        yield Kind(PER_BAND[0], 7.0 - 0.5 * float(np.sum(np.square(off))), PER_BAND[1])
     if abs(mean) < _EXACT and abs(deviation - 1) < _EXACT:
         yield Kind(OVERALL[0], 20.0, OVERALL[1])
-    elif many and abs(mean) < 0.6 and abs(deviation - 1) < 0.35:
-        yield Kind(OVERALL[0], 4.0, OVERALL[1])
+    elif many:
+        off = (mean / 0.7, np.log(deviation) / 0.35)
+        yield Kind(OVERALL[0], 5.0 - 0.5 * float(np.sum(np.square(off))), OVERALL[1])
 
 
 def _is_mfcc(part: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> bool:
