@@ -123,7 +123,7 @@ def test_filters_tell_front_ends_with_one_scale_apart() -> None:
         assert other not in bases
 
 
-@pytest.mark.parametrize("n_mels", [20, 80, 128])
+@pytest.mark.parametrize("n_mels", [20, 80, 128, 400])
 def test_options_describe_their_convention(n_mels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     described = []
     monkeypatch.setattr(
@@ -313,6 +313,8 @@ def test_right_settings_solve_and_errors_do_not_warn() -> None:
         list(solve(make_method("gla"), problem, checkpoints=[0]))
         with pytest.raises(ValueError, match="transpose it"):
             invert(mel_of("paper").T, t)
+        with pytest.raises(ValueError, match="must be floating-point"):
+            invert(mel_of("paper").astype(complex), t)
 
 
 def test_the_check_takes_less_than_five_milliseconds() -> None:
@@ -326,47 +328,6 @@ def test_the_check_takes_less_than_five_milliseconds() -> None:
             doubts(mel, t)
             spent.append(time.process_time() - began)
         assert min(spent) < 5e-3, name
-
-
-# --- The command ------------------------------------------------------------------------------
-
-
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["melexp", "inspect", *arguments])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(end.value.code or 0), out, err
-
-
-def test_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    np.save("mel.npy", mel_of("hifigan").T)
-    code, out, _ = command(monkeypatch, capsys, "mel.npy")
-    assert code == 0
-    assert out.startswith("mel.npy: 80 bands, ")
-    assert "(frames first in the file)" in out
-    assert "1. ln of magnitude, floor 1e-05: preset hifigan, tacotron2" in out
-    assert "melexp invert mel.npy out.wav --preset hifigan\n" in out
-    assert "dB per octave" in out
-    np.savez("two.npz", a=np.zeros(3), b=mel_of("paper"))
-    assert (
-        "linear magnitude: preset paper" in command(monkeypatch, capsys, "two.npz", "--key", "b")[1]
-    )
-
-
-def test_errors_of_the_command(
-    wav: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for source, reason in ((str(wav), "the file is sound, not a mel"), ("missing.npy", "No such")):
-        code, out, err = command(monkeypatch, capsys, source)
-        assert (code, out) == (2, "")
-        assert reason in err
-        assert len(err.splitlines()) == 1
 
 
 # --- The committed study ----------------------------------------------------------------------

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -310,40 +309,6 @@ def test_the_start_is_that_of_both_methods(run: Run, mel: np.ndarray) -> None:
     )
     assert code == 0
     assert "librosa" in out
-
-
-def test_it_says_what_a_mel_looks_like(run: Run, speech: np.ndarray) -> None:
-    np.save("mel.npy", MelTransform.preset("paper")(speech))
-    _, out, _ = run("mel.npy", "out.wav", "--preset", "hifigan")
-    assert "warning: the values do not look like ln of magnitude" in out
-    assert "but linear magnitude: give --preset paper" in out
-    _, out, err = run("mel.npy", "out.wav", "--preset", "paper")
-    assert "warning" not in out + err
-
-
-def test_an_error_says_what_a_mel_looks_like(
-    run: Run, speech: np.ndarray, hifigan: MelTransform
-) -> None:
-    np.save("mel.npy", hifigan(speech))
-    code, _, err = run("mel.npy", "out.wav", "--preset", "paper")
-    assert code == 2
-    assert "values go below 0" in err
-    assert "give --preset hifigan" in err
-    np.save("mel.npy", librosa.feature.mfcc(y=speech, n_mfcc=20))
-    for preset in ("paper", "hifigan"):
-        code, _, err = run("mel.npy", "out.wav", "--preset", preset, "--n-mels", "20")
-        assert code == 2
-        assert "an MFCC is not a mel-spectrogram: convert it first" in err
-        assert len(err.splitlines()) == 1
-
-
-def test_a_poor_result_is_pointed_out(run: Run, speech: np.ndarray) -> None:
-    np.save("mel.npy", MelTransform.preset("librosa")(speech))
-    wrong = ["--preset", "paper", "--n-fft", 2048, "--hop-length", 512, "--n-mels", 128]
-    _, out, _ = run("mel.npy", "out.wav", *wrong, "--n-iter", 100)
-    assert "the SCM is above -20 dB: the front end is probably another one" in out
-    _, out, _ = run("mel.npy", "out.wav", "--preset", "librosa", "--n-iter", 100)
-    assert "warning" not in out
 
 
 # --- The level --------------------------------------------------------------------------------

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 from melexp.inspection.conventions import same_scale, scale_of
-from melexp.inspection.explain import IMPOSSIBLE, Evidence, ranked
+from melexp.inspection.explain import IMPOSSIBLE, ROUNDING, Evidence, ranked
 from melexp.inspection.facts import as_array, finite, padding
 from melexp.transforms.mel import MelTransform
 
 #: A score below this asks for a comparison with other front ends.
 _UNLIKELY = -8.0
-#: Another front end must be better by this.
-_MARGIN = 6.0
-#: Negative values of a linear mel down to this share of the largest come from rounding.
-_ROUNDING = 0.02
+#: Another front end must be better by this; a normalisation, whose sound is not judged, by more.
+_MARGIN, _WIDE_MARGIN = 6.0, 9.0
 #: Number of members of a batch that are examined.
 _MEMBERS = 8
 
@@ -37,7 +35,8 @@ def warn(mels: Any, transform: MelTransform, *, stacklevel: int = 3) -> None:
     stacklevel : int
         As in :func:`warnings.warn`, seen from here.
     """
-    for mel in mels[:_MEMBERS]:
+    real = mels.dtype.kind == "f" if isinstance(mels, np.ndarray) else mels.is_floating_point()
+    for mel in mels[: _MEMBERS if real else 0]:  # other numbers are an error of the inversion
         if found := doubts(as_array(mel), transform):
             warnings.warn("; ".join(found), MelWarning, stacklevel=stacklevel)
             return
@@ -71,7 +70,7 @@ def doubts(mel: np.ndarray, transform: MelTransform) -> list[str]:
         )
     mel = finite(mel)
     linear = transform.compression is None
-    if linear and -_ROUNDING * mel.max() <= mel.min() < 0:
+    if linear and -ROUNDING * mel.max() <= mel.min() < 0:
         found.append(
             f"{(mel < 0).sum()} values are slightly negative (least {mel.min():.2g}), as after "
             "resampling or a model: clip them with numpy.maximum(mel, 0)"
@@ -108,7 +107,7 @@ def _of_the_scale(mel: np.ndarray, transform: MelTransform, *, floorless: bool) 
     for other in ranked(mel, tuple(MelTransform.presets())):
         if other.conventions and same_scale(other.conventions[0].transform, transform):
             continue
-        if other.score > score + _MARGIN:
+        if other.score > score + (_MARGIN if other.conventions else _WIDE_MARGIN):
             return [
                 f"the values do not look like {scale_of(transform)}{why}, but {other.name}: "
                 f"{other.advice(transform)}"

@@ -113,6 +113,8 @@ class Convention:
             value = getattr(self.transform, name)
             if value != getattr(base, name):
                 words.append(f"--{name.replace('_', '-')} {value:g}")
+        if not base.empty_filters and (self.transform.basis.max(axis=1) == 0).any():
+            words.append("--empty-filters")
         if self.transform.compression == base.compression:
             return " ".join(words)
         if self.transform.compression is None:

@@ -14,14 +14,18 @@ from melexp.inspection.kinds import kinds
 from melexp.inspection.natural import fit
 from melexp.transforms.mel import MelTransform
 
+#: Negative values of a linear mel down to this share of the largest come from rounding.
+ROUNDING = 0.02
+#: Values below a floor down to this share of the range come from a model.
+_MODEL = 0.05
 #: Weights of the marks, in units of a log-likelihood.
 IMPOSSIBLE = -30.0  # values that the convention cannot have
 _MARK = 6.0  # the least or the largest value is the predicted one to four digits
 _MISSED = -5.0  # many values share a least one that the convention does not explain
-_BANDS = 4.0  # bands that are proportional or empty as the filters say, or not
-_MODEL = 0.05  # values this far below the lowest, as a share of the range, may be a model's
+_CROPPED = -2.0  # the same, where the range of a longer mel explains it
 _NEAR = 3.0  # values crowd above the least one that an epsilon allows
-_PRESET = 2.0
+_BANDS = 4.0  # bands that are proportional or empty as the filters say, or not
+_PRESET = 2.0  # a preset, not only its bands
 #: Scores this close do not decide between front ends with the same scale of values.
 _CLOSE = 4.0
 #: Likeness of a scale that is not known, so that it cannot be compared with real sound.
@@ -105,8 +109,10 @@ class Evidence:
         """Yield the weight and the reason of each mark of the values."""
         lowest, top = limits(t, self.largest)
         near = 1e-4 * self.span
-        if self.least < lowest - _MODEL * self.span:
-            yield IMPOSSIBLE, f"values go below {lowest:.5g}, to {self.least:.5g}"
+        beyond = ROUNDING * self.largest if t.compression is None else _MODEL * self.span
+        if self.least < lowest - beyond:
+            low = "are negative" if t.compression is None else f"go below {lowest:.5g}"
+            yield IMPOSSIBLE, f"values {low}, down to {self.least:.5g}"
         elif not self.clamped:
             crowded = t.compression is not None and t.compression.floor == 0 and abs(lowest) > near
             if crowded and np.mean(self.part < lowest + 0.01 * self.span) > 0.01:
@@ -114,7 +120,10 @@ class Evidence:
         elif abs(self.least - lowest) <= (0 if t.compression is None else near):
             yield _MARK, f"the least value is {lowest:.5g}"
         elif self.at_least > 5e-3 and abs(self.least - lowest) > near:
-            yield _MISSED, f"{100 * self.at_least:.0f} % of the values are {self.least:.5g}"
+            # A part of a longer mel may lack the largest value, to which the range refers.
+            part = t.compression is not None and t.compression.range is not None
+            share = f"{100 * self.at_least:.0f} % of the values are {self.least:.5g}"
+            yield _CROPPED if part and self.least > lowest else _MISSED, share
         if top is None:
             return
         if abs(self.largest - top) <= near:

@@ -74,13 +74,19 @@ def kinds(part: np.ndarray, least: float, largest: float, at_least: float) -> It
     if (centred & scaled).mean() > 0.9:
         yield Kind(PER_BAND[0], 28.0, PER_BAND[1])
     elif many:
-        off = (means[live].std() / 0.2, mean / 0.8, np.log(np.median(deviations[live])) / 0.35)
-        yield Kind(PER_BAND[0], 7.0 - 0.5 * float(np.sum(np.square(off))), PER_BAND[1])
+        typical = float(np.median(deviations[live]))
+        weight = 7.0 - _distance(means[live].std() / 0.2, mean / 0.8, np.log(typical) / 0.35)
+        yield Kind(PER_BAND[0], weight, PER_BAND[1])
     if abs(mean) < _EXACT and abs(deviation - 1) < _EXACT:
         yield Kind(OVERALL[0], 20.0, OVERALL[1])
     elif many:
-        off = (mean / 0.7, np.log(deviation) / 0.35)
-        yield Kind(OVERALL[0], 5.0 - 0.5 * float(np.sum(np.square(off))), OVERALL[1])
+        weight = 5.0 - _distance(mean / 0.7, np.log(deviation) / 0.35)
+        yield Kind(OVERALL[0], weight, OVERALL[1])
+
+
+def _distance(*deviations: float) -> float:
+    """Return half the sum of squares, as in the logarithm of a normal density."""
+    return 0.5 * float(np.sum(np.square(deviations)))
 
 
 def _is_mfcc(part: np.ndarray, means: np.ndarray, deviations: np.ndarray) -> bool:
