@@ -261,8 +261,10 @@ def features(clips: list[Clip]) -> Iterator[tuple[np.ndarray, dict[str, float]]]
 
 
 def chosen(clips: list[Clip], n: int) -> list[Clip]:
-    """Return n clips, evenly spread over the list."""
-    return [clips[k] for k in np.unique(np.linspace(0, len(clips) - 1, n).astype(int))]
+    """Return n clips, evenly spread over the list, without its ends."""
+    return [
+        clips[k] for k in np.unique(np.linspace(0, len(clips) - 1, 2 * n + 1).astype(int)[1::2])
+    ]
 
 
 def main() -> None:
@@ -280,7 +282,7 @@ def main() -> None:
         return
     sets = {
         "librispeech": chosen(load_dataset("folder", path=arguments.speech), arguments.clips),
-        "esc10": chosen(load_dataset("esc10"), arguments.clips),
+        "esc10": chosen(load_dataset("esc10", subset="full"), arguments.clips),
     }
     tables = [inspected(name, clips) for name, clips in sets.items()]
     confusion, warned = (pd.concat(part) for part in zip(*tables, strict=True))

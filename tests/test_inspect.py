@@ -123,15 +123,17 @@ def test_filters_tell_front_ends_with_one_scale_apart() -> None:
         assert other not in bases
 
 
-@pytest.mark.parametrize("n_mels", [20, 80, 128, 400])
-def test_options_describe_their_convention(n_mels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("n_mels", "n"), [(20, 40), (80, 6), (128, 6), (400, 2)])
+def test_options_describe_their_convention(
+    n_mels: int, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     described = []
     monkeypatch.setattr(
         importlib.import_module("melexp.commands.invert"),
         "run",
         lambda source, output, options: described.append(options.front_end()) or 0,
     )
-    for convention in conventions(n_mels, tuple(PRESETS)):
+    for convention in conventions(n_mels, tuple(PRESETS))[:n]:
         words = ["melexp", "invert", "mel.npy", "out.wav", *convention.options.split()]
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit, match="0"):

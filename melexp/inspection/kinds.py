@@ -75,12 +75,12 @@ def kinds(part: np.ndarray, least: float, largest: float, at_least: float) -> It
         yield Kind(PER_BAND[0], 28.0, PER_BAND[1])
     elif many:
         typical = float(np.median(deviations[live]))
-        weight = 7.0 - _distance(means[live].std() / 0.2, mean / 0.8, np.log(typical) / 0.35)
+        weight = 4.0 - _distance(means[live].std() / 0.2, mean / 0.8, np.log(typical) / 0.35)
         yield Kind(PER_BAND[0], weight, PER_BAND[1])
     if abs(mean) < _EXACT and abs(deviation - 1) < _EXACT:
         yield Kind(OVERALL[0], 20.0, OVERALL[1])
     elif many:
-        weight = 5.0 - _distance(mean / 0.7, np.log(deviation) / 0.35)
+        weight = 3.0 - _distance(mean / 0.7, np.log(deviation) / 0.35)
         yield Kind(OVERALL[0], weight, OVERALL[1])
 
 
