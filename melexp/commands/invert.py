@@ -117,8 +117,7 @@ def invert_bytes(
             result.signal, options.peak, subtype, level_unknown=given.level_unknown
         )
         notes += [f"note: {result.method}: {note}"] if note else []
-        judged = given.reference is None and options.n_iter >= 100 and result.method == "admm_ramp"
-        if judged and result.scm > _POOR:
+        if given.reference is None and _is_poor(result, given.transform, options.n_iter):
             notes.append(
                 f"warning: the SCM is above {_POOR:g} dB: the front end is probably another one; "
                 "see melexp inspect"
@@ -227,6 +226,17 @@ def _scores(result: _Result, given: _Given, *, speech: bool) -> dict[str, str]:
         value, reason = score(metric, reference, signal, transform=given.transform)
         scores[metric.upper()] = f"none ({reason})" if reason else _text(metric, value)
     return scores
+
+
+def _is_poor(result: _Result, transform: MelTransform, n_iter: int) -> bool:
+    """Return whether the misfit is larger than the right front end would leave.
+
+    Only `admm_ramp` on magnitude mels with four frames per sample is judged. Noise leaves a larger
+    misfit elsewhere, also with the right front end.
+    """
+    win = transform.win_length or transform.n_fft
+    judged = transform.power == 1 and 4 * transform.hop_length <= win
+    return judged and result.method == "admm_ramp" and n_iter >= 100 and result.scm > _POOR
 
 
 def _text(metric: str, value: float) -> str:
