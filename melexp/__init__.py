@@ -19,6 +19,7 @@ _MODULES = {
     "Stop": "melexp.methods",
     "available_methods": "melexp.methods",
     "griffinlim": "melexp.inversion.griffinlim",
+    "inspect": "melexp.inspection.inspect",
     "invert": "melexp.inversion.invert",
     "invert_batch": "melexp.batch",
     "make_method": "melexp.methods",

@@ -1,4 +1,5 @@
 from melexp.batch import invert_batch as invert_batch
+from melexp.inspection.inspect import inspect as inspect
 from melexp.inversion.griffinlim import griffinlim as griffinlim
 from melexp.inversion.invert import invert as invert
 from melexp.inversion.librosa_compat import mel_to_audio as mel_to_audio

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -320,10 +321,28 @@ def test_the_start_is_that_of_both_methods(run: Run, mel: np.ndarray) -> None:
     assert "librosa" in out
 
 
-def test_it_says_when_a_log_mel_looks_linear(run: Run) -> None:
-    np.save("mel.npy", np.full((80, 20), 0.5, np.float32))
+def test_it_says_when_a_log_mel_looks_linear(run: Run, speech: np.ndarray) -> None:
+    np.save("mel.npy", MelTransform.preset("paper")(speech))
     _, out, _ = run("mel.npy", "out.wav", "--preset", "hifigan")
-    assert "it may be linear (--compression none)" in out
+    assert "warning: the values do not look like ln of magnitude" in out
+    assert "give --preset paper" in out
+
+
+def test_scores_are_those_of_the_file(run: Run, speech: np.ndarray) -> None:
+    """With its level, its clipping and its rounding; the front end stands in its comment."""
+    soundfile.write("in.wav", 3 * speech, 22050, subtype="FLOAT")
+    for subtype, peak in (("PCM_16", "keep"), ("PCM_U8", "auto"), ("PCM_16", "0.01")):
+        arguments = ("in.wav", "out.wav", "--preset", "paper", "--subtype", subtype, "--peak", peak)
+        _, out, _ = run(*arguments)
+        printed = float(re.search(r"SC (-?\d+\.\d+) dB", out)[1])  # type: ignore[index]
+        y, _ = soundfile.read("out.wav", dtype="float32")
+        change = re.search(r"level changed by ([+-]\d+\.\d) dB", out)
+        y = y / 10 ** (float(change[1]) / 20) if change else y
+        found = score("sc", 3 * speech, y, transform=MelTransform.preset("paper")).value
+        assert found == pytest.approx(printed, abs=0.1)
+        assert "front end: sr 22050, n_fft 1024" in out
+        with soundfile.SoundFile("out.wav") as file:
+            assert "admm_ramp, 5 iterations, seed 0; front end: sr 22050" in file.comment
 
 
 # --- The level --------------------------------------------------------------------------------
@@ -331,18 +350,18 @@ def test_it_says_when_a_log_mel_looks_linear(run: Run) -> None:
 
 def test_level() -> None:
     loud, soft = np.array([0.5, -2.0], np.float32), np.array([0.5, -0.25], np.float32)
-    y, note = leveled(loud, "auto", "PCM_16")
+    y, _, note = leveled(loud, "auto", "PCM_16")
     assert np.abs(y).max() == pytest.approx(1, abs=1e-4)
     assert np.abs(y).max() < 1
     assert "-6.0 dB" in note
-    assert leveled(soft, "auto", "PCM_16")[1] == ""
-    assert leveled(loud, "auto", "FLOAT") == (pytest.approx(loud), "")
-    y, note = leveled(loud, "keep", "PCM_16")
+    assert leveled(soft, "auto", "PCM_16").note == ""
+    assert leveled(loud, "auto", "FLOAT") == (pytest.approx(loud), 1.0, "")
+    y, _, note = leveled(loud, "keep", "PCM_16")
     np.testing.assert_array_equal(y, loud)
     assert "1 samples clip" in note
-    y, _ = leveled(soft, "0.9", "PCM_16")
+    y, _, _ = leveled(soft, "0.9", "PCM_16")
     assert np.abs(y).max() == pytest.approx(0.9, abs=1e-3)
-    y, _ = leveled(soft, "auto", "PCM_16", level_unknown=True)
+    y, _, _ = leveled(soft, "auto", "PCM_16", level_unknown=True)
     assert np.abs(y).max() == pytest.approx(0.9, abs=1e-3)
     assert not leveled(np.zeros(3, np.float32), "auto", "PCM_16", level_unknown=True)[0].any()
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"discovery", "errors"},
     {"transforms"},
+    {"inspection"},
     {"fast"},
     {"problem"},
     {"start"},
@@ -29,7 +30,7 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-NUMERIC = {name for names in LAYERS[:8] for name in names}
+NUMERIC = {name for names in LAYERS[:9] for name in names}
 #: Imports within functions that go upwards, with the reason.
 UPWARDS = {
     ("transforms.mel", "inversion.invert"): "transform.invert(mel) is a method of the transform",

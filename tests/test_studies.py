@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from melexp import MelTransform, Problem
+from melexp.datasets import load_dataset
+from melexp.inspection import natural
 from melexp.start import start
 
 STUDIES = sorted((Path(__file__).resolve().parents[1] / "studies").glob("*.py"))
@@ -68,3 +70,42 @@ def test_terms_of_the_modified_updates_have_an_effect(problem: Problem) -> None:
     held = [prior.held(problem, Y, X, 8, 0.5 * Y, mu) for mu in (0.0, 0.1)]
     assert np.abs(guided[1] - guided[0]).max() > 1e-3
     assert np.abs(held[1] - held[0]).max() > 1e-3
+
+
+def test_mels_of_the_inspection_are_of_their_front_ends() -> None:
+    study, clips = load("inspection"), load_dataset("demo_speech")[:2]
+    mels = study.mels_of(clips[0], study.statistics(clips))
+    transforms = study.front_ends()
+    assert len(transforms) + len(study.KINDS) > 30
+    assert set(mels) >= {*transforms, *study.KINDS, *(truth for truth, _ in study.WRONG)}
+    assert {claim for _, claim in study.WRONG} <= set(study.claims())
+    for name, t in transforms.items():
+        assert mels[name].shape[0] == t.n_mels
+    normalised = mels["band means of the mel"]
+    np.testing.assert_allclose(normalised.mean(axis=1), 0, atol=1e-4)
+    np.testing.assert_allclose(normalised.std(axis=1), 1, atol=1e-4)
+    assert (mels["paper slightly negative"] < 0).any()
+    assert np.isneginf(mels["hifigan without a floor"]).any()
+    assert (mels["least to largest"].min(), mels["least to largest"].max()) == (0, 1)
+
+
+def test_answers_of_the_inspection_are_counted() -> None:
+    study = load("inspection")
+    answers, warned = study.inspected("demo_speech", load_dataset("demo_speech")[:1])
+    assert answers["mels"].sum() == len(study.front_ends()) + len(study.KINDS)
+    assert answers.loc[answers["right"], "mels"].mean() == 1
+    right = warned["truth"] == warned["claimed"]
+    assert warned.loc[right, "warned"].sum() == 0
+    assert len(warned[~right]) == len(study.WRONG)
+    assert "first explanations are right" in study.summary(answers, warned)
+
+
+def test_the_table_of_natural_sound_is_measured() -> None:
+    study, clips = load("inspection"), load_dataset("demo_speech")[:4]
+    others = {"speech": load_dataset("demo_speech")[4:6], "other": load_dataset("demo_foley")[:3]}
+    found, stored = study.trained(clips, others), natural.table()
+    assert found.keys() == stored.keys()
+    hifigan = natural.traits(MelTransform.preset("hifigan"))
+    for name in ("time", "band", "spread"):
+        measured, expected = (hifigan @ np.array(t[name]["weights"]) for t in (found, stored))
+        assert measured == pytest.approx(expected, abs=0.4)

@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "claims": tables.claims,
     "cli": command_line.reference,
     "contributing": lambda: contributing(),
+    "inspection": tables.inspection,
     "methods": method_pages.overview,
     "power": tables.power,
     "results-foley": lambda: tables.results("esc10"),

@@ -11,7 +11,7 @@ LOG = logging.getLogger("mkdocs.hooks.reference")
 SECTIONS = {
     "Inversion": ["invert", "invert_batch", "mel_to_audio", "mel_to_magnitude"],
     "librosa's functions": ["griffinlim", "mel_to_stft", "mfcc_to_mel", "mfcc_to_audio"],
-    "Front end": ["MelTransform", "Compression"],
+    "Front end": ["MelTransform", "Compression", "inspect"],
     "Building blocks": [
         "Problem",
         "make_method",

@@ -148,3 +148,24 @@ def sweep(parameter: str) -> pd.Series:
     drawn = pd.read_csv(CORE / "fig1.drawn.csv")
     chosen = (drawn["swept"] == parameter) & (drawn["metric"] == "scm")
     return drawn[chosen].set_index("x")["mean"]
+
+
+def inspection() -> str:
+    """Return the shares of right explanations and of warnings, from results/inspect."""
+    answers = pd.read_csv(ROOT / "results" / "inspect" / "confusion.csv")
+    warned = pd.read_csv(ROOT / "results" / "inspect" / "warnings.csv")
+    right = warned["truth"] == warned["claimed"]
+    wrong = len(warned[~right][["truth", "claimed"]].drop_duplicates())
+    rows = [["mels of", "mels", "conventions", "explained first", "false warnings", "warnings"]]
+    for dataset, part in answers.groupby("dataset", sort=False):
+        hits = part.loc[part["right"], "mels"].sum() / part["mels"].sum()
+        counts = [warned[(warned["dataset"] == dataset) & kind] for kind in (right, ~right)]
+        false, found = (c["warned"].sum() / c["mels"].sum() for c in counts)
+        mels, conventions = part["mels"].sum(), part["truth"].nunique()
+        percent = [f"{100 * value:.1f} %" for value in (hits, false, found)]
+        rows.append([dataset, str(mels), str(conventions), *percent])
+    return (
+        table(rows)
+        + "\n*Explained first* counts mels whose true convention is the first explanation. *False "
+        f"warnings* are those for right settings, *warnings* those for {wrong} wrong ones.\n"
+    )

@@ -55,6 +55,18 @@ app.command(
 )(invert)
 
 
+@app.command(**example("melexp inspect mel.npy"))
+def inspect(
+    source: Annotated[str, Argument(metavar="FILE", help="A mel (.npy, .npz, .pt) or '-'.")],
+    orientation: Annotated[str, Option(help="auto, mels-first or frames-first.")] = "auto",
+    key: Annotated[str | None, Option(help="Name of the array in a file with several.")] = None,
+) -> None:
+    """Examine a mel of unknown origin: which front end explains it."""
+    from melexp.commands.inspect import inspect
+
+    print(inspect(source, orientation=orientation, key=key))
+
+
 @app.command(
     add_help_option=False,
     context_settings={

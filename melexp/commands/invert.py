@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+import melexp
+from melexp.commands.front_end import describe
 from melexp.commands.invert_input import Given, read_given
 from melexp.commands.invert_options import InvertOptions
-from melexp.files.sound import file_format, write_sound
+from melexp.errors import MelWarning
+from melexp.files.sound import encoded, file_format, write_bytes_to
 from melexp.inversion.invert import invert
 from melexp.inversion.lengths import nearest_length, with_length
 from melexp.methods import Peer, make_method
@@ -23,6 +28,8 @@ from melexp.results.statistics import metric_facts
 from melexp.runs.runner import LONGEST
 from melexp.transforms.mel import MelTransform
 
+#: SCM in dB that the default method falls below in 100 iterations if the front end is right.
+_POOR = -20.0
 #: Input longer than this many segments is inverted in segments.
 _MANY = 3
 
@@ -63,28 +70,44 @@ def invert_bytes(
     kind, subtype = file_format(target, options.subtype)
     given = read_given(data, options, folder)
     targets = _targets(target, len(given.sounds()))
-    results = [_inverted(options.method, given, options, progress)]
-    if options.compare:
-        results.append(_inverted(options.compare, given, options, None))
-    notes, written = list(given.notes), []
+    results, notes = _all_inverted(given, options, progress)
+    written = []
     for place, result in enumerate(results):
-        result.scores = _scores(result.signals, given, speech=options.speech)
+        comment = _comment(result.method, given.transform, options)
         for path, numbers in zip(targets, given.sounds(), strict=True):
             if place and path is not None:
                 path = path.with_name(f"{path.stem}.{result.method}{path.suffix}")
-            samples, note = leveled(
+            sound = leveled(
                 np.stack([result.signals[n] for n in numbers], axis=-1),
                 options.peak,
                 subtype,
                 level_unknown=given.level_unknown,
             )
+            sr = round(given.transform.sr)
+            content, heard = encoded(sound.samples, sr, kind, subtype, comment=comment)
+            for n, channel in zip(numbers, heard, strict=True):
+                # The samples of the file, at the level of the mel.
+                result.signals[n] = with_length(channel / sound.factor, len(result.signals[n]))
             name = result.method if len(targets) == 1 else f"{result.method}, {path}"
-            notes += [f"{name}: {note}"] if note else []
-            written.append((path, samples))
-    sr = round(given.transform.sr)
-    for path, samples in written:  # when all are known
-        write_sound(path, samples, sr, kind, subtype)
+            notes += [f"note: {name}: {sound.note}"] if sound.note else []
+            written.append((path, content))
+        result.scores = _scores(result.signals, given, speech=options.speech)
+        if given.references is None and _is_poor(result, given.transform, options.n_iter):
+            notes.append(
+                f"warning: the SCM is above {_POOR:g} dB: the front end is probably another one; "
+                "see melexp inspect"
+            )
+    for path, content in written:  # when all are known
+        write_bytes_to(path, content)
     return _report(results, notes, targets, given)
+
+
+def _comment(method: str, transform: MelTransform, options: InvertOptions) -> str:
+    """Return the comment of a sound file: how it was made."""
+    return (
+        f"melexp {melexp.__version__}: {method}, {options.n_iter} iterations, seed {options.seed}; "
+        f"front end: {describe(transform)}"
+    )
 
 
 def _targets(target: Path | None, n_sounds: int) -> list[Path | None]:
@@ -106,12 +129,37 @@ def numbered(target: Path, place: int) -> Path:
 
 @dataclass
 class _Result:
-    """The sound of one method for each mel, and its scores as text by metric."""
+    """The sound of one method for each mel, and its scores by metric."""
 
     method: str
     signals: list[np.ndarray]
     seconds: float
-    scores: list[dict[str, str]] = field(default_factory=list)
+    scores: list[_Scores] = field(default_factory=list)
+
+
+def _all_inverted(
+    given: Given, options: InvertOptions, progress: Progress | None
+) -> tuple[list[_Result], list[str]]:
+    """Invert with each method; return the doubts about the mel as notes, too."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            results = [_inverted(options.method, given, options, progress)]
+            if options.compare:
+                results.append(_inverted(options.compare, given, options, None))
+        except ValueError as error:  # what the mel looks like instead may be the reason
+            raise ValueError("; ".join([str(error), *_doubts(caught)])) from error
+    for other in caught:
+        if not issubclass(other.category, MelWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    doubts = _doubts(caught) if given.references is None else []
+    return results, [f"note: {n}" for n in given.notes] + [f"warning: {d}" for d in doubts]
+
+
+def _doubts(caught: list[warnings.WarningMessage]) -> list[str]:
+    """Return the texts of the warnings about the mel, each once."""
+    found = [str(w.message) for w in caught if issubclass(w.category, MelWarning)]
+    return list(dict.fromkeys(found))
 
 
 def _inverted(
@@ -154,7 +202,14 @@ def _part(progress: Progress | None, place: int, n_mels: int) -> Progress | None
 # --- Score ----------------------------------------------------------------------------------
 
 
-def _scores(signals: list[np.ndarray], given: Given, *, speech: bool) -> list[dict[str, str]]:
+class _Scores(NamedTuple):
+    """The SCM in dB to the given mel, and all scores as text by metric."""
+
+    scm: float
+    texts: dict[str, str]
+
+
+def _scores(signals: list[np.ndarray], given: Given, *, speech: bool) -> list[_Scores]:
     """Return the SCM to each given mel and, for sound, the other metrics."""
     references: Sequence[np.ndarray | None] = given.references or ()
     return [
@@ -170,16 +225,28 @@ def _scores_of_one(
     transform: MelTransform,
     *,
     speech: bool,
-) -> dict[str, str]:
+) -> _Scores:
     n_samples = nearest_length(len(signal), mel.shape[1], transform)
     scm = long_scm(mel, with_length(signal, n_samples), transform)
-    scores = {"SCM": "none (the mel is silent)" if math.isnan(scm) else _text("scm", scm)}
+    texts = {"SCM": "none (the mel is silent)" if math.isnan(scm) else _text("scm", scm)}
     if reference is None or len(reference) > LONGEST * transform.sr:
-        return scores  # the memory of the other metrics grows with the length
+        return _Scores(scm, texts)  # the memory of the other metrics grows with the length
     for metric in ("sc", "pesq", "estoi") if speech else ("sc",):
         value, reason = score(metric, reference, signal, transform=transform)
-        scores[metric.upper()] = f"none ({reason})" if reason else _text(metric, value)
-    return scores
+        texts[metric.upper()] = f"none ({reason})" if reason else _text(metric, value)
+    return _Scores(scm, texts)
+
+
+def _is_poor(result: _Result, transform: MelTransform, n_iter: int) -> bool:
+    """Return whether the misfit is larger than the right front end would leave.
+
+    Only `admm_ramp` on magnitude mels with four frames per sample is judged. Noise leaves a larger
+    misfit elsewhere, also with the right front end.
+    """
+    win = transform.win_length or transform.n_fft
+    judged = transform.power == 1 and 4 * transform.hop_length <= win
+    worst = max(one.scm for one in result.scores)
+    return judged and result.method == "admm_ramp" and n_iter >= 100 and worst > _POOR
 
 
 def _text(metric: str, value: float) -> str:
@@ -191,10 +258,16 @@ def _text(metric: str, value: float) -> str:
 # --- Write ----------------------------------------------------------------------------------
 
 
-def leveled(
-    signal: np.ndarray, peak: str, subtype: str, *, level_unknown: bool = False
-) -> tuple[np.ndarray, str]:
-    """Scale a signal to the output level; return it with a note on the change, if any.
+class Leveled(NamedTuple):
+    """A signal at the level of the output, its factor, and a note on the change, if any."""
+
+    samples: np.ndarray
+    factor: float = 1.0
+    note: str = ""
+
+
+def leveled(signal: np.ndarray, peak: str, subtype: str, *, level_unknown: bool = False) -> Leveled:
+    """Scale a signal to the output level.
 
     Parameters
     ----------
@@ -221,11 +294,12 @@ def leveled(
     clips = top > 1 and not subtype.startswith(("FLOAT", "DOUBLE"))
     if peak == "keep":
         over = int(np.count_nonzero(np.abs(signal) > 1))
-        return signal, f"{over} samples clip (peak {top:.2f}); use --peak auto" if clips else ""
+        note = f"{over} samples clip (peak {top:.2f}); use --peak auto" if clips else ""
+        return Leveled(signal, note=note)
     if peak == "auto":
         wanted = 0.9 if level_unknown else 1.0
         if top == 0 or not (clips or level_unknown):
-            return signal, ""
+            return Leveled(signal)
     else:
         try:
             wanted = float(peak)
@@ -234,10 +308,11 @@ def leveled(
         if not 0 < wanted < np.inf:
             raise ValueError(f"--peak must be auto, keep or a number above zero; got {peak!r}")
         if top == 0:
-            return signal, ""
+            return Leveled(signal)
     # Just below full scale, because the largest 16-bit sample is 32767.
     factor = wanted / top * (1 - 2**-15)
-    return signal * signal.dtype.type(factor), f"level changed by {20 * np.log10(factor):+.1f} dB"
+    note = f"level changed by {20 * np.log10(factor):+.1f} dB"
+    return Leveled(signal * signal.dtype.type(factor), factor, note)
 
 
 def _report(
@@ -245,7 +320,7 @@ def _report(
 ) -> str:
     """Return a line for each output, for each method and for each note."""
     lines = []
-    columns = list(results[0].scores[0])
+    columns = list(results[0].scores[0].texts)
     width = max(len(r.method) for r in results)
     for path, numbers in zip(targets, given.sounds(), strict=True):
         length = len(results[0].signals[numbers[0]]) / given.transform.sr
@@ -254,8 +329,9 @@ def _report(
         lines.append(f"{path or 'standard output'}: {length:.2f} s{channels}")
         for r in results:
             for channel, number in enumerate(numbers, 1):
-                scores = "  ".join(f"{c} {r.scores[number].get(c, '')}" for c in columns)
+                scores = "  ".join(f"{c} {r.scores[number].texts.get(c, '')}" for c in columns)
                 name = f"{r.method:<{width}}" + (f"  channel {channel}" if several else "")
                 time = f"  ({r.seconds:.1f} s)" if number == 0 else ""
                 lines.append(f"  {name}  {scores}{time}")
-    return "\n".join(lines + [f"  note: {note}" for note in notes])
+    lines.append(f"  front end: {describe(given.transform)}")
+    return "\n".join(lines + [f"  {note}" for note in notes])

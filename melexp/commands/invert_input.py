@@ -92,14 +92,6 @@ def read_given(data: bytes, options: InvertOptions, folder: Path | None = None) 
 def _checked(mels: list[np.ndarray], transform: MelTransform, options: InvertOptions) -> Given:
     """Return mels that are not of sound, with notes on what looks wrong."""
     notes = []
-    compression = transform.compression
-    if (
-        compression is not None
-        and compression.unit in ("ln", "log10")
-        and compression.gain == 1
-        and min(mel.min() for mel in mels) >= 0
-    ):
-        notes.append("no value of the mel is negative: it may be linear (--compression none)")
     length, n_frames = options.length, mels[0].shape[1]
     own = nearest_length(length, n_frames, transform)
     if length is not None and own is not None and own != length:

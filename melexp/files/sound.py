@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -186,12 +187,39 @@ def file_format(target: Path | None, subtype: str | None) -> tuple[str, str]:
     return kind, chosen
 
 
-def write_sound(path: Path | None, samples: np.ndarray, sr: int, kind: str, subtype: str) -> None:
-    """Write a sound file atomically; None is the standard output."""
+def encoded(
+    samples: np.ndarray, sr: int, kind: str, subtype: str, *, comment: str
+) -> tuple[bytes, np.ndarray]:
+    """Encode a sound file; return its content, and its samples as a player reads them.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n_samples, n_channels)]
+    sr : int
+    kind, subtype : str
+        Of `file_format`.
+    comment : str
+        Text of the comment, if the format has one.
+
+    Returns
+    -------
+    content : bytes
+    heard : np.ndarray [shape=(n_channels, n_samples), float32]
+        With the rounding, clipping and losses of the format.
+    """
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, sr, format=kind, subtype=subtype)
+    with soundfile.SoundFile(buffer, "w", sr, samples.shape[1], subtype, format=kind) as file:
+        with contextlib.suppress(soundfile.SoundFileError, RuntimeError):
+            file.comment = comment
+        file.write(samples)
+    heard, _ = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32", always_2d=True)
+    return buffer.getvalue(), heard.T
+
+
+def write_bytes_to(path: Path | None, content: bytes) -> None:
+    """Write a file atomically; None is the standard output."""
     if path is None:
-        sys.stdout.buffer.write(buffer.getbuffer())
+        sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, content)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from melexp import inspection
 from melexp.inversion.lengths import nearest_length, with_length
 from melexp.inversion.segments import invert_segments
 from melexp.inversion.solve import solve
@@ -88,8 +89,15 @@ def invert(
     ImportError
         If a device is named and torch is missing.
 
+    Warns
+    -----
+    melexp.inspection.MelWarning
+        If the values do not look like those of `transform`; the message names the options that
+        explain them.
+
     See Also
     --------
+    melexp.inspect : A report on a mel-spectrogram of unknown origin.
     melexp.invert_batch : Clips of different lengths in torch.
     melexp.mel_to_audio : The same with the signature of librosa.
     melexp.solve : The waveforms of several iterations, and the state to resume from.
@@ -120,6 +128,7 @@ def invert(
     asked = checked_length(length)
     length = nearest_length(asked, mel.shape[-1], transform)
     members: Any = mel.reshape(-1, *mel.shape[-2:])
+    inspection.warn(members, transform)
     if in_torch:
         if engine == "fast" or stop is not None or segment is not None:
             raise ValueError(

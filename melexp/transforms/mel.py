@@ -276,15 +276,9 @@ class MelTransform:
     def basis(self) -> np.ndarray:
         """Filter bank E [shape=(n_mels, n_fft // 2 + 1), float64, non-negative]."""
         return mel_basis(
-            self.sr,
-            self.n_fft,
-            self.n_mels,
-            self.fmin,
-            self.fmax,
-            self.htk,
-            self.norm,
+            self.sr, self.n_fft, self.n_mels, self.fmin, self.fmax, self.htk, self.norm,
             self.mel_triangles,
-        )
+        )  # fmt: skip
 
     @cached_property
     def _filters(self) -> dict[np.dtype, MelFilters]:
@@ -302,14 +296,9 @@ class MelTransform:
     ) -> STFT:
         """Return the STFT of signals of `n_samples` samples, with optional frame weights."""
         return STFT(
-            n_samples,
-            window=self._window,
-            hop_length=self.hop_length,
-            pad=self.padding,
-            pad_mode=self.pad_mode,
-            dtype=dtype,
-            weights=weights,
-        )
+            n_samples, window=self._window, hop_length=self.hop_length, pad=self.padding,
+            pad_mode=self.pad_mode, dtype=dtype, weights=weights,
+        )  # fmt: skip
 
     def n_samples(self, n_frames: int) -> int:
         """Return the shortest signal length with `n_frames` frames, as librosa's ``istft``."""
