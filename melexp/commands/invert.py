@@ -13,7 +13,7 @@ import numpy as np
 
 from melexp.commands.invert_input import Given, read_given
 from melexp.commands.invert_options import InvertOptions
-from melexp.files.sound import file_format, write_sound
+from melexp.files.sound import encode, file_format, write_sound
 from melexp.inversion.invert import invert
 from melexp.inversion.lengths import nearest_length, with_length
 from melexp.methods import Peer, make_method
@@ -62,7 +62,8 @@ def invert_bytes(
     """
     kind, subtype = file_format(target, options.subtype)
     given = read_given(data, options, folder)
-    targets = _targets(target, len(given.sounds()))
+    targets, sr = _targets(target, len(given.sounds())), round(given.transform.sr)
+    encode(np.zeros((1, len(given.sounds()[0]))), sr, kind, subtype)  # before the work
     results = [_inverted(options.method, given, options, progress)]
     if options.compare:
         results.append(_inverted(options.compare, given, options, None))
@@ -81,7 +82,6 @@ def invert_bytes(
             name = result.method if len(targets) == 1 else f"{result.method}, {path}"
             notes += [f"{name}: {note}"] if note else []
             written.append((path, samples))
-    sr = round(given.transform.sr)
     for path, samples in written:  # when all are known
         write_sound(path, samples, sr, kind, subtype)
     return _report(results, notes, targets, given)

@@ -179,12 +179,31 @@ def file_format(target: Path | None, subtype: str | None) -> tuple[str, str]:
     return kind, chosen
 
 
+def encode(samples: np.ndarray, sr: int, kind: str, subtype: str) -> bytes:
+    """Return the content of a sound file of samples (n_samples,) or (n_samples, n_channels).
+
+    Raises
+    ------
+    ValueError
+        If the format does not have this sampling rate or number of channels.
+    """
+    buffer = io.BytesIO()
+    try:
+        soundfile.write(buffer, samples, sr, format=kind, subtype=subtype)
+    except soundfile.SoundFileError as error:
+        n_channels = 1 if samples.ndim == 1 else samples.shape[1]
+        raise ValueError(
+            f"a {kind} file ({subtype}) cannot hold {n_channels} channels at {sr} Hz "
+            f"({one_line(error)}); write a .wav file"
+        ) from error
+    return buffer.getvalue()
+
+
 def write_sound(path: Path | None, samples: np.ndarray, sr: int, kind: str, subtype: str) -> None:
     """Write a sound file atomically; None is the standard output."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, sr, format=kind, subtype=subtype)
+    content = encode(samples, sr, kind, subtype)
     if path is None:
-        sys.stdout.buffer.write(buffer.getbuffer())
+        sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, content)
