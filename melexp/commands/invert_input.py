@@ -70,9 +70,8 @@ def read_given(data: bytes, options: InvertOptions, folder: Path | None = None) 
     """
     if is_picture(data):
         settings = picture_settings(options.transform.get("preset"))
-        transform = options.front_end()
-        mels = members(read_picture(data, **settings), transform, "mels-first")
-        return _checked(mels, transform, options)
+        mels = members(read_picture(data, **settings), options.front_end(), "mels-first")
+        return _checked(mels, options.front_end(), options)
     given = read_input(data, key=options.key, folder=folder)
     transform = options.front_end(required=not isinstance(given, Audio))
     if not isinstance(given, Audio):
