@@ -1,5 +1,6 @@
 """Mels in files of other programs: read by content, bounded in memory, never taken for sound."""
 
+import contextlib
 import io
 import struct
 import time
@@ -12,7 +13,9 @@ import pytest
 import scipy.io
 import soundfile
 
+from melexp.files.array_files import Refused
 from melexp.files.mels import members, read_input, read_source
+from melexp.files.pictures import read_picture, write_picture
 from melexp.files.sound import Audio, NotSound, decode
 from melexp.transforms.mel import MelTransform
 
@@ -238,6 +241,24 @@ def test_a_damaged_file_is_read_or_refused(kind: str) -> None:
         for at in rng.integers(len(data) if rng.random() < 0.3 else min(200, len(data)), size=3):
             damaged[at] = rng.integers(256)
         assert "\n" not in refusal(bytes(damaged))
+
+
+@pytest.mark.torture
+def test_fuzzed_files(fuzz: Callable[[list[bytes], Callable[[bytes], object]], int]) -> None:
+    def attack(data: bytes) -> None:
+        before = time.monotonic()
+        assert "\n" not in refusal(data)
+        assert time.monotonic() - before < 5
+
+    pictures = [write_picture(abs(MEL) / 4, inverted=False, flipped=True, bits=b) for b in (8, 16)]
+    files = [make() for make, _ in KINDS.values()]
+    assert fuzz(files, attack) > 100
+    assert fuzz(pictures, attack_picture) > 100
+
+
+def attack_picture(data: bytes) -> None:
+    with contextlib.suppress(Refused):
+        read_picture(data, inverted=False, flipped=True)
 
 
 def test_bounds_are_checked_before_memory_is_taken() -> None:

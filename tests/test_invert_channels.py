@@ -1,5 +1,6 @@
 """`melexp invert` of channels, of batches, and with a length that the frames do not have."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,13 @@ def test_files_of_other_programs(run: Run, mel: np.ndarray) -> None:
         assert run(name, "out.wav", "--preset", "hifigan")[0] == 0
         sounds.add(Path("out.wav").read_bytes())
     assert len(sounds) == 1
+
+
+def test_a_format_with_too_few_channels(run: Run) -> None:
+    soundfile.write("nine.wav", np.zeros((3000, 9)), 22050)
+    before = time.monotonic()
+    err = refused(run, "nine.wav", "out.flac", "--preset", "hifigan", "--n-iter", 5000)
+    assert "a FLAC file (PCM_16) cannot hold 9 channels at 22050 Hz" in err
+    assert time.monotonic() - before < 5
+    assert run("nine.wav", "out.wav", "--preset", "hifigan")[0] == 0
+    assert soundfile.info("out.wav").channels == 9

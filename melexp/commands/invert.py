@@ -69,7 +69,9 @@ def invert_bytes(
     """
     kind, subtype = file_format(target, options.subtype)
     given = read_given(data, options, folder)
-    targets = _targets(target, len(given.sounds()))
+    targets, sr = _targets(target, len(given.sounds())), round(given.transform.sr)
+    blank = np.zeros((1, len(given.sounds()[0])))
+    encoded(blank, sr, kind, subtype, comment="")  # fails before the work, not after it
     results, notes = _all_inverted(given, options, progress)
     written = []
     for place, result in enumerate(results):
@@ -83,7 +85,6 @@ def invert_bytes(
                 subtype,
                 level_unknown=given.level_unknown,
             )
-            sr = round(given.transform.sr)
             content, heard = encoded(sound.samples, sr, kind, subtype, comment=comment)
             for n, channel in zip(numbers, heard, strict=True):
                 # The samples of the file, at the level of the mel.

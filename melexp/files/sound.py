@@ -201,6 +201,11 @@ def encoded(
     comment : str
         Text of the comment, if the format has one.
 
+    Raises
+    ------
+    ValueError
+        If the format has not as many channels, or no such rate.
+
     Returns
     -------
     content : bytes
@@ -208,10 +213,17 @@ def encoded(
         With the rounding, clipping and losses of the format.
     """
     buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", sr, samples.shape[1], subtype, format=kind) as file:
-        with contextlib.suppress(soundfile.SoundFileError, RuntimeError):
-            file.comment = comment
-        file.write(samples)
+    n_channels = samples.shape[1]
+    try:
+        with soundfile.SoundFile(buffer, "w", sr, n_channels, subtype, format=kind) as file:
+            with contextlib.suppress(soundfile.SoundFileError, RuntimeError):
+                file.comment = comment
+            file.write(samples)
+    except soundfile.SoundFileError as error:
+        raise ValueError(
+            f"a {kind} file cannot hold {n_channels} channels at {sr} Hz ({one_line(error)}); use "
+            "OUTPUT ending in .wav"
+        ) from error
     heard, _ = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32", always_2d=True)
     return buffer.getvalue(), heard.T
 

@@ -134,7 +134,7 @@ class Evidence:
         elif self.largest > top:
             yield IMPOSSIBLE, f"values exceed {top:.5g}, up to {self.largest:.5g}"
         else:
-            yield _MISSED, f"no value reaches {top:.5g}"
+            yield _CROPPED, f"no value reaches {top:.5g}"  # or it is a part
 
     def bands(self, t: MelTransform) -> Iterator[tuple[float, str]]:
         """Yield the marks of the filters: bands that are empty or proportional to the next."""
@@ -188,7 +188,7 @@ def limits(t: MelTransform, largest: float) -> tuple[float, float | None]:
     else:
         lowest = float(c.compress(np.zeros((1, 1)))[0, 0])
     if c.range is not None:
-        lowest = max(lowest, largest - c.range * c.gain)
+        lowest = max(lowest, (largest if top is None else top) - c.range * c.gain)
     return lowest, top
 
 

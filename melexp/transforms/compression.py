@@ -229,7 +229,8 @@ class Compression:
             least = factor * np.log(self.floor / float(self.ref)) / np.log(base)
         if self.range is not None:
             top = value.max() if largest is None else (largest - self.offset) / self.gain
-            least = max(least, float(top) - self.range)
+            # The largest value of a mel with ref "max" is 0, also if only a part of it is given.
+            least = max(least, (0.0 if lost else float(top)) - self.range)
         return float(least)
 
 
