@@ -180,7 +180,7 @@ class Problem:
         if reason:
             logging.getLogger("melexp").info("portable engine: %s", reason)
             return None
-        from melexp.fast import LaneEngine  # here, because importing numba is slow
+        from melexp.fast import LaneEngine  # here, because importing LLVM is slow
 
         return LaneEngine(
             n_fft=self.stft.n_fft,
@@ -193,7 +193,7 @@ class Problem:
             band=self.filters.band,
             weights=self.filters.weights,
             n_mels=self.filters.n_mels,
-            power=int(self.transform.power),
+            power=self.transform.power,
             frame_gains=self.frame_gains,
             threads=self._threads,
         )
@@ -203,7 +203,7 @@ class Problem:
 
         if self.dtype != np.float32:
             return f"the fast engine supports only float32, not {self.dtype}"
-        return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
+        return LaneEngine.unsupported(self.stft.n_fft, self.transform.power)
 
     @cached_property
     def envelope(self) -> np.ndarray:

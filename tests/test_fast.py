@@ -10,10 +10,9 @@ import pytest
 from reference import Reference, error
 
 from melexp.fast import LaneEngine
-from melexp.fast.compiling import kernel
 from melexp.fast.engine import _aligned
-from melexp.fast.lanes import load, store
 from melexp.fast.ops import cubic_root
+from melexp.fast.tracing import Rows, kernel
 from melexp.methods import Stop, admm_gla, fgla, gla, ipalm
 from melexp.methods._prox import magnitude_coefficients
 from melexp.methods._splitting import MAGNITUDE
@@ -199,7 +198,7 @@ def test_cubic_root_of_all_sizes():
     q[:] = 10 ** rng.uniform(-14, 1, q.shape)
     p[0], q[0] = np.abs(p[0]), 0  # no positive root
     p[1], q[1] = -np.abs(p[1]), 0
-    all_roots(p, q, b)
+    kernel(all_roots, Rows, Rows, Rows, int)(p, q, b, n)
     wide_p, wide_q = p.astype(np.float64), q.astype(np.float64)
     expected = np.sqrt(np.maximum(-wide_p, 0)) + np.cbrt(wide_q)
     for _ in range(80):  # Newton's steps from above
@@ -209,10 +208,9 @@ def test_cubic_root_of_all_sizes():
     assert b[0].max() < 1e-10
 
 
-@kernel
-def all_roots(p, q, b):
-    for i in range(len(p)):
-        store(b, i, cubic_root(load(p, i), load(q, i)))
+def all_roots(trace, p, q, b, n):
+    for i in trace.range(n):
+        b[i] = cubic_root(p[i], q[i])
 
 
 def test_admm_at_full_size():
@@ -303,13 +301,13 @@ def test_stops_at_target(method):
 
 
 def test_unsupported():
-    assert LaneEngine.unsupported(1024, 256) is None
-    assert "power of two" in LaneEngine.unsupported(1000, 250)
-    assert "power of two" in LaneEngine.unsupported(32, 8)
-    assert "divide" in LaneEngine.unsupported(1024, 300)
-    assert "divide" in LaneEngine.unsupported(1024, 1)
-    with pytest.raises(ValueError, match="divide"):
-        Slow(256, 60).engine()
+    assert LaneEngine.unsupported(1024) is None
+    assert LaneEngine.unsupported(17640, 2) is None
+    for n_fft in (1103, 1025, 2 * 11 * 32, 8):  # prime, odd, with a factor 11, short
+        assert f"not {n_fft}" in LaneEngine.unsupported(n_fft)
+    assert "power" in LaneEngine.unsupported(1024, 1.5)
+    with pytest.raises(ValueError, match="product of 2, 3, 5 and 7, not 286"):
+        Slow(286, 60).engine()
 
 
 @pytest.mark.slow

@@ -1,0 +1,321 @@
+"""Functions in compiled code: integers, memory, loops and calls.
+
+A traced function is a Python function of a `Trace` and symbolic arguments. Python runs it once; a
+``for`` over `Trace.range` becomes a loop, an ``if`` is decided while tracing. The arguments are
+declared by *kinds*:
+
+- ``int``: an integer;
+- `Floats`, `Integers`, `Rows`: an array;
+- a subclass of NamedTuple, whose annotations are kinds, or a tuple of kinds.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from inspect import getsourcefile
+from pathlib import Path
+
+import numpy as np
+from llvmlite import ir
+
+from .compiling import LANES, callable_at, content, load
+from .lanes import F32, F64, I32, I64, VECTOR, Complex, Real
+
+
+class Integer:
+    """An integer of 64 bits."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def _apply(self, name, other, reverse=False):
+        x, y = self.value, _int(other)
+        x, y = (y, x) if reverse else (x, y)
+        return Integer(self.builder, getattr(self.builder, name)(x, y))
+
+    def __add__(self, other):
+        return self._apply("add", other)
+
+    def __sub__(self, other):
+        return self._apply("sub", other)
+
+    def __rsub__(self, other):
+        return self._apply("sub", other, reverse=True)
+
+    def __mul__(self, other):
+        return self._apply("mul", other)
+
+    def __floordiv__(self, other):
+        """Divide numbers that are not negative."""
+        return self._apply("udiv", other)
+
+    def __mod__(self, other):
+        """Return the remainder of numbers that are not negative."""
+        return self._apply("urem", other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def compare(self, relation, other):
+        """Return the truth of ``self relation other``."""
+        return self.builder.icmp_signed(relation, self.value, _int(other))
+
+
+def _int(x):
+    return x.value if isinstance(x, Integer) else I64(int(x))
+
+
+class Memory:
+    """An array; indices are not checked."""
+
+    element, width, dtype = F32, 1, np.float32
+
+    def __init__(self, builder, address):
+        self.builder, self.address = builder, address
+
+    def at(self, index):
+        """Return the array that begins at an index."""
+        offset = index * self.width if self.width > 1 else index
+        bytes_ = Integer(self.builder, self.address) + offset * np.dtype(self.dtype).itemsize
+        return type(self)(self.builder, bytes_.value)
+
+    def _pointer(self, index, element):
+        base = self.builder.inttoptr(self.address, self.element.as_pointer())
+        offset = index * self.width if self.width > 1 else index
+        pointer = self.builder.gep(base, [_int(offset)])
+        return self.builder.bitcast(pointer, element.as_pointer())
+
+
+class Floats(Memory):
+    """An array of float32 numbers; complex ones are pairs."""
+
+    def __getitem__(self, index):
+        return Real(self.builder, self.builder.load(self._pointer(index, F32), align=4))
+
+    def __setitem__(self, index, x):
+        self.builder.store(x.value, self._pointer(index, F32), align=4)
+
+    def complex(self, index):
+        """Return a complex number."""
+        return Complex(self[index * 2], self[index * 2 + 1])
+
+
+class Integers(Memory):
+    """An array of int64 numbers."""
+
+    element, dtype = I64, np.int64
+
+    def __getitem__(self, index):
+        return Integer(self.builder, self.builder.load(self._pointer(index, I64), align=8))
+
+    def __setitem__(self, index, x):
+        self.builder.store(_int(x), self._pointer(index, I64), align=8)
+
+    def add_atomic(self, number):
+        """Add to the first number, sequentially consistent, and return the sum."""
+        b, pointer = self.builder, self._pointer(0, I64)
+        return Integer(b, b.atomic_rmw("add", pointer, I64(number), "seq_cst")) + number
+
+
+class Doubles(Memory):
+    """An array of float64 numbers."""
+
+    element, dtype = F64, np.float64
+
+    def __setitem__(self, index, x):
+        self.builder.store(x.value, self._pointer(index, F64), align=8)
+
+
+class Rows(Memory):
+    """An array of shape (..., LANES), aligned; an index counts rows in memory order."""
+
+    width = LANES
+
+    def __getitem__(self, row):
+        pointer = self._pointer(row, VECTOR)
+        return Real(self.builder, self.builder.load(pointer, align=4 * LANES))
+
+    def __setitem__(self, row, x):
+        if not isinstance(x, Real):
+            x = Real(self.builder, ir.Constant(VECTOR, [float(x)] * LANES))
+        pointer = self._pointer(row, VECTOR)
+        self.builder.store(x.spread().value, pointer, align=4 * LANES)
+
+    def complex(self, index):
+        """Return the complex vector in rows ``2 index`` and ``2 index + 1``."""
+        return Complex(self[index * 2], self[index * 2 + 1])
+
+    def put(self, index, z):
+        """Write a complex vector to rows ``2 index`` and ``2 index + 1``."""
+        self[index * 2], self[index * 2 + 1] = z
+
+    def prefetch(self, row):
+        """Prefetch a row for writing; it may lie past the end of the array."""
+        pointer = self._pointer(row, ir.IntType(8))
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        module, name = self.builder.module, "llvm.prefetch.p0"
+        function = module.globals.get(name) or ir.Function(module, kind, name)
+        self.builder.call(function, [pointer, I32(1), I32(2), I32(1)])  # to write, level 2, data
+
+    def numbers(self):
+        """Return the array of the single numbers."""
+        return Floats(self.builder, self.address)
+
+
+class Variable:
+    """A number that a loop changes: set and read `value`."""
+
+    def __init__(self, builder, first):
+        self._builder, self._kind = builder, type(first)
+        with builder.goto_entry_block():
+            self._place = builder.alloca(first.value.type)
+        self.value = first
+
+    @property
+    def value(self):
+        return self._kind(self._builder, self._builder.load(self._place))
+
+    @value.setter
+    def value(self, x):
+        self._builder.store(x.value, self._place)
+
+
+class Trace:
+    """Control flow of a function that is being traced."""
+
+    def __init__(self, builder):
+        self.builder = builder
+
+    def integer(self, x):
+        """Return an integer."""
+        return x if isinstance(x, Integer) else Integer(self.builder, I64(int(x)))
+
+    def zeros(self):
+        """Return a variable vector, zero at first."""
+        return self.variable(Real(self.builder, ir.Constant(VECTOR, [0.0] * LANES)))
+
+    def variable(self, first):
+        """Return a variable with its first value."""
+        return Variable(self.builder, first)
+
+    def range(self, start, stop=None) -> Iterator[Integer]:
+        """Loop over integers: use it once, in a ``for``, without ``break``."""
+        start, stop = (0, start) if stop is None else (start, stop)
+        i = self.variable(self.integer(start))
+        for _ in self.during(lambda: i.value.compare("<", stop)):
+            yield i.value
+            i.value = i.value + 1
+
+    def during(self, condition) -> Iterator[None]:
+        """Loop as long as a condition holds, as `range`."""
+        b = self.builder
+        check, body, end = (b.append_basic_block() for _ in range(3))
+        b.branch(check)
+        b.position_at_end(check)
+        b.cbranch(condition(), body, end)
+        b.position_at_end(body)
+        yield
+        b.branch(check)
+        b.position_at_end(end)
+
+    @contextmanager
+    def when(self, condition):
+        """Run a block only if a condition holds."""
+        with self.builder.if_then(condition):
+            yield
+
+    def select(self, condition, yes, no):
+        """Return one of two integers or numbers."""
+        yes, no = (x if hasattr(x, "value") else self.integer(x) for x in (yes, no))
+        return type(yes)(self.builder, self.builder.select(condition, yes.value, no.value))
+
+    def pick(self, condition, yes, no):
+        """Return one of two arrays."""
+        return type(yes)(self.builder, self.builder.select(condition, yes.address, no.address))
+
+    def call(self, address, *arguments):
+        """Call the function at an address."""
+        values = [x.address if isinstance(x, Memory) else _int(x) for x in arguments]
+        kind = ir.FunctionType(ir.VoidType(), [I64] * len(values))
+        self.builder.call(self.builder.inttoptr(address.value, kind.as_pointer()), values)
+
+
+# --- Arguments -----------------------------------------------------------------------------------
+
+
+def _parts(kind):
+    """Return the kinds in a tuple of kinds, or None for a single argument."""
+    if isinstance(kind, tuple):
+        return kind
+    return tuple(kind.__annotations__.values()) if hasattr(kind, "_fields") else None
+
+
+def _receive(kind, builder, values):
+    parts = _parts(kind)
+    if parts is not None:
+        made = [_receive(part, builder, values) for part in parts]
+        return tuple(made) if isinstance(kind, tuple) else kind(*made)
+    return (Integer if kind is int else kind)(builder, next(values))
+
+
+def _size(kind):
+    parts = _parts(kind)
+    return 1 if parts is None else sum(map(_size, parts))
+
+
+def _flatten(kind, value, out):
+    parts = _parts(kind)
+    if parts is not None:
+        for part, x in zip(parts, value, strict=True):
+            _flatten(part, x, out)
+    elif kind is int:
+        out.append(int(value))
+    else:
+        if not value.flags.c_contiguous or value.real.dtype != kind.dtype:
+            raise TypeError(f"{kind.__name__} expected; got an array of {value.dtype}")
+        out.append(value.__array_interface__["data"][0])
+
+
+def address(function, *kinds, key="", parts=(), **static):
+    """Compile a traced function and return its address; it takes one integer per argument.
+
+    Parameters
+    ----------
+    function : function
+        Called with a `Trace`, the arguments and `static`.
+    *kinds
+        Kinds of the arguments.
+    key : object
+        What distinguishes this version of the function from others.
+    parts : sequence of functions or None
+        Functions of other modules that made values of `static`.
+    **static
+        Values that are fixed while tracing.
+    """
+    parts = [p for p in parts if p]
+    folders = {Path(getsourcefile(p)).parent for p in parts}  # modules import from neighbours
+    files = content(p for folder in folders for p in folder.glob("*.py"))
+    names = [f"{p.__module__}.{p.__qualname__}" for p in parts]
+
+    def make(name):
+        module = ir.Module()
+        kind = ir.FunctionType(ir.VoidType(), [I64] * _size(kinds))
+        traced = ir.Function(module, kind, name)
+        builder = ir.IRBuilder(traced.append_basic_block())
+        function(Trace(builder), *_receive(kinds, builder, iter(traced.args)), **static)
+        builder.ret_void()
+        return str(module)
+
+    return load(function.__name__, f"{function.__name__} {key} {names} {files}", make)
+
+
+def kernel(function, *kinds, **options):
+    """Compile a traced function and return it as a Python function, which runs without the GIL."""
+    call = callable_at(address(function, *kinds, **options), _size(kinds))
+
+    def run(*arguments):
+        values = []
+        _flatten(kinds, arguments, values)
+        call(*values)
+
+    return run
