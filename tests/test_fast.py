@@ -11,8 +11,9 @@ from reference import Reference, error
 
 from melexp.fast import LaneEngine
 from melexp.fast.engine import _aligned
+from melexp.fast.memory import Rows
 from melexp.fast.ops import cubic_root
-from melexp.fast.tracing import Rows, kernel
+from melexp.fast.tracing import kernel
 from melexp.methods import Stop, admm_gla, fgla, gla, ipalm
 from melexp.methods._prox import magnitude_coefficients
 from melexp.methods._splitting import MAGNITUDE

@@ -8,7 +8,7 @@ A state is a tuple of the tuples C, R and F of arrays. Spectra (C) have shape
 from typing import Any, NamedTuple
 
 from .lanes import where_positive
-from .tracing import Floats, Integers, Rows
+from .memory import Floats, Integers, Rows
 
 
 class Mel(NamedTuple):

@@ -18,8 +18,8 @@ from .kernels import (
     misfit_kernel,
     signal_kernel,
 )
+from .memory import Floats, Rows, aligned
 from .packing import from_lanes, to_lanes
-from .tracing import Floats, Rows
 
 #: Samples of frames between two checks for signals such as Ctrl-C: about 0.15 s.
 _BLOCK = 2**28
@@ -320,8 +320,5 @@ class LaneEngine:
 
 
 def _aligned(*shape):
-    """Return zeros of shape (*shape, LANES), float32, aligned to cache lines."""
-    size = int(np.prod(shape)) * LANES
-    raw = np.zeros(size + 16, np.float32)
-    start = -raw.ctypes.data % 64 // 4
-    return raw[start : start + size].reshape(*shape, LANES)
+    """Return zeros of shape (*shape, LANES)."""
+    return aligned(*shape, LANES)

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .lanes import Complex, conj, swap, turn
-from .tracing import Floats, Integers, Rows, address
+from .memory import Floats, Integers, Rows
+from .tracing import address
 
 #: Radices of a pass, with its relative cost per number: arithmetic and memory access.
 _COSTS = {2: 10.0, 3: 12.7, 4: 13.0, 5: 16.2, 6: 15.3, 7: 19.4, 8: 16.5, 9: 18.6, 10: 18.6}

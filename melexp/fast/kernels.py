@@ -9,7 +9,8 @@ from . import ops
 from .bins import Mel, MelTerm, Work, filter_rows, look, mel_bin, prefetch, prepare, put
 from .fft import Plan, add_frame, merge, read_frame, split, transform
 from .lanes import F64, Real, sum_lanes, to_next_lane, to_previous_lane
-from .tracing import Doubles, Floats, Integers, Rows, kernel
+from .memory import Doubles, Floats, Integers, Rows
+from .tracing import kernel
 
 COEFFICIENTS = 5  # of an iteration, at most
 

@@ -38,13 +38,13 @@ class Real:
         """Return a Python number as a constant of the same type."""
         return Real(self.builder, constant(self.value.type, number))
 
-    def spread(self):
+    def spread(self, kind=VECTOR):
         """Return a vector that repeats the number."""
         if isinstance(self.value.type, ir.VectorType):
             return self
-        empty = ir.Constant(VECTOR, ir.Undefined)
+        empty = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(empty, self.value, I32(0))
-        order = ir.Constant(ir.VectorType(I32, LANES), None)
+        order = ir.Constant(ir.VectorType(I32, kind.count), None)
         return Real(self.builder, self.builder.shuffle_vector(first, empty, order))
 
     def _apply(self, name, other, reverse=False):
@@ -71,11 +71,81 @@ class Real:
 
     __radd__, __rmul__ = __add__, __mul__
 
+    def compare(self, relation, other):
+        """Return the truth of ``self relation other`` for single numbers."""
+        other = other if isinstance(other, Real) else self.like(other)
+        return self.builder.fcmp_ordered(relation, self.value, other.value)
+
+    def integer(self):
+        """Return the single number, rounded towards zero."""
+        return Integer(self.builder, self.builder.fptosi(self.value, I64))
+
 
 def _match(x, y):
     if x.value.type == y.value.type:
         return x, y
-    return x.spread(), y.spread()
+    return x.spread(y.value.type), y.spread(x.value.type)
+
+
+class Integer:
+    """An integer of 64 bits."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def _apply(self, name, other, reverse=False):
+        x, y = self.value, number(other)
+        x, y = (y, x) if reverse else (x, y)
+        return Integer(self.builder, getattr(self.builder, name)(x, y))
+
+    def __add__(self, other):
+        return self._apply("add", other)
+
+    def __sub__(self, other):
+        return self._apply("sub", other)
+
+    def __rsub__(self, other):
+        return self._apply("sub", other, reverse=True)
+
+    def __mul__(self, other):
+        return self._apply("mul", other)
+
+    def __floordiv__(self, other):
+        """Divide numbers that are not negative."""
+        return self._apply("udiv", other)
+
+    def __mod__(self, other):
+        """Return the remainder of numbers that are not negative."""
+        return self._apply("urem", other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __and__(self, other):
+        return self._apply("and_", other)
+
+    def __or__(self, other):
+        return self._apply("or_", other)
+
+    def __lshift__(self, other):
+        return self._apply("shl", other)
+
+    def __rshift__(self, other):
+        return self._apply("ashr", other)
+
+    def lowest_bit(self):
+        """Return the index of the lowest set bit of a number that is not zero."""
+        return Integer(self.builder, self.builder.cttz(self.value, ir.Constant(ir.IntType(1), 1)))
+
+    def compare(self, relation, other):
+        """Return the truth of ``self relation other``."""
+        return self.builder.icmp_signed(relation, self.value, number(other))
+
+
+def number(x):
+    """Return the LLVM value of an integer or a Python integer."""
+    return x.value if isinstance(x, Integer) else I64(int(x))
 
 
 class Complex(NamedTuple):

@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 
 from .compiling import LANES
-from .tracing import Floats, Integers, kernel
+from .memory import Floats, Integers
+from .tracing import kernel
 
 # Frames per block: their cache lines, over all bins and lanes, fit into the L2 cache.
 _FRAMES = 8

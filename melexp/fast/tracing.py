@@ -1,11 +1,11 @@
-"""Functions in compiled code: integers, memory, loops and calls.
+"""Functions in compiled code: arguments, loops and calls.
 
 A traced function is a Python function of a `Trace` and symbolic arguments. Python runs it once; a
 ``for`` over `Trace.range` becomes a loop, an ``if`` is decided while tracing. The arguments are
 declared by *kinds*:
 
 - ``int``: an integer;
-- `Floats`, `Integers`, `Rows`: an array;
+- a class of `melexp.fast.memory`: an array;
 - a subclass of NamedTuple, whose annotations are kinds, or a tuple of kinds.
 """
 
@@ -14,152 +14,11 @@ from contextlib import contextmanager
 from inspect import getsourcefile
 from pathlib import Path
 
-import numpy as np
 from llvmlite import ir
 
 from .compiling import LANES, callable_at, content, load
-from .lanes import F32, F64, I32, I64, VECTOR, Complex, Real
-
-
-class Integer:
-    """An integer of 64 bits."""
-
-    __slots__ = ("builder", "value")
-
-    def __init__(self, builder, value):
-        self.builder, self.value = builder, value
-
-    def _apply(self, name, other, reverse=False):
-        x, y = self.value, _int(other)
-        x, y = (y, x) if reverse else (x, y)
-        return Integer(self.builder, getattr(self.builder, name)(x, y))
-
-    def __add__(self, other):
-        return self._apply("add", other)
-
-    def __sub__(self, other):
-        return self._apply("sub", other)
-
-    def __rsub__(self, other):
-        return self._apply("sub", other, reverse=True)
-
-    def __mul__(self, other):
-        return self._apply("mul", other)
-
-    def __floordiv__(self, other):
-        """Divide numbers that are not negative."""
-        return self._apply("udiv", other)
-
-    def __mod__(self, other):
-        """Return the remainder of numbers that are not negative."""
-        return self._apply("urem", other)
-
-    __radd__, __rmul__ = __add__, __mul__
-
-    def compare(self, relation, other):
-        """Return the truth of ``self relation other``."""
-        return self.builder.icmp_signed(relation, self.value, _int(other))
-
-
-def _int(x):
-    return x.value if isinstance(x, Integer) else I64(int(x))
-
-
-class Memory:
-    """An array; indices are not checked."""
-
-    element, width, dtype = F32, 1, np.float32
-
-    def __init__(self, builder, address):
-        self.builder, self.address = builder, address
-
-    def at(self, index):
-        """Return the array that begins at an index."""
-        offset = index * self.width if self.width > 1 else index
-        bytes_ = Integer(self.builder, self.address) + offset * np.dtype(self.dtype).itemsize
-        return type(self)(self.builder, bytes_.value)
-
-    def _pointer(self, index, element):
-        base = self.builder.inttoptr(self.address, self.element.as_pointer())
-        offset = index * self.width if self.width > 1 else index
-        pointer = self.builder.gep(base, [_int(offset)])
-        return self.builder.bitcast(pointer, element.as_pointer())
-
-
-class Floats(Memory):
-    """An array of float32 numbers; complex ones are pairs."""
-
-    def __getitem__(self, index):
-        return Real(self.builder, self.builder.load(self._pointer(index, F32), align=4))
-
-    def __setitem__(self, index, x):
-        self.builder.store(x.value, self._pointer(index, F32), align=4)
-
-    def complex(self, index):
-        """Return a complex number."""
-        return Complex(self[index * 2], self[index * 2 + 1])
-
-
-class Integers(Memory):
-    """An array of int64 numbers."""
-
-    element, dtype = I64, np.int64
-
-    def __getitem__(self, index):
-        return Integer(self.builder, self.builder.load(self._pointer(index, I64), align=8))
-
-    def __setitem__(self, index, x):
-        self.builder.store(_int(x), self._pointer(index, I64), align=8)
-
-    def add_atomic(self, number):
-        """Add to the first number, sequentially consistent, and return the sum."""
-        b, pointer = self.builder, self._pointer(0, I64)
-        return Integer(b, b.atomic_rmw("add", pointer, I64(number), "seq_cst")) + number
-
-
-class Doubles(Memory):
-    """An array of float64 numbers."""
-
-    element, dtype = F64, np.float64
-
-    def __setitem__(self, index, x):
-        self.builder.store(x.value, self._pointer(index, F64), align=8)
-
-
-class Rows(Memory):
-    """An array of shape (..., LANES), aligned; an index counts rows in memory order."""
-
-    width = LANES
-
-    def __getitem__(self, row):
-        pointer = self._pointer(row, VECTOR)
-        return Real(self.builder, self.builder.load(pointer, align=4 * LANES))
-
-    def __setitem__(self, row, x):
-        if not isinstance(x, Real):
-            x = Real(self.builder, ir.Constant(VECTOR, [float(x)] * LANES))
-        pointer = self._pointer(row, VECTOR)
-        self.builder.store(x.spread().value, pointer, align=4 * LANES)
-
-    def complex(self, index):
-        """Return the complex vector in rows ``2 index`` and ``2 index + 1``."""
-        return Complex(self[index * 2], self[index * 2 + 1])
-
-    def put(self, index, z):
-        """Write a complex vector to rows ``2 index`` and ``2 index + 1``."""
-        self[index * 2], self[index * 2 + 1] = z
-
-    def prefetch(self, row):
-        """Prefetch a row for writing; it may lie past the end of the array."""
-        pointer = self._pointer(row, ir.IntType(8))
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-        module, name = self.builder.module, "llvm.prefetch.p0"
-        function = module.globals.get(name) or ir.Function(module, kind, name)
-        self.builder.call(function, [pointer, I32(1), I32(2), I32(1)])  # to write, level 2, data
-
-    def numbers(self):
-        """Return the array of the single numbers."""
-        return Floats(self.builder, self.address)
+from .lanes import I64, VECTOR, Integer, Real, number
+from .memory import Memory
 
 
 class Variable:
@@ -235,7 +94,7 @@ class Trace:
 
     def call(self, address, *arguments):
         """Call the function at an address."""
-        values = [x.address if isinstance(x, Memory) else _int(x) for x in arguments]
+        values = [x.address if isinstance(x, Memory) else number(x) for x in arguments]
         kind = ir.FunctionType(ir.VoidType(), [I64] * len(values))
         self.builder.call(self.builder.inttoptr(address.value, kind.as_pointer()), values)
 
