@@ -21,6 +21,7 @@ CPU = llvm.get_host_cpu_features()
 LANES = int(os.environ.get("MELEXP_LANES", 16 if CPU.get("avx512f") else 8))
 
 _LOCK = Lock()
+_ADDRESSES: dict[str, int] = {}
 
 
 def content(files):
@@ -50,14 +51,16 @@ def load(name, key, make):
     digest = hashlib.sha256(f"{_digest()} {key}".encode()).hexdigest()
     name = f"{name}_{digest[:16]}"
     with _LOCK:
-        code = _read(name)
-        if code is None:
-            code = _machine_code(make(name))
-            _write(name, code)
-        engine = _engine()
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        return engine.get_function_address(name)
+        if name not in _ADDRESSES:
+            code = _read(name)
+            if code is None:
+                code = _machine_code(make(name))
+                _write(name, code)
+            engine = _engine()
+            engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+            engine.finalize_object()
+            _ADDRESSES[name] = engine.get_function_address(name)
+        return _ADDRESSES[name]
 
 
 def _machine():
@@ -101,16 +104,15 @@ def _machine_code(assembly):
 @cache
 def _folder():
     """Return the folder of compiled functions, or None if none can be written."""
-    given = os.environ.get("NUMBA_CACHE_DIR")  # one variable for all compiled code
-    home = Path.home() / ".cache" / "melexp"
-    for folder in (
-        [Path(given) / "melexp"] if given else [Path(__file__).parent / "__pycache__", home]
-    ):
+    given = os.environ.get("NUMBA_CACHE_DIR")  # as for other compiled code
+    folders = [given] if given else [Path(__file__).parent / "__pycache__", "~/.cache/melexp"]
+    for name in folders:
         try:
+            folder = Path(name).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 return folder
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: there is no home folder
             continue
     return None
 

@@ -20,7 +20,8 @@ class Memory:
         self.builder, self.address = builder, address
 
     @property
-    def _row(self):
+    def row(self):
+        """The LLVM type of a row."""
         return self.element if self.width == 1 else ir.VectorType(self.element, self.width)
 
     @property
@@ -38,10 +39,10 @@ class Memory:
         return self.builder.bitcast(pointer, kind.as_pointer())
 
     def _load(self, index):
-        return self.builder.load(self._pointer(index, self._row), align=self._bytes)
+        return self.builder.load(self._pointer(index, self.row), align=self._bytes)
 
     def _store(self, index, value):
-        self.builder.store(value, self._pointer(index, self._row), align=self._bytes)
+        self.builder.store(value, self._pointer(index, self.row), align=self._bytes)
 
 
 class _Reals(Memory):
@@ -50,8 +51,8 @@ class _Reals(Memory):
 
     def __setitem__(self, index, x):
         if not isinstance(x, Real):
-            x = Real(self.builder, constant(self._row, x))
-        self._store(index, x.value if self.width == 1 else x.spread(self._row).value)
+            x = Real(self.builder, constant(self.row, x))
+        self._store(index, x.value if self.width == 1 else x.spread(self.row).value)
 
     def complex(self, index):
         """Return the complex number in rows ``2 index`` and ``2 index + 1``."""

@@ -11,6 +11,7 @@ declared by *kinds*:
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from inspect import getsourcefile
 from pathlib import Path
 
@@ -83,6 +84,10 @@ class Trace:
         with self.builder.if_then(condition):
             yield
 
+    def every(self, conditions):
+        """Return whether all conditions hold."""
+        return reduce(self.builder.and_, conditions)
+
     def select(self, condition, yes, no):
         """Return one of two integers or numbers."""
         yes, no = (x if hasattr(x, "value") else self.integer(x) for x in (yes, no))
@@ -130,7 +135,9 @@ def _flatten(kind, value, out):
     elif kind is int:
         out.append(int(value))
     else:
-        if not value.flags.c_contiguous or value.real.dtype != kind.dtype:
+        if not value.flags.c_contiguous:
+            raise TypeError("the array must be contiguous; use numpy.ascontiguousarray")
+        if value.real.dtype != kind.dtype:
             raise TypeError(f"{kind.__name__} expected; got an array of {value.dtype}")
         out.append(value.__array_interface__["data"][0])
 
