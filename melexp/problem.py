@@ -193,7 +193,7 @@ class Problem:
             band=self.filters.band,
             weights=self.filters.weights,
             n_mels=self.filters.n_mels,
-            power=self.transform.power,
+            power=int(self.transform.power),
             frame_gains=self.frame_gains,
             threads=self._threads,
         )
@@ -201,9 +201,11 @@ class Problem:
     def _why_not_fast(self) -> str | None:
         from melexp.fast import LaneEngine
 
+        if self.transform.power not in (1, 2):
+            return f"the fast engine supports power 1 and 2, not {self.transform.power:g}"
         if self.dtype != np.float32:
             return f"the fast engine supports only float32, not {self.dtype}"
-        return LaneEngine.unsupported(self.stft.n_fft, self.transform.power)
+        return LaneEngine.unsupported(self.stft.n_fft)
 
     @cached_property
     def envelope(self) -> np.ndarray:

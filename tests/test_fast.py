@@ -27,7 +27,7 @@ class Slow(Reference):
         E = librosa.filters.mel(sr=22050, n_fft=n_fft, n_mels=n_mels, fmax=8000, dtype=np.float64)
         super().__init__(n_fft, hop, n_samples, E, padding)
 
-    def engine(self, threads=1):
+    def engine(self, threads=1, power=1):
         n_mels, n_bins = self.E.shape
         first = np.argmax(self.E > 0, axis=0)
         band = np.minimum(first, max(0, n_mels - 2))
@@ -38,7 +38,8 @@ class Slow(Reference):
         return LaneEngine(
             n_fft=self.n_fft, hop_length=self.hop, window=self.window, pad_index=self.index,
             inv_norm=self.inv_norm, n_samples=self.n_samples, n_frames=self.n_frames, band=band,
-            weights=weights, n_mels=n_mels, threads=threads,
+            weights=weights, n_mels=n_mels, power=power,
+            threads=threads,
         )  # fmt: skip
 
     def problem(self, seed=0):
@@ -303,12 +304,13 @@ def test_stops_at_target(method):
 
 def test_unsupported():
     assert LaneEngine.unsupported(1024) is None
-    assert LaneEngine.unsupported(17640, 2) is None
+    assert LaneEngine.unsupported(17640) is None
     for n_fft in (1103, 1025, 2 * 11 * 32, 8):  # prime, odd, with a factor 11, short
         assert f"not {n_fft}" in LaneEngine.unsupported(n_fft)
-    assert "power" in LaneEngine.unsupported(1024, 1.5)
     with pytest.raises(ValueError, match="product of 2, 3, 5 and 7, not 286"):
         Slow(286, 60).engine()
+    with pytest.raises(ValueError, match="power must be 1 or 2"):
+        Slow().engine(power=1.5)
 
 
 @pytest.mark.slow

@@ -63,21 +63,21 @@ class LaneEngine:
     """
 
     @staticmethod
-    def unsupported(n_fft, power=1):
-        """Return the reason why a transform is not supported, or None if it is."""
+    def unsupported(n_fft):
+        """Return the reason why a frame length is not supported, or None if it is."""
         if n_fft < 16 or n_fft % 2 or factors(n_fft // 2) is None:
             return f"n_fft must be even, at least 16 and a product of 2, 3, 5 and 7, not {n_fft}"
-        if power not in (1, 2):
-            return f"power must be 1 or 2, not {power}"
         return None
 
     def __init__(
         self, *, n_fft, hop_length, window, pad_index, inv_norm, n_samples, n_frames, band, weights,
         n_mels, power=1, frame_gains=None, threads=1,
     ):  # fmt: skip
-        reason = self.unsupported(n_fft, power)
+        reason = self.unsupported(n_fft)
         if reason:
             raise ValueError(reason)
+        if power not in (1, 2):
+            raise ValueError(f"power must be 1 or 2, not {power}")
         self.n_fft, self.n_frames, self.n_mels, self.threads = n_fft, n_frames, n_mels, threads
         self.power = int(power)
         window, pad_index = np.asarray(window, np.float64), np.asarray(pad_index, np.int64)
