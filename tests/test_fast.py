@@ -302,6 +302,23 @@ def test_stops_at_target(method):
     assert run(method, slow, engine, M, state, every=3, tol=1e-9)[0] == 20
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_stops_in_the_first_iteration_that_reaches_the_target(method):
+    slow = Slow()
+    engine = slow.engine()
+    M, A, X = slow.problem()
+    values = []
+    for n in range(1, 9):
+        _, state = run(method, slow, engine, M, start(method, A, X), slice(0, n))
+        x = engine.signal(arrays(state)[0])
+        values.append(np.linalg.norm(M - slow.E @ np.abs(slow.stft(x))) / np.linalg.norm(M))
+    for n in range(1, 8):
+        if values[n] < 0.999 * min(values[:n]):  # the first below a target between the two
+            target = 20 * np.log10((values[n] + min(values[:n])) / 2)
+            done, _ = run(method, slow, engine, M, start(method, A, X), every=1, target=target)
+            assert done == n + 1
+
+
 def test_unsupported():
     assert LaneEngine.unsupported(1024) is None
     assert LaneEngine.unsupported(17640) is None

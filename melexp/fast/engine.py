@@ -190,7 +190,7 @@ class LaneEngine:
     def pack_mel(self, M):
         """Return a mel-spectrogram of shape (n_mels, T), in lanes."""
         lanes = _aligned(self.rows, self.n_mels)
-        return self._pack(M, np.float32, np.arange(self.n_mels), lanes)
+        return self._pack(M, np.float32, np.arange(self.n_mels, dtype=np.int64), lanes)
 
     def _pack(self, x, kind, bins, lanes):
         to_lanes(np.ascontiguousarray(x, kind), bins, lanes.reshape(*lanes.shape[:2], -1, LANES))
@@ -269,10 +269,10 @@ class LaneEngine:
                 *signals, segment, shared,
             )  # fmt: skip
 
-        def ends(signals):  # the result of a method without a source is the new signal
-            return stop is not None and self._must_stop(
-                stop, M, signals, signals[bins.source is not None], space.work[0]
-            )
+        def ends(old, new):
+            # The result of a method with a source is the STFT of `old`.
+            result = new if bins.source is None else old
+            return self._must_stop(stop, M, old, new, result, space.work[0])
 
         done = self._run(advance, ends, len(table), stop, space.signals)
         return done, *(tuple(map(self.unpack, arrays)) for arrays in state[:2])
@@ -292,7 +292,7 @@ class LaneEngine:
                 size = min(longest, n_iter - done)
                 if stop is not None:
                     size = min(size, stop.every - done % stop.every)
-                shared = np.array([0, give_way()])
+                shared = np.array([0, give_way()], np.int64)
                 work = [(done, done + size, signals, segment, shared)
                         for segment in range(self.threads)]  # fmt: skip
                 if self.threads == 1:
@@ -302,15 +302,15 @@ class LaneEngine:
                 done += size
                 if size % 2:  # the two signals are exchanged
                     signals.reverse()
-                if stop is not None and done % stop.every == 0 and ends(signals[::-1]):
+                if stop is not None and done % stop.every == 0 and ends(signals[1], signals[0]):
                     break
         return done
 
-    def _must_stop(self, stop, M, signals, result, work):
+    def _must_stop(self, stop, M, old, new, result, work):
         """Return whether the signals of the last two iterations end the run."""
         sums = np.zeros(2)
         if stop.tol:
-            change_kernel()(self._plan, self._layout, *signals, sums)
+            change_kernel()(self._plan, self._layout, old, new, sums)
             if np.sqrt(sums[0]) < stop.tol * np.sqrt(sums[1]):
                 return True
         if stop.target is None:

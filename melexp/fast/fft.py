@@ -101,19 +101,19 @@ def make_plan(n_fft, hop, begin, analysis, synthesis):
     radix, *others = factors(half)
     block = half // radix
     legs = begin // (2 * block), (begin + len(analysis)) // (2 * block)
-    passes, twiddles, order, span, size = [], [], np.zeros(1, int), block, 0
+    passes, twiddles, order, span, size = [], [], np.zeros(1, np.int64), block, 0
     for r in others:
         span //= r
         passes.append((r, span, block // (r * span), size))
         twiddles.append(_twiddles(r, span))
         size += len(twiddles[-1])
-        order = (np.arange(r)[:, None] * span + order).ravel()
+        order = (np.arange(r, dtype=np.int64)[:, None] * span + order).ravel()
     # A gap of one number between blocks keeps their rows out of the same cache sets.
-    place = (np.arange(radix) * (block + 1) + order[:, None]).ravel()
+    place = (np.arange(radix, dtype=np.int64) * (block + 1) + order[:, None]).ravel()
     middle = half // 2 + 1  # block g = -g (mod radix) has each pair twice
     pairs = [np.arange(g, half if 2 * g % radix > 0 else middle, radix)
              for g in range(radix // 2 + 1)]  # fmt: skip
-    low = np.concatenate(pairs)
+    low = np.concatenate(pairs).astype(np.int64)
     plan = Plan(
         radix=radix,
         block=block,
@@ -130,8 +130,8 @@ def make_plan(n_fft, hop, begin, analysis, synthesis):
         backward=_table(passes[::-1], True),
         twiddles=np.concatenate([*twiddles, np.zeros(0, np.complex64)]),
         n_groups=len(pairs),
-        groups=np.cumsum([0, *map(len, pairs)]),
-        members=np.array([2 if 2 * g % radix else 1 for g in range(len(pairs))]),
+        groups=np.cumsum([0, *map(len, pairs)], dtype=np.int64),
+        members=np.array([2 if 2 * g % radix else 1 for g in range(len(pairs))], np.int64),
         left=place[low],
         right=place[(half - low) % half],
         twist=(-1j * np.exp(-2j * np.pi * low / n_fft)).astype(np.complex64),

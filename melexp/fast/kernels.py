@@ -122,7 +122,7 @@ def iterate(
     """Iterate with the coefficients in rows `first` to `last` - 1 of `table`.
 
     `old` is the signal of the state, `new` and `work` are working memory. Call this concurrently
-    for each segment, with separate `work` and a common `shared` of zero.
+    for each segment, with separate `work` and a common `shared`: zero and `give_way()`.
     """
 
     def step(state, k, first, z, c, following):
@@ -171,6 +171,7 @@ def _meet(trace, shared, layout):
                 trace.call(shared[1])
 
 
+@cache
 def give_way():
     """Return the address of a function that yields to other threads, or 0."""
     if os.name != "posix":
@@ -179,7 +180,7 @@ def give_way():
 
 
 def misfit(trace, plan, layout, mel, work, signals, M, sums, *, power):
-    """Add ``||M - E |STFT(x)|^power||^2`` and ``||M||^2``, without frame weights, to `sums`."""
+    """Write ``||M - E |STFT(x)|^power||^2`` and ``||M||^2``, without frame weights, to `sums`."""
     wrong, total = _doubles(trace, 2)
     for at in trace.range(layout.segments * layout.rows):
         segment, row = at // layout.rows, at % layout.rows
@@ -201,7 +202,7 @@ def misfit(trace, plan, layout, mel, work, signals, M, sums, *, power):
 
 
 def change(trace, plan, layout, old, new, sums):
-    """Add ``||new - old||^2`` and ``||new||^2`` to `sums`."""
+    """Write ``||new - old||^2`` and ``||new||^2`` to `sums`."""
     wrong, total = _doubles(trace, 2)
     for segment in trace.range(layout.segments):
         one, two = (_segment(layout, x, segment) for x in (old, new))

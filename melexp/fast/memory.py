@@ -13,7 +13,8 @@ from .lanes import F32, F64, I32, I64, Complex, Integer, Real, constant, number
 class Memory:
     """An array that begins at an address."""
 
-    element, dtype = F32, np.float32
+    element = F32
+    dtypes = np.dtype(np.float32), np.dtype(np.complex64)  # the first is that of the element
     width = 1  # numbers of a row
 
     def __init__(self, builder, address):
@@ -26,7 +27,7 @@ class Memory:
 
     @property
     def _bytes(self):
-        return np.dtype(self.dtype).itemsize * self.width
+        return self.dtypes[0].itemsize * self.width
 
     def at(self, index):
         """Return the array that begins at an index."""
@@ -78,7 +79,7 @@ class Floats(_Reals):
 class Doubles(_Reals):
     """float64 numbers."""
 
-    element, dtype = F64, np.float64
+    element, dtypes = F64, (np.dtype(np.float64),)
 
 
 class Rows(_Reals):
@@ -94,13 +95,13 @@ class Rows(_Reals):
 class DoubleRows(_Reals):
     """Aligned vectors of the same size: an array of shape (..., LANES // 2), float64."""
 
-    element, dtype, width = F64, np.float64, LANES // 2
+    element, dtypes, width = F64, (np.dtype(np.float64),), LANES // 2
 
 
 class Integers(Memory):
     """int64 numbers."""
 
-    element, dtype = I64, np.int64
+    element, dtypes = I64, (np.dtype(np.int64),)
 
     def __getitem__(self, index):
         return Integer(self.builder, self._load(index))
@@ -117,7 +118,7 @@ class Integers(Memory):
 class ShortIntegers(Integers):
     """int32 numbers."""
 
-    element, dtype = I32, np.int32
+    element, dtypes = I32, (np.dtype(np.int32),)
 
     def __getitem__(self, index):
         return Integer(self.builder, self.builder.sext(self._load(index), I64))

@@ -50,12 +50,12 @@ def to_lanes(x, bins, lanes):
     `bins` has the bin of each slot.
     """
     rows, slots, parts, _ = lanes.shape
-    places = np.arange(slots)
+    places = np.arange(slots, dtype=np.int64)
     _kernel(True)(x, lanes, slots, bins, places, parts, x.shape[1], rows, slots)
 
 
 def from_lanes(lanes, slots, x):
     """Copy from lanes to shape (K, T), float32 or complex64; `slots` has the slot of each bin."""
     rows, n_slots, parts, _ = lanes.shape
-    bins = np.arange(len(slots))
+    bins = np.arange(len(slots), dtype=np.int64)
     _kernel(False)(x, lanes, len(slots), bins, slots, parts, x.shape[1], rows, n_slots)

@@ -11,7 +11,7 @@ declared by *kinds*:
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import reduce
+from functools import cache, reduce
 from inspect import getsourcefile
 from pathlib import Path
 
@@ -107,6 +107,7 @@ class Trace:
 # --- Arguments -----------------------------------------------------------------------------------
 
 
+@cache
 def _parts(kind):
     """Return the kinds in a tuple of kinds, or None for a single argument."""
     if isinstance(kind, tuple):
@@ -135,10 +136,10 @@ def _flatten(kind, value, out):
     elif kind is int:
         out.append(int(value))
     else:
+        if value.dtype not in kind.dtypes:
+            raise TypeError(f"{kind.__name__} expected; got an array of {value.dtype}")
         if not value.flags.c_contiguous:
             raise TypeError("the array must be contiguous; use numpy.ascontiguousarray")
-        if value.real.dtype != kind.dtype:
-            raise TypeError(f"{kind.__name__} expected; got an array of {value.dtype}")
         out.append(value.__array_interface__["data"][0])
 
 
