@@ -78,7 +78,7 @@ def states(
     return found
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80)
 @given(
     transform=transforms(),
     name=st.sampled_from(METHODS),

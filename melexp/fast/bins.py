@@ -26,11 +26,12 @@ class Mel(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Working memory for one frame."""
+    """Working memory: for one frame, and for the edges of the signal."""
 
     buffer: Rows  # its transform
     magnitude: Rows  # (slots, LANES)
     mel: Rows  # (n_mels + 1, LANES)
+    sums: Floats  # of the copies of each sample at an edge
 
 
 def filter_rows(trace, mel, values, out):

@@ -117,6 +117,7 @@ class LaneEngine:
                 _aligned(buffer_rows(self._plan)),
                 _aligned(self._mel.slots),
                 _aligned(self.n_mels + 1),
+                np.zeros(self._layout.n_sums, np.float32),
             )
             for _ in range(self.threads)
         ]
@@ -155,7 +156,6 @@ class LaneEngine:
             group=group.astype(np.int64),
             scale=np.where(pad_index[j] < 0, 0, factor[j] * squares[phase[j]]).astype(np.float32),
             n_sums=len(values),
-            sums=np.zeros(len(values), np.float32),
             norm=norm.astype(np.float32),
             weighted=frame_gains is not None,
             ratio=ratio,

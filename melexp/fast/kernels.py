@@ -27,8 +27,7 @@ class Layout(NamedTuple):
     edges: Integers  # positions of samples that padding copies or fewer frames cover
     group: Integers  # ... index of the sample of the clip that each copies
     scale: Floats  # ... factor of their sum that gives the sample
-    n_sums: int
-    sums: Floats  # ... working memory for the sums
+    n_sums: int  # ... number of such samples
     norm: Floats  # (hop,), 1 / sum of the squared windows, for all other samples
     weighted: int  # whether there are frame weights; without, the next arrays are empty
     ratio: Rows  # (segments * rows * hop, LANES), per-sample factor on `norm`
@@ -63,7 +62,7 @@ def _segment(layout, signals, segment):
     return signals.at(segment * layout.length)
 
 
-def _close(trace, plan, layout, signals):
+def _close(trace, plan, layout, work, signals):
     """Complete the signals after all frames have been added."""
     last, end, overlap = layout.segments - 1, layout.rows * plan.hop, plan.extent - plan.hop
     for segment in trace.range(layout.segments):  # the part past the end belongs to the next one
@@ -78,7 +77,7 @@ def _close(trace, plan, layout, signals):
             signal = _segment(layout, signals, segment)
             for j in trace.range(end):
                 signal[j] = signal[j] * layout.ratio[segment * end + j]
-    samples, sums = signals.numbers(), layout.sums
+    samples, sums = signals.numbers(), work.sums
     for i in trace.range(layout.n_sums):
         sums[i] = sums[i].like(0)
     for i in trace.range(layout.n_edges):
@@ -112,7 +111,7 @@ def make_signal(trace, plan, layout, mel, work, state, table, signals, *, source
                     merge(trace, plan, work.buffer, i, x, y)
                 transform(trace, plan, work.buffer, g, plan.backward)
             _add(trace, plan, layout, work, signal, segment, row)
-    _close(trace, plan, layout, signals)
+    _close(trace, plan, layout, work, signals)
 
 
 def iterate(
@@ -157,7 +156,7 @@ def iterate(
             _add(trace, plan, layout, work, _segment(layout, then, segment), segment, row)
         _meet(trace, shared, layout)
         with trace.when(segment.compare("==", 0)):
-            _close(trace, plan, layout, then)
+            _close(trace, plan, layout, work, then)
         _meet(trace, shared, layout)
 
 
