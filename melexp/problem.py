@@ -199,7 +199,7 @@ class Problem:
         if reason:
             logging.getLogger("melexp").info("portable engine: %s", reason)
             return None
-        from melexp.fast import LaneEngine  # here, because importing numba is slow
+        from melexp.fast import LaneEngine  # here, because importing LLVM is slow
 
         return LaneEngine(
             n_fft=self.stft.n_fft,
@@ -224,7 +224,7 @@ class Problem:
             return f"the fast engine supports power 1 and 2, not {self.transform.power:g}"
         if self.dtype != np.float32:
             return f"the fast engine supports only float32, not {self.dtype}"
-        return LaneEngine.unsupported(self.stft.n_fft, self.stft.hop_length)
+        return LaneEngine.unsupported(self.stft.n_fft)
 
     @cached_property
     def envelope(self) -> np.ndarray:

@@ -37,6 +37,13 @@ PARTS = {
         ]
         + ["admm, fast"],
     ),
+    "presets": Part(
+        lambda: iterations.preset_rows(1, presets=["paper", "whisper"]),
+        [
+            "paper (n_fft 1024, hop 256, power 1), fast",
+            "whisper (n_fft 400, hop 160, power 2), fast",
+        ],
+    ),
     # The names end with the number of iterations, which is measured.
     "quality": Part(
         lambda: quality.rows("demo_speech", 1),
@@ -66,7 +73,7 @@ def test_a_benchmark_gives_the_named_rows_in_its_unit(part: Part) -> None:
         bases = [b for b in bases if b.name == BASES.get(r.against, r.against)]
         for base in bases:  # one round: the ratio is that of the values
             assert r.ratio == pytest.approx(r.value / base.value)
-        assert bases or r.against == "10 iterations of admm"
+        assert bases or r.against in ("10 iterations of admm", "scipy.fft of the same frames")
 
 
 def test_a_row_has_quartiles_and_the_median_of_the_paired_ratios() -> None:

@@ -10,10 +10,10 @@ import pytest
 from reference import Reference, error
 
 from melexp.fast import LaneEngine
-from melexp.fast.compiling import kernel
 from melexp.fast.engine import _aligned
-from melexp.fast.lanes import load, store
+from melexp.fast.memory import Rows
 from melexp.fast.ops import cubic_root
+from melexp.fast.tracing import kernel
 from melexp.methods import Stop, admm_gla, fgla, gla, ipalm
 from melexp.methods._prox import magnitude_coefficients
 from melexp.methods._splitting import MAGNITUDE
@@ -27,7 +27,7 @@ class Slow(Reference):
         E = librosa.filters.mel(sr=22050, n_fft=n_fft, n_mels=n_mels, fmax=8000, dtype=np.float64)
         super().__init__(n_fft, hop, n_samples, E, padding)
 
-    def engine(self, threads=1):
+    def engine(self, threads=1, power=1):
         n_mels, n_bins = self.E.shape
         first = np.argmax(self.E > 0, axis=0)
         band = np.minimum(first, max(0, n_mels - 2))
@@ -38,7 +38,8 @@ class Slow(Reference):
         return LaneEngine(
             n_fft=self.n_fft, hop_length=self.hop, window=self.window, pad_index=self.index,
             inv_norm=self.inv_norm, n_samples=self.n_samples, n_frames=self.n_frames, band=band,
-            weights=weights, n_mels=n_mels, threads=threads,
+            weights=weights, n_mels=n_mels, power=power,
+            threads=threads,
         )  # fmt: skip
 
     def problem(self, seed=0):
@@ -199,7 +200,7 @@ def test_cubic_root_of_all_sizes():
     q[:] = 10 ** rng.uniform(-14, 1, q.shape)
     p[0], q[0] = np.abs(p[0]), 0  # no positive root
     p[1], q[1] = -np.abs(p[1]), 0
-    all_roots(p, q, b)
+    kernel(all_roots, Rows, Rows, Rows, int)(p, q, b, n)
     wide_p, wide_q = p.astype(np.float64), q.astype(np.float64)
     expected = np.sqrt(np.maximum(-wide_p, 0)) + np.cbrt(wide_q)
     for _ in range(80):  # Newton's steps from above
@@ -209,10 +210,9 @@ def test_cubic_root_of_all_sizes():
     assert b[0].max() < 1e-10
 
 
-@kernel
-def all_roots(p, q, b):
-    for i in range(len(p)):
-        store(b, i, cubic_root(load(p, i), load(q, i)))
+def all_roots(trace, p, q, b, n):
+    for i in trace.range(n):
+        b[i] = cubic_root(p[i], q[i])
 
 
 def test_admm_at_full_size():
@@ -302,14 +302,32 @@ def test_stops_at_target(method):
     assert run(method, slow, engine, M, state, every=3, tol=1e-9)[0] == 20
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_stops_in_the_first_iteration_that_reaches_the_target(method):
+    slow = Slow()
+    engine = slow.engine()
+    M, A, X = slow.problem()
+    values = []
+    for n in range(1, 9):
+        _, state = run(method, slow, engine, M, start(method, A, X), slice(0, n))
+        x = engine.signal(arrays(state)[0])
+        values.append(np.linalg.norm(M - slow.E @ np.abs(slow.stft(x))) / np.linalg.norm(M))
+    for n in range(1, 8):
+        if values[n] < 0.999 * min(values[:n]):  # the first below a target between the two
+            target = 20 * np.log10((values[n] + min(values[:n])) / 2)
+            done, _ = run(method, slow, engine, M, start(method, A, X), every=1, target=target)
+            assert done == n + 1
+
+
 def test_unsupported():
-    assert LaneEngine.unsupported(1024, 256) is None
-    assert "power of two" in LaneEngine.unsupported(1000, 250)
-    assert "power of two" in LaneEngine.unsupported(32, 8)
-    assert "divide" in LaneEngine.unsupported(1024, 300)
-    assert "divide" in LaneEngine.unsupported(1024, 1)
-    with pytest.raises(ValueError, match="divide"):
-        Slow(256, 60).engine()
+    assert LaneEngine.unsupported(1024) is None
+    assert LaneEngine.unsupported(17640) is None
+    for n_fft in (1103, 1025, 2 * 11 * 32, 8):  # prime, odd, with a factor 11, short
+        assert f"not {n_fft}" in LaneEngine.unsupported(n_fft)
+    with pytest.raises(ValueError, match="product of 2, 3, 5 and 7, not 286"):
+        Slow(286, 60).engine()
+    with pytest.raises(ValueError, match="power must be 1 or 2"):
+        Slow().engine(power=1.5)
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
     with threadpool_limits(1):
         parts = [
             iterations.rows(rounds),
+            iterations.preset_rows(rounds),
             starts.rows(rounds),
             denormals.rows(rounds),
             quality.rows(dataset, 4 if quick else None),

@@ -51,7 +51,7 @@ def row(
     return Row(section, name, median, low, high, unit, float(np.median(values / base)), against)
 
 
-def clip(seconds: float) -> np.ndarray:
+def clip(seconds: float, sr: float = SR) -> np.ndarray:
     """Return embedded speech, repeated to a length."""
-    speech = np.concatenate([c.load(SR) for c in load_dataset("demo_speech")])
-    return np.resize(speech, int(seconds * SR)).astype(np.float32)
+    speech = np.concatenate([c.load(int(sr)) for c in load_dataset("demo_speech")])
+    return np.resize(speech, int(seconds * sr)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -94,3 +95,30 @@ def rows(
             if engine == "librosa":
                 fast = (times["admm|fast|51"] - times["admm|fast|1"]) / 50 * 1e3
                 yield row(section, "admm, fast", fast, "ms", each, "librosa.griffinlim")
+
+
+def preset_rows(rounds: int, *, presets: Sequence[str] | None = None) -> Iterator[Row]:
+    """Measure milliseconds per iteration of `admm` on 5 s, for every preset, against the floor.
+
+    The time is that of the processor: other programs do not count.
+    """
+    for name in MelTransform.presets() if presets is None else presets:
+        transform = MelTransform.preset(name)
+        x = clip(5.0, transform.sr)
+        floor = floors(transform, transform(x).shape[-1])["scipy.fft"]
+        engine = (
+            "portable" if Problem(transform(x), transform, length=len(x)).lanes is None else "fast"
+        )
+        n = ENGINES[engine]
+        entries = {str(k): per_iteration("admm", transform, x, engine, k) for k in (1, n + 1)}
+        times = interleaved({"floor": floor, **entries}, rounds=rounds, clock=time.process_time)
+        each = (times[str(n + 1)] - times["1"]) / n * 1e3
+        layout = f"n_fft {transform.n_fft}, hop {transform.hop_length}, power {transform.power:g}"
+        yield row(
+            "iteration of admm, presets, 5 s, CPU time",
+            f"{name} ({layout}), {engine}",
+            each,
+            "ms",
+            times["floor"] * 1e3,
+            "scipy.fft of the same frames",
+        )

@@ -10,7 +10,7 @@ from melexp.transforms.mel import MelTransform
 
 
 def precompile() -> None:
-    """Run every method once on magnitude and power mels, to fill the cache of numba.
+    """Run every method and every preset once, to fill the cache of compiled code.
 
     The cache lies beside the modules or in ``NUMBA_CACHE_DIR``. It depends on the content of the
     modules, so it stays valid when the same version is installed again.
@@ -25,3 +25,7 @@ def precompile() -> None:
             warm_up(method, transform)
             kind = "power" if power == 2 else "magnitude"
             print(f"{name}, {kind} mels: {time.perf_counter() - began:.1f} s", flush=True)
+    began = time.perf_counter()
+    for preset in MelTransform.presets():  # other lengths of frames need other passes
+        warm_up(make_method("admm"), MelTransform.preset(preset))
+    print(f"all presets: {time.perf_counter() - began:.1f} s", flush=True)

@@ -5,118 +5,73 @@ A state is a tuple of the tuples C, R and F of arrays. Spectra (C) have shape
 ``(rows, n_mels, LANES)``. `slot` counts slots from the first row, `k` within the row.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-from numba.extending import overload, types
-
-from .compiling import INLINE, inline
-from .lanes import cload, cstore, full, load, prefetch, store, where_positive
+from .lanes import where_positive
+from .memory import Floats, Integers, Rows
 
 
 class Mel(NamedTuple):
     """A filter bank whose bins lie in at most two adjacent filters, k and k + 1."""
 
-    starts: np.ndarray  # bins with lower filter k are starts[k] to starts[k + 1] - 1 in
-    members: np.ndarray  # ... their slots
-    lower: np.ndarray  # ... their weights in filter k
-    upper: np.ndarray  # ... and in filter k + 1
-    band: np.ndarray  # k of each slot
-    low: np.ndarray  # weights of each slot
-    high: np.ndarray
+    n_mels: int
+    slots: int  # slots of a spectrum
+    starts: Integers  # bins with lower filter k are starts[k] to starts[k + 1] - 1 in
+    members: Integers  # ... their slots
+    lower: Floats  # ... their weights in filter k
+    upper: Floats  # ... and in filter k + 1
+    band: Integers  # k of each slot
+    low: Floats  # weights of each slot
+    high: Floats
 
 
 class Work(NamedTuple):
-    """Working memory for one frame."""
+    """Working memory: for one frame, and for the edges of the signal."""
 
-    buffer: np.ndarray  # its transform
-    magnitude: np.ndarray  # (slots, LANES)
-    mel: np.ndarray  # (n_mels + 1, LANES)
+    buffer: Rows  # its transform
+    magnitude: Rows  # (slots, LANES)
+    mel: Rows  # (n_mels + 1, LANES)
+    sums: Floats  # of the copies of each sample at an edge
 
 
-@inline
-def filter_rows(mel, values, start, out):
-    """Compute ``out = E v`` for the magnitudes v that begin at row `start` of `values`."""
-    carry = full(0.0)
-    for k in range(len(mel.starts) - 1):
-        total, carry = carry, full(0.0)
-        for i in range(mel.starts[k], mel.starts[k + 1]):
-            value = load(values, start + mel.members[i])
-            total = total + value * mel.lower[i]
-            carry = carry + value * mel.upper[i]
-        store(out, k, total)
+def filter_rows(trace, mel, values, out):
+    """Compute ``out = E v`` for magnitudes v."""
+    carry = trace.zeros()
+    for k in trace.range(mel.n_mels):
+        total = trace.variable(carry.value)
+        carry.value = carry.value.like(0)
+        for i in trace.range(mel.starts[k], mel.starts[k + 1]):
+            value = values[mel.members[i]]
+            total.value = total.value + value * mel.lower[i]
+            carry.value = carry.value + value * mel.upper[i]
+        out[k] = total.value
 
 
 # --- Load and store a bin of a state -------------------------------------------------------------
 
 
-@inline
-def _take_real(array, slot, ahead):
-    prefetch(array, slot + ahead)
-    return load(array, slot)
-
-
-@inline
-def _take_complex(array, slot, ahead):
-    prefetch(array, 2 * (slot + ahead))
-    prefetch(array, 2 * (slot + ahead) + 1)
-    return cload(array, slot)
-
-
-def take(arrays, slot, ahead):
-    """Load the bin in `slot` of each array, and prefetch the bin `ahead` slots later."""
-
-
-def look(arrays, slot):
+def look(state, slot):
     """Load the bin in `slot` of each array."""
+    C, R, F = state
+    return tuple(a.complex(slot) for a in C), tuple(a[slot] for a in R), tuple(a[slot] for a in F)
 
 
-def put(arrays, slot, values):
-    """Store the bin in `slot` of each array."""
+def prefetch(state, slot):
+    """Prefetch the bin in `slot`, which may lie past the end, of each array that is read."""
+    C, R, F = state
+    for a in C[:1]:  # a second one is written only, which needs no prefetch
+        a.prefetch(slot * 2)
+        a.prefetch(slot * 2 + 1)
+    for a in (*R, *F):
+        a.prefetch(slot)
 
 
-def _complex(arrays):
-    return len(arrays) > 0 and arrays[0].ndim == 4
-
-
-# The length of a tuple is part of its type in compiled code: one function per length.
-
-
-@overload(take, jit_options=INLINE)
-def _take(arrays, slot, ahead):
-    one = _take_complex if _complex(arrays) else _take_real
-    if len(arrays) == 0:
-        return lambda arrays, slot, ahead: ()
-    if len(arrays) == 1:
-        return lambda arrays, slot, ahead: (one(arrays[0], slot, ahead),)
-    if _complex(arrays):  # the second array is written only, which needs no prefetch
-        return lambda arrays, slot, ahead: (one(arrays[0], slot, ahead), cload(arrays[1], slot))
-    return lambda arrays, slot, ahead: (one(arrays[0], slot, ahead), one(arrays[1], slot, ahead))
-
-
-@overload(look, jit_options=INLINE)
-def _look(arrays, slot):
-    one = cload if _complex(arrays) else load
-    if len(arrays) == 0:
-        return lambda arrays, slot: ()
-    if len(arrays) == 1:
-        return lambda arrays, slot: (one(arrays[0], slot),)
-    return lambda arrays, slot: (one(arrays[0], slot), one(arrays[1], slot))
-
-
-@overload(put, jit_options=INLINE)
-def _put(arrays, slot, values):
-    one = cstore if _complex(arrays) else store
-    if len(arrays) == 0:
-        return lambda arrays, slot, values: None
-    if len(arrays) == 1:
-        return lambda arrays, slot, values: one(arrays[0], slot, values[0])
-
-    def both(arrays, slot, values):
-        one(arrays[0], slot, values[0])
-        one(arrays[1], slot, values[1])
-
-    return both
+def put(state, slot, C, R):
+    """Store the bin in `slot` of each array that an iteration changes."""
+    for a, z in zip(state[0], C, strict=True):
+        a.put(slot, z)
+    for a, x in zip(state[1], R, strict=True):
+        a[slot] = x
 
 
 # --- The mel step ------------------------------------------------------------------------------
@@ -125,113 +80,48 @@ def _put(arrays, slot, values):
 class MelTerm(NamedTuple):
     """The mel-spectrogram that a method fits."""
 
-    M: np.ndarray
-    exact: np.ndarray  # of M's shape: 0 where M is only an upper bound, otherwise 1
+    M: Rows
+    exact: Rows  # of M's shape: 0 where M is only an upper bound, otherwise 1
     # The solver, E E^T + c I = L D L^T: () for the identity, or (sub-diagonal of L, 1 / D), each of
     # shape (n_mels,) if equal in all frames, otherwise of M's shape.
-    factors: tuple
+    factors: Any
 
 
-def factor(factors, at, k):
-    """Return the factor of band k, whose row in an array of M's shape is `at`."""
+def prepare(trace, term, estimate, mel, work, state, c, row):
+    """Compute S (M - E v) of a frame before its bins, for the estimate v of the method."""
+    first = row * mel.slots
+    if estimate is None:  # v is the first real array, read in place
+        values = state[1][0].at(first)
+    else:
+        values = work.magnitude
+        for k in trace.range(mel.slots):
+            values[k] = estimate(*look(state, first + k), c)
+    filter_rows(trace, mel, values, work.mel)
+    M, exact = term.M.at(row * mel.n_mels), term.exact.at(row * mel.n_mels)
+
+    def residual(k):
+        error = M[k] - work.mel[k]
+        return where_positive(error, error * exact[k], error)
+
+    if not term.factors:
+        for k in trace.range(mel.n_mels):
+            work.mel[k] = residual(k)
+        return
+    # The system: a forward and a backward recursion over the filters.
+    below, pivot = (x.at(row * mel.n_mels) if isinstance(x, Rows) else x for x in term.factors)
+    s = trace.zeros()
+    for k in trace.range(mel.n_mels):
+        before = trace.select(k.compare(">", 0), k - 1, 0)  # in the first band s is zero
+        s.value = residual(k) - s.value * below[before]
+        work.mel[k] = s.value
+    s = trace.zeros()
+    for n in trace.range(mel.n_mels):
+        k = mel.n_mels - 1 - n
+        s.value = work.mel[k] * pivot[k] - s.value * below[k]
+        work.mel[k] = s.value
 
 
-@overload(factor, jit_options=INLINE)
-def _factor(factors, at, k):
-    if factors.ndim == 1:
-        return lambda factors, at, k: factors[k]
-    return lambda factors, at, k: load(factors, at)
-
-
-@inline
-def _residual(term, at, value):
-    error = load(term.M, at) - value
-    return where_positive(error, error * load(term.exact, at), error)
-
-
-def _estimated(estimate, mel, work, state, c, row):
-    """Write E v to the working memory, where v is the estimate of the method."""
-
-
-@overload(_estimated, jit_options=INLINE)
-def _estimated_in(estimate, mel, work, state, c, row):
-    if isinstance(estimate, types.NoneType):  # v is the first real array, read in place
-
-        def direct(estimate, mel, work, state, c, row):
-            filter_rows(mel, state[1][0], row * len(mel.band), work.mel)
-
-        return direct
-
-    def computed(estimate, mel, work, state, c, row):
-        slots = len(mel.band)
-        for k in range(slots):
-            at = row * slots + k
-            v = estimate(look(state[0], at), look(state[1], at), look(state[2], at), c)
-            store(work.magnitude, k, v)
-        filter_rows(mel, work.magnitude, 0, work.mel)
-
-    return computed
-
-
-def _solved(term, n_mels, work, row):
-    """Replace E v in the working memory by S (M - E v)."""
-
-
-@overload(_solved, jit_options=INLINE)
-def _solved_in(term, n_mels, work, row):
-    if len(term.types[2]) == 0:
-
-        def identity(term, n_mels, work, row):
-            for k in range(n_mels):
-                store(work.mel, k, _residual(term, row * n_mels + k, load(work.mel, k)))
-
-        return identity
-
-    def system(term, n_mels, work, row):
-        """Solve by a forward and a backward recursion over the filters."""
-        below, pivot = term.factors
-        s = full(0.0)
-        for k in range(n_mels):
-            before = max(k - 1, 0)  # in the first band s is zero
-            error = _residual(term, row * n_mels + k, load(work.mel, k))
-            s = error - s * factor(below, row * n_mels + before, before)
-            store(work.mel, k, s)
-        s = full(0.0)
-        for k in range(n_mels - 1, -1, -1):
-            at = row * n_mels + k
-            s = load(work.mel, k) * factor(pivot, at, k) - s * factor(below, at, k)
-            store(work.mel, k, s)
-
-    return system
-
-
-def prepare(term, estimate, mel, work, state, c, row):
-    """Compute S (M - E v) of a frame before its bins. Do nothing without a mel term."""
-
-
-@overload(prepare, jit_options=INLINE)
-def _prepare(term, estimate, mel, work, state, c, row):
-    if isinstance(term, types.NoneType):
-        return lambda term, estimate, mel, work, state, c, row: None
-
-    def fit(term, estimate, mel, work, state, c, row):
-        _estimated(estimate, mel, work, state, c, row)
-        _solved(term, len(mel.starts) - 1, work, row)
-
-    return fit
-
-
-def mel_bin(term, mel, work, k):
-    """Return one bin of ``E^T S (M - E v)``, or None without a mel term."""
-
-
-@overload(mel_bin, jit_options=INLINE)
-def _mel_bin(term, mel, work, k):
-    if isinstance(term, types.NoneType):
-        return lambda term, mel, work, k: None
-
-    def spread(term, mel, work, k):
-        band = mel.band[k]
-        return load(work.mel, band) * mel.low[k] + load(work.mel, band + 1) * mel.high[k]
-
-    return spread
+def mel_bin(mel, work, k):
+    """Return one bin of ``E^T S (M - E v)``."""
+    band = mel.band[k]
+    return work.mel[band] * mel.low[k] + work.mel[band + 1] * mel.high[k]

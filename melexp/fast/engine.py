@@ -1,18 +1,25 @@
 """The engine for a clip: NumPy arrays in, iterations in compiled code, NumPy arrays out."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
-from .bins import Mel, MelTerm, Work
+from .bins import Mel, Work
 from .compiling import LANES
-from .fft import buffer_rows, make_plan
-from .kernels import Check, Layout, iteration_kernel, signal_kernel
+from .fft import buffer_rows, factors, make_plan, support
+from .kernels import (
+    COEFFICIENTS,
+    Layout,
+    change_kernel,
+    give_way,
+    iteration_kernel,
+    misfit_kernel,
+    signal_kernel,
+)
+from .memory import Floats, Rows, aligned
 from .packing import from_lanes, to_lanes
-
-_COEFFICIENTS = 5
 
 #: Samples of frames between two checks for signals such as Ctrl-C: about 0.15 s.
 _BLOCK = 2**28
@@ -23,16 +30,15 @@ _ROWS = 2**12
 class Space(NamedTuple):
     """Working memory of one call."""
 
-    layout: Layout  # that of the engine with its own `sums`
-    work: list  # of `Work`, one per thread
-    signals: list  # two, which are exchanged after an iteration
+    work: list  # a `Work` per thread
+    signals: list  # two, each of shape (threads, length, LANES)
 
 
 class LaneEngine:
     """Mel-spectrogram inversion of clips of one length, in float32.
 
     The clip is cut into `LANES` parts that are processed side by side. `iterate` releases the GIL,
-    and concurrent calls have separate working memory.
+    but its calls share working memory: use one engine per thread.
 
     Parameters
     ----------
@@ -59,43 +65,46 @@ class LaneEngine:
     """
 
     @staticmethod
-    def unsupported(n_fft, hop_length):
-        """Return the reason why the frames are not supported, or None if they are."""
-        if n_fft < 64 or n_fft & (n_fft - 1):
-            return f"n_fft must be a power of two, at least 64, not {n_fft}"
-        if hop_length < 2 or n_fft % hop_length:
-            return f"hop_length must be even and divide n_fft = {n_fft}, not {hop_length}"
+    def unsupported(n_fft):
+        """Return the reason why a frame length is not supported, or None if it is."""
+        if n_fft < 16 or n_fft % 2 or factors(n_fft // 2) is None:
+            return f"n_fft must be even, at least 16 and a product of 2, 3, 5 and 7, not {n_fft}"
         return None
 
     def __init__(
         self, *, n_fft, hop_length, window, pad_index, inv_norm, n_samples, n_frames, band, weights,
         n_mels, power=1, frame_gains=None, threads=1,
     ):  # fmt: skip
-        reason = self.unsupported(n_fft, hop_length)
+        reason = self.unsupported(n_fft)
         if reason:
             raise ValueError(reason)
-        later = n_fft // hop_length - 1  # frames that start within an earlier frame
+        if power not in (1, 2):
+            raise ValueError(f"power must be 1 or 2, not {power}")
         self.n_fft, self.n_frames, self.n_mels, self.threads = n_fft, n_frames, n_mels, threads
         self.power = int(power)
+        window, pad_index = np.asarray(window, np.float64), np.asarray(pad_index, np.int64)
+        if len(pad_index) != n_fft + hop_length * (n_frames - 1):
+            raise ValueError("pad_index must cover the frames exactly")
+        # Frames consist of the samples that the window does not set to zero, and few others.
+        begin, end = support(n_fft, window)
+        window, pad_index = window[begin:end], pad_index[begin : len(pad_index) - (n_fft - end)]
+        later = -(-len(window) // hop_length) - 1  # frames that start within an earlier frame
         # The last lane ends with `later` empty frames, as no lane follows to take their overlap.
         # The overlap of any other lane or segment must end within the next one.
         rows = max(-(-(n_frames + later) // (LANES * threads)), later, 1)
         self.rows = threads * rows
-        window, pad_index = np.asarray(window, np.float64), np.asarray(pad_index, np.int64)
-        if len(pad_index) != n_fft + hop_length * (n_frames - 1):
-            raise ValueError("pad_index must cover the frames exactly")
-        squares = (window**2).reshape(-1, hop_length).sum(axis=0)
+        squares = np.bincount(np.arange(len(window)) % hop_length, window**2, hop_length)
         norm = np.divide(1, squares, out=np.zeros(hop_length), where=squares > 0)
         # The analysis window includes the division by the sum of squared windows.
-        whole = np.tile(norm, n_fft // hop_length)
-        self._plan, bins = make_plan(n_fft, hop_length, window * whole, window)
+        whole = np.resize(norm, len(window))
+        self._plan, bins = make_plan(n_fft, hop_length, begin, window * whole, window)
         self._bins, self._slot = bins, np.unique(bins, return_index=True)[1]
+        self._length = (rows - 1) * hop_length + max(len(window), hop_length)
         self._layout = self._make_layout(
             pad_index, np.asarray(inv_norm), norm, squares, frame_gains
         )
         self._mel = self._make_mel(np.asarray(band, np.int64), *np.asarray(weights, np.float64))
         self._free = []  # working memory that no call uses
-        self._signal_shape = threads, (rows - 1) * hop_length + n_fft
         # The copy from which each sample is read: the last one with the largest factor.
         self._copy = np.full(n_samples, -1)
         inside = pad_index >= 0
@@ -104,22 +113,45 @@ class LaneEngine:
         j = j[np.argsort(norm[j % hop_length], kind="stable")]
         self._copy[pad_index[j]] = j
 
+    @contextmanager
+    def _space(self):
+        """Lend working memory: that of an earlier call, or new memory if all of it is in use."""
+        try:
+            space = self._free.pop()  # atomic, so that no two threads get the same
+        except IndexError:
+            space = self._make_space()
+        try:
+            yield space
+        finally:
+            self._free.append(space)
+
+    def _make_space(self):
+        work = [
+            Work(
+                _aligned(buffer_rows(self._plan)),
+                _aligned(self._mel.slots),
+                _aligned(self.n_mels + 1),
+                np.zeros(self._layout.n_sums, np.float32),
+            )
+            for _ in range(self.threads)
+        ]
+        return Space(work, [_aligned(self.threads, self._length) for _ in range(2)])
+
     def _make_layout(self, pad_index, inv_norm, norm, squares, frame_gains):
         hop, own = len(norm), self.rows // self.threads * len(norm)
         frame = np.arange(self.rows)[:, None] + self.rows * np.arange(LANES)
         alive = frame < self.n_frames
-        weights, plain, ratio = _aligned(self.rows), _aligned(0), _aligned(0)
-        weights[:] = alive
+        weights, plain, ratio = _aligned(self.rows), _aligned(self.rows), _aligned(0)
+        weights[:], plain[:] = alive, 1
         # Most samples have one copy, covered by the full number of frames; the others are edges.
+        phase = np.arange(len(pad_index)) % hop
         factor = inv_norm[pad_index]
         single = (np.bincount(pad_index + 1)[1:][pad_index] == 1) & (pad_index >= 0)
         if frame_gains is None:
-            usual = np.abs(factor.reshape(-1, hop) - norm) <= 1e-6 * norm
-            usual = usual.reshape(-1) & single
+            usual = single & (np.abs(factor - norm[phase]) <= 1e-6 * norm[phase])
         else:  # the sum of squared windows differs between samples
-            usual, scale = single, factor * np.resize(squares, len(factor))
+            usual, scale = single, factor * squares[phase]
             weights[alive] = frame_gains[frame[alive]]
-            plain = _aligned(self.rows)
             plain[alive] = weights[alive] ** -self.power
             ratio = _aligned(self.threads * own)
             j = np.flatnonzero(single)
@@ -130,13 +162,16 @@ class LaneEngine:
         return Layout(
             segments=self.threads,
             rows=self.rows // self.threads,
+            length=self._length,
             weights=weights,
-            partial=(weights != 1).any(axis=1),
+            partial=(weights != 1).any(axis=1).astype(np.int64),
+            n_edges=len(j),
             edges=self._place(j, hop),
-            group=group,
-            scale=np.where(pad_index[j] < 0, 0, factor[j] * squares[j % hop]).astype(np.float32),
-            sums=np.zeros(len(values), np.float32),
+            group=group.astype(np.int64),
+            scale=np.where(pad_index[j] < 0, 0, factor[j] * squares[phase[j]]).astype(np.float32),
+            n_sums=len(values),
             norm=norm.astype(np.float32),
+            weighted=frame_gains is not None,
             ratio=ratio,
             plain=plain,
         )
@@ -146,7 +181,7 @@ class LaneEngine:
         own = self.rows // self.threads * hop
         lane, j = np.divmod(j, self.threads * own)
         segment, j = np.divmod(j, own)
-        return (segment * (own + self.n_fft - hop) + j) * LANES + lane
+        return (segment * self._length + j) * LANES + lane
 
     def _make_mel(self, band, low, high):
         used = np.flatnonzero((low != 0) | (high != 0))
@@ -154,61 +189,54 @@ class LaneEngine:
         table = (low[used], high[used], low[self._bins], high[self._bins])
         lower, upper, low, high = (x.astype(np.float32) for x in table)
         starts = np.searchsorted(band[used], np.arange(self.n_mels + 1))
-        return Mel(starts, self._slot[used], lower, upper, band[self._bins], low, high)
-
-    @contextmanager
-    def _space(self):
-        """Lend working memory: that of an earlier call, or new memory if all of it is in use."""
-        try:
-            space = self._free.pop()  # atomic, so that no two threads get the same
-        except IndexError:
-            sizes = buffer_rows(self.n_fft), len(self._bins), self.n_mels + 1
-            space = Space(
-                self._layout._replace(sums=np.zeros_like(self._layout.sums)),
-                [Work(*map(_aligned, sizes)) for _ in range(self.threads)],
-                [_aligned(*self._signal_shape) for _ in range(2)],
-            )
-        try:
-            yield space
-        finally:
-            self._free.append(space)
+        members, band = self._slot[used], band[self._bins]
+        return Mel(self.n_mels, len(band), starts, members, lower, upper, band, low, high)
 
     # Packing
 
     def pack(self, x):
         """Return a spectrogram (complex64) or magnitude (float32) of shape (F, T), in lanes."""
         parts = [2] if np.iscomplexobj(x) else []
-        return self._pack(x, self._bins, _aligned(self.rows, len(self._bins), *parts))
+        kind = np.complex64 if parts else np.float32
+        lanes = _aligned(self.rows, len(self._bins), *parts)
+        return self._pack(x, kind, self._bins, lanes)
 
     def pack_mel(self, M):
         """Return a mel-spectrogram of shape (n_mels, T), in lanes."""
-        return self._pack(M, np.arange(self.n_mels), _aligned(self.rows, self.n_mels))
+        lanes = _aligned(self.rows, self.n_mels)
+        return self._pack(M, np.float32, np.arange(self.n_mels, dtype=np.int64), lanes)
 
-    def _pack(self, x, bins, lanes):
-        to_lanes(np.ascontiguousarray(x), bins, lanes.reshape(*lanes.shape[:2], -1))
+    def _pack(self, x, kind, bins, lanes):
+        to_lanes(np.ascontiguousarray(x, kind), bins, lanes.reshape(*lanes.shape[:2], -1, LANES))
         return lanes
 
     def unpack(self, lanes):
         """Return the array that `pack` was given."""
-        x = np.empty((len(self._slot), self.n_frames, lanes.ndim - 2), np.float32)
-        from_lanes(lanes.reshape(*lanes.shape[:2], -1), self._slot, x)
-        return x.view(np.complex64)[..., 0] if lanes.ndim == 4 else x[..., 0]
+        kind = np.complex64 if lanes.ndim == 4 else np.float32
+        x = np.empty((len(self._slot), self.n_frames), kind)
+        from_lanes(lanes.reshape(*lanes.shape[:2], -1, LANES), self._slot, x)
+        return x
+
+    # Iteration
 
     def signal(self, X):
         """Return the inverse STFT of a spectrogram (F, T): shape (n_samples,), float32."""
-        table = np.zeros((1, _COEFFICIENTS), np.float32)
         with self._space() as space:
-            self._make_signal(space, None, ((self.pack(X),), (), ()), table)
+            self._make_signal(None, ((self.pack(X),), (), ()), _table([()]), space)
             own = space.signals[0][:, : self.rows // self.threads * self._plan.hop]
             # A copy: the memory is lent again.
             x = own.transpose(2, 0, 1).copy().reshape(-1, self._plan.hop)
         x *= self._layout.norm
         return np.where(self._copy < 0, np.float32(0), x.reshape(-1)[self._copy])
 
-    def _make_signal(self, space, source, state, table):
+    def _make_signal(self, source, state, table, space):
         """Write the signal of a state to the first of the signals."""
-        tables = self._plan, space.layout, self._mel, space.work[0]
-        signal_kernel(source)(*tables, state, table, space.signals[0])
+        make = signal_kernel(source, tuple(map(len, state)))
+        make(*self._tables, space.work[0], state, table, space.signals[0])
+
+    @property
+    def _tables(self):
+        return self._plan, self._layout, self._mel
 
     def iterate(self, bins, C, R, F, coefficients, *, mel, floored=None, factors=(), stop=None):
         """Iterate a method from a state.
@@ -220,7 +248,7 @@ class LaneEngine:
         C, R, F : sequences of numpy.ndarray, shape (F, T)
             Complex, real and fixed arrays of the state. They are not changed.
         coefficients : sequence of sequences of float
-            At most five per iteration. It is read in slices, block by block.
+            At most five per iteration; slices of it are read, block by block.
         mel : numpy.ndarray, shape (n_mels, T)
         floored : numpy.ndarray of bool, shape (n_mels, T), optional
             True where `mel` is only an upper bound.
@@ -237,73 +265,81 @@ class LaneEngine:
             Arrays of the new state.
         """
         state = tuple(tuple(self.pack(x) for x in arrays) for arrays in (C, R, F))
-        M, term = self.pack_mel(mel), None
+        M, term, kinds = self.pack_mel(mel), (), ()
         if bins.fits_mel:
             exact = np.ones(mel.shape, np.float32) if floored is None else np.float32(~floored)
-            term = MelTerm(M, self.pack_mel(exact), tuple(self._pack_factor(x) for x in factors))
-        every, target, tol = 0, 0.0, 0.0
-        if stop is not None:
-            every, tol = stop.every, float(stop.tol or 0)
-            target = 0.0 if stop.target is None else 10 ** (stop.target / 20)
-        check = Check(M, self.power, bins.source is None, every, target, tol)
+            packed = tuple(self._pack_factor(x) for x in factors)
+            term = M, self.pack_mel(exact), packed
+            kinds = tuple(Floats if x.ndim == 1 else Rows for x in packed)
+        run = iteration_kernel(bins, tuple(map(len, state)), kinds)
         with self._space() as space:
-            self._make_signal(space, bins.source, state, _table(coefficients[:1]))
-            done = self._run(iteration_kernel(bins), space, state, term, coefficients, check)
+            self._make_signal(bins.source, state, _table(coefficients[:1]), space)
+
+            def advance(table, size, signals, segment, shared):
+                run(
+                    *self._tables, space.work[segment], state, term, table, len(table), 0, size,
+                    *signals, segment, shared,
+                )  # fmt: skip
+
+            def ends(old, new):
+                # The result of a method with a source is the STFT of `old`.
+                result = new if bins.source is None else old
+                return self._must_stop(stop, M, old, new, result, space.work[0])
+
+            done = self._run(advance, ends, coefficients, stop, space.signals)
         return done, *(tuple(map(self.unpack, arrays)) for arrays in state[:2])
 
     def _pack_factor(self, x):
         x = np.asarray(x, np.float32).reshape(self.n_mels, -1)
         return np.ascontiguousarray(x[:, 0]) if x.shape[1] == 1 else self.pack_mel(x)
 
-    def _run(self, iterate, space, state, term, coefficients, stop):
-        """Iterate in blocks, between which Python handles signals such as Ctrl-C."""
-        block = min(max(_BLOCK // (self.n_frames * self.n_fft), 1), _ROWS)
-        rare = stop.every > block  # at most one check of the stop in a block, at its end
-        if stop.every and not rare:  # a block begins after a check of the stop
-            block -= block % stop.every
-        tables = self._plan, space.layout, self._mel
-        done, total, signals = 0, len(coefficients), list(space.signals)
-        while done < total:
-            length, check = min(block, total - done), stop
-            if rare:
-                length = min(length, stop.every - done % stop.every)
-                is_due = (done + length) % stop.every == 0
-                check = stop._replace(every=length if is_due else 0)
-            table = _table(coefficients[done : done + length + 1])  # the last row is looked up only
-            shared = np.zeros(2, np.int64)
-
-            def run(
-                segment, table=table, length=length, check=check, signals=tuple(signals),
-                shared=shared,
-            ):  # fmt: skip
-                return iterate(
-                    *tables, space.work[segment], state, term, table, 0, length, *signals, check,
-                    segment, shared,
-                )  # fmt: skip
-
-            if self.threads == 1:
-                count = run(0)
-            else:
-                with ThreadPoolExecutor(self.threads) as pool:
-                    count = max(pool.map(run, range(self.threads)))  # all are equal
-            done += count
-            if shared[1]:
-                break
-            if count % 2:  # the two signals are exchanged
-                signals.reverse()
+    def _run(self, advance, ends, coefficients, stop, signals):
+        """Iterate in blocks, between which Python handles signals such as Ctrl-C, and `stop`."""
+        longest = min(max(_BLOCK // (self.n_frames * self.n_fft), 1), _ROWS)
+        done, n_iter, signals = 0, len(coefficients), list(signals)
+        with ExitStack() as stack:
+            if self.threads > 1:
+                pool = stack.enter_context(ThreadPoolExecutor(self.threads))
+            while done < n_iter:
+                size = min(longest, n_iter - done)
+                if stop is not None:
+                    size = min(size, stop.every - done % stop.every)
+                shared = np.array([0, give_way()], np.int64)
+                # One row more: an iteration looks up the source of the next.
+                table = _table(coefficients[done : done + size + 1])
+                work = [(table, size, signals, segment, shared)
+                        for segment in range(self.threads)]  # fmt: skip
+                if self.threads == 1:
+                    advance(*work[0])
+                else:
+                    list(pool.map(advance, *zip(*work, strict=True)))
+                done += size
+                if size % 2:  # the two signals are exchanged
+                    signals.reverse()
+                if stop is not None and done % stop.every == 0 and ends(signals[1], signals[0]):
+                    break
         return done
+
+    def _must_stop(self, stop, M, old, new, result, work):
+        """Return whether the signals of the last two iterations end the run."""
+        sums = np.zeros(2)
+        if stop.tol:
+            change_kernel()(self._plan, self._layout, old, new, sums)
+            if np.sqrt(sums[0]) < stop.tol * np.sqrt(sums[1]):
+                return True
+        if stop.target is None:
+            return False
+        misfit_kernel(self.power)(*self._tables, work, result, M, sums)
+        return bool(np.sqrt(sums[0]) < 10 ** (stop.target / 20) * np.sqrt(sums[1]))
 
 
 def _table(coefficients):
-    table = np.zeros((len(coefficients), _COEFFICIENTS), np.float32)
+    table = np.zeros((len(coefficients), COEFFICIENTS), np.float32)
     for row, values in zip(table, coefficients, strict=True):
         row[: len(values)] = values
     return table
 
 
 def _aligned(*shape):
-    """Return zeros of shape (*shape, LANES), float32, aligned to cache lines."""
-    size = int(np.prod(shape)) * LANES
-    raw = np.zeros(size + 16, np.float32)
-    start = -raw.ctypes.data % 64 // 4
-    return raw[start : start + size].reshape(*shape, LANES)
+    """Return zeros of shape (*shape, LANES)."""
+    return aligned(*shape, LANES)

@@ -1,77 +1,137 @@
 """Fourier transforms of real frames, one frame per lane, fused with window and overlap-add.
 
 A frame of n samples is packed into ``N = n/2`` complex numbers ``z_j = x_2j + i x_2j+1``. The
-forward transform decimates in frequency. A first pass of radix 8 reads the frame, applies the
-window and makes eight blocks. After its own transform in place, block b holds the bins
-``k = b (mod 8)`` in digit-reversed order. They are not sorted; a table gives the place of each bin.
+forward transform decimates in frequency. A first pass of radix r reads the frame, applies the
+window and makes r blocks. After its own transform in place, block b holds the bins
+``k = b (mod r)`` in digit-reversed order. They are not sorted; a table gives the place of each bin.
 
 The inverse is the mirror image of this flow graph. It is a forward transform of numbers with real
 and imaginary parts exchanged, so both directions share butterflies and tables.
 
-Bins k and N - k of the real frame come from the same two packed bins, in blocks b and 8 - b. Such a
+Bins k and N - k of the real frame come from the same two packed bins, in blocks b and r - b. Such a
 group of blocks is transformed, modified and transformed back while it is in the fastest cache.
+
+Each pass of a radix is a function of its own, which all lengths and methods call by its address.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from .compiling import inline
-from .lanes import cload, conj, cstore, full, pair, store, swap
+from .lanes import Complex, conj, swap, turn
+from .memory import Floats, Integers, Rows
+from .tracing import address
 
-GROUPS = 5  # blocks 0 and 4, and the pairs 1 and 7, 2 and 6, 3 and 5
+#: Radices of a pass, with its relative cost per number: arithmetic and memory access.
+_COSTS = {2: 10.0, 3: 12.7, 4: 13.0, 5: 16.2, 6: 15.3, 7: 19.4, 8: 16.5, 9: 18.6, 10: 18.6}
 
 
 class Plan(NamedTuple):
     """Tables for frames of one length."""
 
-    half: int  # N, the length of the packed transform
+    radix: int  # of the first pass, the number of blocks
+    block: int  # complex numbers in a block
+    gap: int  # ... and from one block to the next
     hop: int
-    analysis: np.ndarray  # window, also halves the sums of `split`
-    synthesis: np.ndarray  # window, also scales the inverse transform
-    first: np.ndarray  # twiddle factors of the pass that makes the blocks
-    radices: np.ndarray  # radices of the passes within a block
-    twiddles: np.ndarray  # twiddle factors of these passes, concatenated
-    groups: np.ndarray  # group g has the pairs groups[g] to groups[g + 1] - 1
-    left: np.ndarray  # place of bin k of each pair in the buffer
-    right: np.ndarray  # place of bin N - k
-    twist: np.ndarray  # -i exp(-2 pi i k / n)
+    extent: int  # samples of a frame that are read and written; the window is zero elsewhere
+    analysis: Floats  # window, also halves the sums of `split`
+    synthesis: Floats  # window, also scales the inverse transform
+    first: Floats  # twiddle factors of the first pass
+    read: int  # address of the first pass
+    add: int  # ... and of its mirror image
+    passes: int  # number of the passes within a block
+    forward: Integers  # address, span, repetitions and place of the twiddle factors of each pass
+    backward: Integers  # ... of the mirrored passes
+    twiddles: Floats
+    n_groups: int
+    groups: Integers  # group g has the pairs groups[g] to groups[g + 1] - 1
+    members: Integers  # number of blocks of each group, one or two
+    left: Integers  # place of bin k of each pair in the buffer
+    right: Integers  # place of bin N - k
+    twist: Floats  # -i exp(-2 pi i k / n)
 
 
-def make_plan(n_fft, hop, analysis, synthesis):
+@cache
+def factors(n):
+    """Return the radices whose product is n, at the least cost, or None; the largest is first."""
+    best = {1: (0.0, ())}
+
+    def cheapest(m):
+        if m not in best:
+            found = [(c + cheapest(m // r)[0], (r, *cheapest(m // r)[1]))
+                     for r, c in _COSTS.items() if m % r == 0]  # fmt: skip
+            best[m] = min(found, default=(np.inf, ()))
+        return best[m]
+
+    cost, radices = cheapest(n)
+    if cost == np.inf:
+        return None
+    *others, largest = sorted(radices)
+    return (largest, *others)  # the last pass has no twiddle factors, which is best for a large one
+
+
+def support(n_fft, window):
+    """Return the samples of a frame that the first pass reads: whole legs of its butterflies."""
+    leg = n_fft // factors(n_fft // 2)[0]
+    used = np.flatnonzero(window)
+    first, last = (used[0], used[-1]) if len(used) else (0, n_fft - 1)
+    return first // leg * leg, (last // leg + 1) * leg
+
+
+def make_plan(n_fft, hop, begin, analysis, synthesis):
     """Make the tables for frames of `n_fft` samples, `hop` samples apart.
+
+    Parameters
+    ----------
+    n_fft, hop : int
+    begin : int
+        First sample of `support`.
+    analysis, synthesis : numpy.ndarray, shape (extent,)
+        Windows on the support.
 
     Returns
     -------
     plan : Plan
-    bins : numpy.ndarray of int, shape (n_fft // 2 + 2,)
+    bins : numpy.ndarray of int, shape (n_slots,)
         The bin in each slot of a spectrum: slots 2i and 2i + 1 hold pair i, bins k and N - k.
-        Bin N/2 is its own partner and occupies two slots.
+        If N is even, bin N/2 is its own partner and occupies two slots.
     """
     half = n_fft // 2
-    block = half // 8
-    radices = [4] * (-(block.bit_length() - 1) % 3)  # as many passes of radix 8 as possible
-    while np.prod(radices, dtype=int) < block:
-        radices.append(8)
-    twiddles, order, span = [], np.zeros(1, int), block
-    for radix in radices:
-        span //= radix
-        twiddles.append(_twiddles(radix, span))
-        order = (np.arange(radix)[:, None] * span + order).ravel()
+    radix, *others = factors(half)
+    block = half // radix
+    legs = begin // (2 * block), (begin + len(analysis)) // (2 * block)
+    passes, twiddles, order, span, size = [], [], np.zeros(1, np.int64), block, 0
+    for r in others:
+        span //= r
+        passes.append((r, span, block // (r * span), size))
+        twiddles.append(_twiddles(r, span))
+        size += len(twiddles[-1])
+        order = (np.arange(r, dtype=np.int64)[:, None] * span + order).ravel()
     # A gap of one number between blocks keeps their rows out of the same cache sets.
-    place = (np.arange(8) * (block + 1) + order[:, None]).ravel()
-    ends = (half // 2, half - 1, half - 1, half - 1, half // 2)
-    pairs = [np.arange(g, end + 1, 8) for g, end in enumerate(ends)]
-    low = np.concatenate(pairs)
+    place = (np.arange(radix, dtype=np.int64) * (block + 1) + order[:, None]).ravel()
+    middle = half // 2 + 1  # block g = -g (mod radix) has each pair twice
+    pairs = [np.arange(g, half if 2 * g % radix > 0 else middle, radix)
+             for g in range(radix // 2 + 1)]  # fmt: skip
+    low = np.concatenate(pairs).astype(np.int64)
     plan = Plan(
-        half=half,
+        radix=radix,
+        block=block,
+        gap=block + 1,
         hop=hop,
+        extent=len(analysis),
         analysis=(np.asarray(analysis) / 2).astype(np.float32),
         synthesis=(np.asarray(synthesis) / n_fft).astype(np.float32),
-        first=_twiddles(8, block),
-        radices=np.array(radices),
-        twiddles=np.concatenate(twiddles),
-        groups=np.cumsum([0, *map(len, pairs)]),
+        first=_twiddles(radix, block),
+        read=edge_pass(radix, legs, False),
+        add=edge_pass(radix, legs, True),
+        passes=len(passes),
+        forward=_table(passes, False),
+        backward=_table(passes[::-1], True),
+        twiddles=np.concatenate([*twiddles, np.zeros(0, np.complex64)]),
+        n_groups=len(pairs),
+        groups=np.cumsum([0, *map(len, pairs)], dtype=np.int64),
+        members=np.array([2 if 2 * g % radix else 1 for g in range(len(pairs))], np.int64),
         left=place[low],
         right=place[(half - low) % half],
         twist=(-1j * np.exp(-2j * np.pi * low / n_fft)).astype(np.complex64),
@@ -79,9 +139,14 @@ def make_plan(n_fft, hop, analysis, synthesis):
     return plan, np.stack([low, half - low], axis=1).ravel()
 
 
-def buffer_rows(n_fft):
+def _table(passes, mirrored):
+    rows = [(inner_pass(r, span == 1, mirrored), span, *rest) for r, span, *rest in passes]
+    return np.array(rows, np.int64).ravel()
+
+
+def buffer_rows(plan):
     """Return the number of rows of the buffer of a transform."""
-    return n_fft + 16
+    return 2 * plan.radix * plan.gap
 
 
 def _twiddles(radix, span):
@@ -89,194 +154,150 @@ def _twiddles(radix, span):
     return np.exp(-2j * np.pi * angles).ravel().astype(np.complex64)
 
 
-_W1, _W3 = (np.complex64(np.exp(-2j * np.pi * k / 8)) for k in (1, 3))
+# --- Passes --------------------------------------------------------------------------------------
 
 
-@inline
-def _turn(a):
-    """Multiply by -i."""
-    return pair(a.im, full(0.0) - a.re)
+def dft(x):
+    """Return the Fourier transform of a short list of numbers."""
+    n = len(x)
+    if n == 2:
+        return [x[0] + x[1], x[0] - x[1]]
+    if n == 4:
+        a, b, c, d = x[0] + x[2], x[0] - x[2], x[1] + x[3], turn(x[1] - x[3])
+        return [a + c, b + d, a - c, b - d]
+    first = next((r for r in (2, 3) if n % r == 0 and n > r), None)
+    if first is None:
+        return _prime(x)
+    parts = [dft(x[i::first]) for i in range(first)]
+    turned = [[_rotated(z, i * k, n) for k, z in enumerate(part)] for i, part in enumerate(parts)]
+    columns = [dft([part[k] for part in turned]) for k in range(n // first)]
+    return [column[j] for j in range(first) for column in columns]
 
 
-@inline
-def _butterfly4(x):
-    a, b, c, d = x[0] + x[2], x[0] - x[2], x[1] + x[3], _turn(x[1] - x[3])
-    return a + c, b + d, a - c, b - d
+def _rotated(z, k, n):
+    """Multiply by exp(-2 pi i k / n)."""
+    if k == 0:
+        return z
+    return turn(z) if 4 * k == n else z * complex(np.exp(-2j * np.pi * k / n))
 
 
-@inline
-def _butterfly8(x):
-    a, b, c, d = _butterfly4((x[0], x[2], x[4], x[6]))
-    e, f, g, h = _butterfly4((x[1], x[3], x[5], x[7]))
-    f, g, h = f * _W1, _turn(g), h * _W3
-    return a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h
+def _prime(x):
+    """Return the transform of an odd number of values, which come in pairs of conjugate factors."""
+    n, half = len(x), len(x) // 2
+    sums = [x[k] + x[-k] for k in range(1, half + 1)]
+    differences = [turn(x[k] - x[-k]) for k in range(1, half + 1)]
+    out = [sum(sums, x[0])] + [None] * (n - 1)
+    for j in range(1, half + 1):
+        angles = [2 * np.pi * (j * k % n) / n for k in range(1, half + 1)]
+        even = x[0]
+        for angle, z in zip(angles, sums, strict=True):
+            even = even + z * float(np.cos(angle))
+        first, *others = (z * float(np.sin(a)) for a, z in zip(angles, differences, strict=True))
+        odd = sum(others, first)
+        out[j], out[n - j] = even + odd, even - odd
+    return out
 
 
-@inline
-def _twiddle4(x, w, t):
-    return x[0], x[1] * w[t], x[2] * w[t + 1], x[3] * w[t + 2]
+def _twiddle(x, w, t):
+    return [x[0], *(z * w.complex(t + k) for k, z in enumerate(x[1:]))]
 
 
-@inline
-def _twiddle8(x, w, t):
-    return (x[0], x[1] * w[t], x[2] * w[t + 1], x[3] * w[t + 2], x[4] * w[t + 3],
-            x[5] * w[t + 4], x[6] * w[t + 5], x[7] * w[t + 6])  # fmt: skip
+@cache
+def inner_pass(radix, last, mirrored):
+    """Compile a pass within a block, in place, and return its address.
+
+    The twiddle factors come after the butterflies, in the mirror image before them. They are all 1
+    in the last pass.
+    """
+
+    def fft_pass(trace, buffer, span, repetitions, twiddles):
+        span = 1 if last else span
+        for n in trace.range(repetitions):
+            start = buffer.at(n * radix * span * 2)
+            for p in [0] if last else trace.range(span):
+                x = [start.complex(p + k * span) for k in range(radix)]
+                t = p * (radix - 1)
+                if mirrored and not last:
+                    x = _twiddle(x, twiddles, t)
+                x = dft(x)
+                if not mirrored and not last:
+                    x = _twiddle(x, twiddles, t)
+                for k, z in enumerate(x):
+                    start.put(p + k * span, z)
+
+    return address(fft_pass, Rows, int, int, Floats, key=f"{radix} {last} {mirrored}")
 
 
-@inline
-def _load4(buffer, at, m):
-    return (cload(buffer, at), cload(buffer, at + m), cload(buffer, at + 2 * m),
-            cload(buffer, at + 3 * m))  # fmt: skip
+@cache
+def edge_pass(radix, legs, mirrored):
+    """Compile the pass between a frame of the signal and the blocks, and return its address.
+
+    It windows the frame and writes the blocks. Its mirror image windows the frame and adds it to
+    the signal. `legs` are the first and the last + 1 of the legs with samples; others are zero.
+    """
+
+    def first_pass(trace, signal, window, twiddles, buffer, block):
+        for p in trace.range(block):
+            x = [Complex(0.0, 0.0)] * radix
+            for k in range(*legs):
+                j = (p + (k - legs[0]) * block) * 2
+                x[k] = Complex(signal[j] * window[j], signal[j + 1] * window[j + 1])
+            for k, z in enumerate(_twiddle(dft(x), twiddles, p * (radix - 1))):
+                buffer.put(p + (block + 1) * k, z)
+
+    def last_pass(trace, signal, window, twiddles, buffer, block):
+        for p in trace.range(block):
+            x = [buffer.complex(p + (block + 1) * k) for k in range(radix)]
+            x = dft(_twiddle(x, twiddles, p * (radix - 1)))
+            for k in range(*legs):
+                j, z = (p + (k - legs[0]) * block) * 2, swap(x[k])
+                signal[j] = signal[j] + z.re * window[j]
+                signal[j + 1] = signal[j + 1] + z.im * window[j + 1]
+
+    kinds = Rows, Floats, Floats, Rows, int
+    return address(last_pass if mirrored else first_pass, *kinds, key=f"{radix} {legs}")
 
 
-@inline
-def _load8(buffer, at, m):
-    return _load4(buffer, at, m) + _load4(buffer, at + 4 * m, m)
+# --- Use in kernels ------------------------------------------------------------------------------
 
 
-@inline
-def _store4(buffer, at, m, x):
-    cstore(buffer, at, x[0])
-    cstore(buffer, at + m, x[1])
-    cstore(buffer, at + 2 * m, x[2])
-    cstore(buffer, at + 3 * m, x[3])
-
-
-@inline
-def _store8(buffer, at, m, x):
-    _store4(buffer, at, m, x[:4])
-    _store4(buffer, at + 4 * m, m, x[4:])
-
-
-@inline
-def _pass4(buffer, at, m, w, t, mirrored):
-    """Apply radix-4 butterflies in place, the twiddle factors after them (mirrored: before)."""
-    for p in range(m):
-        x = _load4(buffer, at + p, m)
-        if mirrored:
-            x = _butterfly4(_twiddle4(x, w, t + 3 * p))
-        else:
-            x = _twiddle4(_butterfly4(x), w, t + 3 * p)
-        _store4(buffer, at + p, m, x)
-
-
-@inline
-def _pass8(buffer, at, m, w, t, mirrored):
-    """Apply radix-8 butterflies in place, as `_pass4` for radix 4."""
-    for p in range(m):
-        x = _load8(buffer, at + p, m)
-        if mirrored:
-            x = _butterfly8(_twiddle8(x, w, t + 7 * p))
-        else:
-            x = _twiddle8(_butterfly8(x), w, t + 7 * p)
-        _store8(buffer, at + p, m, x)
-
-
-@inline
-def _pass(plan, buffer, start, m, radix, t, mirrored):
-    """Apply one pass to the block at `start`; the legs of its butterflies are `m` apart."""
-    for at in range(start, start + plan.half // 8, m * radix):
-        if radix == 4:
-            _pass4(buffer, at, m, plan.twiddles, t, mirrored)
-        elif m > 1:
-            _pass8(buffer, at, m, plan.twiddles, t, mirrored)
-        else:  # all twiddle factors are 1
-            _store8(buffer, at, 1, _butterfly8(_load8(buffer, at, 1)))
-
-
-@inline
-def _block(plan, buffer, b):
-    start, m, t = b * (plan.half // 8 + 1), plan.half // 8, 0
-    for radix in plan.radices:
-        m //= radix
-        _pass(plan, buffer, start, m, radix, t, False)
-        t += (radix - 1) * m
-
-
-@inline
-def _block_mirrored(plan, buffer, b):
-    start, m, t = b * (plan.half // 8 + 1), 1, len(plan.twiddles)
-    for radix in plan.radices[::-1]:
-        t -= (radix - 1) * m
-        _pass(plan, buffer, start, m, radix, t, True)
-        m *= radix
-
-
-@inline
-def forward(plan, buffer, group):
-    """Return transform the blocks of a group."""
-    for i in range(2 if group % 4 else 1):
-        _block(plan, buffer, 8 - group if i else group)
-
-
-@inline
-def backward(plan, buffer, group):
-    """Apply the inverse transform to the blocks of a group."""
-    for i in range(2 if group % 4 else 1):
-        _block_mirrored(plan, buffer, 8 - group if i else group)
-
-
-@inline
-def _weigh(x, w, p, m):
-    """Multiply eight legs, each a pair of samples, by the window."""
-    return (_weigh1(x[0], w, p), _weigh1(x[1], w, p + m), _weigh1(x[2], w, p + 2 * m),
-            _weigh1(x[3], w, p + 3 * m), _weigh1(x[4], w, p + 4 * m), _weigh1(x[5], w, p + 5 * m),
-            _weigh1(x[6], w, p + 6 * m), _weigh1(x[7], w, p + 7 * m))  # fmt: skip
-
-
-@inline
-def _weigh1(z, w, j):
-    return pair(z.re * w[2 * j], z.im * w[2 * j + 1])
-
-
-@inline
-def _add8(x, y):
-    return (x[0] + y[0], x[1] + y[1], x[2] + y[2], x[3] + y[3],
-            x[4] + y[4], x[5] + y[5], x[6] + y[6], x[7] + y[7])  # fmt: skip
-
-
-@inline
-def _swap8(x):
-    return (swap(x[0]), swap(x[1]), swap(x[2]), swap(x[3]),
-            swap(x[4]), swap(x[5]), swap(x[6]), swap(x[7]))  # fmt: skip
-
-
-@inline
-def read_frame(plan, buffer, signal, row):
+def read_frame(trace, plan, buffer, signal, row):
     """Window frame `row` of the signal and write the first pass to the blocks in the buffer."""
-    m, start = plan.half // 8, row * plan.hop // 2
-    for p in range(m):
-        x = _butterfly8(_weigh(_load8(signal, start + p, m), plan.analysis, p, m))
-        _store8(buffer, p, m + 1, _twiddle8(x, plan.first, 7 * p))
+    frame = signal.at(row * plan.hop)
+    trace.call(plan.read, frame, plan.analysis, plan.first, buffer, plan.block)
 
 
-@inline
-def add_frame(plan, buffer, signal, row):
+def add_frame(trace, plan, buffer, signal, row):
     """Window the frame and add it to the signal (mirror image of `read_frame`)."""
-    m, start = plan.half // 8, row * plan.hop // 2
-    fresh = 0 if row == 0 else 2 * plan.half - plan.hop  # samples that no earlier frame has written
-    for j in range(2 * start + fresh, 2 * (start + plan.half)):
-        store(signal, j, full(0.0))
-    for p in range(m):
-        x = _swap8(_butterfly8(_twiddle8(_load8(buffer, p, m + 1), plan.first, 7 * p)))
-        x = _weigh(x, plan.synthesis, p, m)
-        _store8(signal, start + p, m, _add8(_load8(signal, start + p, m), x))
+    frame = signal.at(row * plan.hop)
+    seen = trace.select(row.compare("==", 0), 0, plan.extent - plan.hop)  # by earlier frames
+    for j in trace.range(seen, plan.extent):
+        frame[j] = 0.0
+    trace.call(plan.add, frame, plan.synthesis, plan.first, buffer, plan.block)
 
 
-@inline
+def transform(trace, plan, buffer, group, passes):
+    """Transform the blocks of a group by `plan.forward`, or back by `plan.backward`."""
+    for i in trace.range(plan.members[group]):
+        b = trace.select(i.compare(">", 0), plan.radix - group, group)
+        start = buffer.at(b * plan.gap * 2)
+        for n in trace.range(plan.passes):
+            function, span, repetitions, t = (passes[n * 4 + j] for j in range(4))
+            trace.call(function, start, span, repetitions, plan.twiddles.at(t * 2))
+
+
 def split(plan, buffer, i):
     """Return bins k and N - k of the real frame (pair `i`) from the packed bins."""
-    a, b = cload(buffer, plan.left[i]), conj(cload(buffer, plan.right[i]))
-    even, odd = a + b, (a - b) * plan.twist[i]
+    a, b = buffer.complex(plan.left[i]), conj(buffer.complex(plan.right[i]))
+    even, odd = a + b, (a - b) * plan.twist.complex(i)
     return even + odd, conj(even - odd)
 
 
-@inline
-def merge(plan, buffer, i, x, y):
+def merge(trace, plan, buffer, i, x, y):
     """Invert `split`, and exchange real and imaginary parts for `backward`."""
-    if i == 0:  # the first and the last bin of a real frame are real
-        x, y = pair(x.re, full(0.0)), pair(y.re, full(0.0))
+    first = i.compare("==", 0)  # the first and the last bin of a real frame are real
+    x, y = (Complex(z.re, trace.select(first, z.im.like(0), z.im)) for z in (x, y))
     y = conj(y)
-    even, odd = x + y, (x - y) * plan.twist[i].conjugate()
-    cstore(buffer, plan.left[i], swap(even + odd))
-    cstore(buffer, plan.right[i], swap(conj(even - odd)))
+    even, odd = x + y, (x - y) * conj(plan.twist.complex(i))
+    buffer.put(plan.left[i], swap(even + odd))
+    buffer.put(plan.right[i], swap(conj(even - odd)))

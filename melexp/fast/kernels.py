@@ -1,25 +1,18 @@
 """Iteration of all methods: read frames, update their spectra, overlap-add."""
 
+import ctypes
+import os
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
-
 from . import ops
-from .bins import filter_rows, look, mel_bin, prepare, put, take
-from .compiling import inline, kernel
-from .fft import GROUPS, add_frame, backward, forward, merge, read_frame, split
-from .lanes import (
-    add_atomic,
-    cload,
-    cstore,
-    give_way,
-    load,
-    store,
-    sum_lanes,
-    to_next_lane,
-    to_previous_lane,
-)
+from .bins import Mel, MelTerm, Work, filter_rows, look, mel_bin, prefetch, prepare, put
+from .fft import Plan, add_frame, merge, read_frame, split, transform
+from .lanes import F64, Real, sum_lanes, to_next_lane, to_previous_lane
+from .memory import Doubles, Floats, Integers, Rows
+from .tracing import kernel
+
+COEFFICIENTS = 5  # of an iteration, at most
 
 
 class Layout(NamedTuple):
@@ -27,248 +20,256 @@ class Layout(NamedTuple):
 
     segments: int  # parts of a lane, one per thread, each with its own signal
     rows: int  # frames of a segment
-    weights: np.ndarray  # (segments * rows, LANES), gains of frames; 0 past the end of the clip
-    partial: np.ndarray  # (segments * rows,), whether any weight of a row is not 1
-    edges: np.ndarray  # positions of samples that padding copies or fewer frames cover
-    group: np.ndarray  # ... index of the sample of the clip that each copies
-    scale: np.ndarray  # ... factor of their sum that gives the sample
-    sums: np.ndarray  # ... working memory for the sums
-    norm: np.ndarray  # (hop,), 1 / sum of the squared windows, for all other samples
-    # Empty without frame weights:
-    ratio: np.ndarray  # (segments * rows * hop, LANES), per-sample factor on `norm`
-    plain: np.ndarray  # (segments * rows, LANES), factor that removes the weights from a mel
+    length: int  # samples of the signal of a segment
+    weights: Rows  # (segments * rows, LANES), gains of frames; 0 past the end of the clip
+    partial: Integers  # (segments * rows,), whether any weight of a row is not 1
+    n_edges: int
+    edges: Integers  # positions of samples that padding copies or fewer frames cover
+    group: Integers  # ... index of the sample of the clip that each copies
+    scale: Floats  # ... factor of their sum that gives the sample
+    n_sums: int  # ... number of such samples
+    norm: Floats  # (hop,), 1 / sum of the squared windows, for all other samples
+    weighted: int  # whether there are frame weights; without, the next arrays are empty
+    ratio: Rows  # (segments * rows * hop, LANES), per-sample factor on `norm`
+    plain: Rows  # (segments * rows, LANES), factor that removes the weights from a mel
 
 
-@inline
-def _row(table, n):
-    return table[n, 0], table[n, 1], table[n, 2], table[n, 3], table[n, 4]
+def _coefficients(table, n):
+    return tuple(table[n * COEFFICIENTS + i].spread() for i in range(COEFFICIENTS))
 
 
-@inline
-def _read(plan, layout, work, signals, segment, row):
-    read_frame(plan, work.buffer, signals[segment], row)
-    row += segment * layout.rows
-    if layout.partial[row]:  # frames past the end of the clip must remain zero
-        _weigh_frame(plan, layout, work, row)
+def _read(trace, plan, layout, work, signal, segment, row):
+    read_frame(trace, plan, work.buffer, signal, row)
+    at = segment * layout.rows + row
+    # Frames past the end of the clip must remain zero.
+    with trace.when(layout.partial[at].compare("!=", 0)):
+        _weigh_frame(trace, plan, layout, work, at)
 
 
-@inline
-def _add(plan, layout, work, signals, segment, row):
-    if len(layout.ratio):
-        _weigh_frame(plan, layout, work, segment * layout.rows + row)
-    add_frame(plan, work.buffer, signals[segment], row)
+def _add(trace, plan, layout, work, signal, segment, row):
+    with trace.when(layout.weighted.compare("!=", 0)):
+        _weigh_frame(trace, plan, layout, work, segment * layout.rows + row)
+    add_frame(trace, plan, work.buffer, signal, row)
 
 
-@inline
-def _weigh_frame(plan, layout, work, row):
-    weight = load(layout.weights, row)
-    for i in range(plan.half + 8):
-        cstore(work.buffer, i, cload(work.buffer, i) * weight)
+def _weigh_frame(trace, plan, layout, work, at):
+    weight = layout.weights[at]
+    for i in trace.range(plan.radix * plan.gap * 2):
+        work.buffer[i] = work.buffer[i] * weight
 
 
-@inline
-def _close(plan, layout, signals):
+def _segment(layout, signals, segment):
+    return signals.at(segment * layout.length)
+
+
+def _close(trace, plan, layout, work, signals):
     """Complete the signals after all frames have been added."""
-    last, end, overlap = layout.segments - 1, layout.rows * plan.hop, 2 * plan.half - plan.hop
-    for segment in range(layout.segments):  # the part past the end belongs to the next segment
-        signal, before = signals[segment], signals[segment - 1 if segment else last]
-        for j in range(overlap):
-            x = load(before, end + j)
-            store(signal, j, load(signal, j) + (x if segment else to_next_lane(x)))
-    if len(layout.ratio):
-        for segment in range(layout.segments):
-            for j in range(end):
-                row = segment * end + j
-                x = load(signals[segment], j) * load(layout.ratio, row)
-                store(signals[segment], j, x)
-    samples = signals.reshape(-1)
-    layout.sums[:] = 0
-    for i in range(len(layout.edges)):
-        layout.sums[layout.group[i]] += samples[layout.edges[i]]
-    for i in range(len(layout.edges)):
-        samples[layout.edges[i]] = layout.sums[layout.group[i]] * layout.scale[i]
-    for segment in range(layout.segments):
-        signal, after = signals[segment], signals[segment + 1 if segment < last else 0]
-        for j in range(overlap):
-            x = load(after, j)
-            store(signal, end + j, x if segment < last else to_previous_lane(x))
+    last, end, overlap = layout.segments - 1, layout.rows * plan.hop, plan.extent - plan.hop
+    for segment in trace.range(layout.segments):  # the part past the end belongs to the next one
+        first = segment.compare("==", 0)
+        signal = _segment(layout, signals, segment)
+        before = _segment(layout, signals, trace.select(first, last, segment - 1)).at(end)
+        for j in trace.range(overlap):
+            x = before[j]
+            signal[j] = signal[j] + trace.select(first, to_next_lane(x), x)
+    with trace.when(layout.weighted.compare("!=", 0)):
+        for segment in trace.range(layout.segments):
+            signal = _segment(layout, signals, segment)
+            for j in trace.range(end):
+                signal[j] = signal[j] * layout.ratio[segment * end + j]
+    samples, sums = signals.numbers(), work.sums
+    for i in trace.range(layout.n_sums):
+        sums[i] = sums[i].like(0)
+    for i in trace.range(layout.n_edges):
+        group = layout.group[i]
+        sums[group] = sums[group] + samples[layout.edges[i]]
+    for i in trace.range(layout.n_edges):
+        samples[layout.edges[i]] = sums[layout.group[i]] * layout.scale[i]
+    for segment in trace.range(layout.segments):
+        inner = segment.compare("<", last)
+        signal = _segment(layout, signals, segment).at(end)
+        after = _segment(layout, signals, trace.select(inner, segment + 1, 0))
+        for j in trace.range(overlap):
+            x = after[j]
+            signal[j] = trace.select(inner, x, to_previous_lane(x))
 
 
-@inline
-def _source(source, state, c, slot):
-    return source(look(state[0], slot), look(state[1], slot), look(state[2], slot), c)
-
-
-def make_signal(plan, layout, mel, work, state, table, signals):
-    """Make the signal of a state for `iterate`, without the division by the squared windows."""
-    c, slots = _row(table, 0), len(mel.band)
-    for segment in range(layout.segments):
-        for row in range(layout.rows):
-            first = (segment * layout.rows + row) * slots
-            for g in range(GROUPS):
-                for i in range(plan.groups[g], plan.groups[g + 1]):
-                    x = _source(SOURCE, state, c, first + 2 * i)
-                    y = _source(SOURCE, state, c, first + 2 * i + 1)
-                    merge(plan, work.buffer, i, x, y)
-                backward(plan, work.buffer, g)
-            _add(plan, layout, work, signals, segment, row)
-    _close(plan, layout, signals)
-
-
-@inline
-def _step(source, update, mel, work, state, term, c, following, k, slot, z):
-    """Update a bin, given its projection z, and return the next source."""
-    C, R = take(state[0], slot, len(mel.band)), take(state[1], slot, len(mel.band))
-    F = take(state[2], slot, len(mel.band))
-    C, R = update(C, R, F, z, mel_bin(term, mel, work, k), c)
-    put(state[0], slot, C)
-    put(state[1], slot, R)
-    return source(C, R, F, following)
-
-
-@inline
-def _sweep(
-    source, estimate, update, plan, layout, mel, work, state, term, c, following, old, new, segment
-):
-    """Run one iteration from the signal `old` to the signal `new`, except `_close`."""
-    for row in range(layout.rows):
-        at = segment * layout.rows + row
-        first = at * len(mel.band)
-        prepare(term, estimate, mel, work, state, c, at)
-        _read(plan, layout, work, old, segment, row)
-        for g in range(GROUPS):
-            forward(plan, work.buffer, g)
-            for i in range(plan.groups[g], plan.groups[g + 1]):
-                x, y = split(plan, work.buffer, i)
-                k = 2 * i
-                x = _step(source, update, mel, work, state, term, c, following, k, first + k, x)
-                k += 1
-                y = _step(source, update, mel, work, state, term, c, following, k, first + k, y)
-                merge(plan, work.buffer, i, x, y)
-            backward(plan, work.buffer, g)
-        _add(plan, layout, work, new, segment, row)
-
-
-@inline
-def _misfit(plan, layout, mel, work, signals, M, power):
-    """Compute ``||M - E |STFT(x)|^power|| / ||M||`` without frame weights."""
-    n_mels = len(mel.starts) - 1
-    wrong = total = 0.0
-    for at in range(layout.segments * layout.rows):
-        _read(plan, layout, work, signals, at // layout.rows, at % layout.rows)
-        for g in range(GROUPS):
-            forward(plan, work.buffer, g)
-        for i in range(len(plan.left)):
-            x, y = split(plan, work.buffer, i)
-            x, y = ops.magnitude(x), ops.magnitude(y)
-            if power == 2:
-                x, y = x * x, y * y
-            store(work.magnitude, 2 * i, x)
-            store(work.magnitude, 2 * i + 1, y)
-        filter_rows(mel, work.magnitude, 0, work.mel)
-        for k in range(n_mels):
-            m = load(M, at * n_mels + k)
-            d = m - load(work.mel, k)
-            if len(layout.ratio):
-                plain = load(layout.plain, at)
-                m, d = m * plain, d * plain
-            wrong += sum_lanes(d * d)
-            total += sum_lanes(m * m)
-    return np.sqrt(wrong / total)
-
-
-@inline
-def _change(plan, layout, old, new):
-    """Compute ``||new - old|| / ||new||``."""
-    wrong = total = 0.0
-    for segment in range(layout.segments):
-        for j in range(layout.rows * plan.hop):
-            norm = layout.norm[j % plan.hop]
-            x = load(new[segment], j) * norm
-            d = x - load(old[segment], j) * norm
-            wrong += sum_lanes(d * d)
-            total += sum_lanes(x * x)
-    return np.sqrt(wrong / total)
-
-
-class Check(NamedTuple):
-    """`melexp.Stop` in the units of the engine."""
-
-    M: np.ndarray
-    power: int  # exponent of the magnitude in the mel-spectrogram
-    fresh: bool  # whether the result of the method is `new` or `old`
-    every: int  # iterations between checks; 0 means never
-    target: float  # relative mel error; 0 means none
-    tol: float  # relative change of the signal; 0 means none
-
-
-@inline
-def _must_stop(plan, layout, mel, work, old, new, stop):
-    if stop.tol > 0 and _change(plan, layout, old, new) < stop.tol:
-        return True
-    if stop.target > 0:
-        signals = new if stop.fresh else old
-        return _misfit(plan, layout, mel, work, signals, stop.M, stop.power) < stop.target
-    return False
-
-
-@inline
-def _meet(shared, threads):
-    """Wait for all threads; `shared` counts the calls."""
-    if threads > 1:
-        count = add_atomic(shared, 1)
-        everyone = (count + threads - 1) // threads * threads
-        while add_atomic(shared, 0) < everyone:
-            give_way()
-
-
-def iterate(
-    plan, layout, mel, work, state, term, table, first, last, old, new, stop, segment, shared
-):  # fmt: skip
-    """Iterate with the coefficients in rows `first` to `last` - 1 of `table`, or fewer.
-
-    `old` is the signal of the state, `new` and `work` are working memory. Call this concurrently
-    for each segment, with separate `work` and a common `shared` of two zeros. Returns the number of
-    iterations.
-    """
-    for n in range(first, last):
-        c, following = _row(table, n), _row(table, min(n + 1, len(table) - 1))
-        _sweep(
-            SOURCE, ESTIMATE, UPDATE, plan, layout, mel, work, state, term, c, following, old, new,
-            segment,
-        )  # fmt: skip
-        _meet(shared, layout.segments)
-        if segment == 0:
-            _close(plan, layout, new)
-            if stop.every and (n + 1) % stop.every == 0:
-                shared[1] = _must_stop(plan, layout, mel, work, old, new, stop)
-        _meet(shared, layout.segments)
-        if shared[1]:
-            return n + 1 - first
-        old, new = new, old
-    return last - first
-
-
-# Functions of a method; `kernel` replaces these names.
-SOURCE = ESTIMATE = UPDATE = None
-
-
-@inline
 def _first(C, R, F, c):
     return C[0]
 
 
-@cache
-def signal_kernel(source):
-    """Compile `make_signal` for the source of a method; None is the first complex array."""
-    part = _first if source is None else inline(source(ops))
-    return kernel(make_signal, [source] if source else [], SOURCE=part)
+def make_signal(trace, plan, layout, mel, work, state, table, signals, *, source):
+    """Make the signal of a state for `iterate`, without the division by the squared windows."""
+    c = _coefficients(table, trace.integer(0))
+    for segment in trace.range(layout.segments):
+        signal = _segment(layout, signals, segment)
+        for row in trace.range(layout.rows):
+            first = (segment * layout.rows + row) * mel.slots
+            for g in trace.range(plan.n_groups):
+                for i in trace.range(plan.groups[g], plan.groups[g + 1]):
+                    x, y = (source(*look(state, first + i * 2 + j), c) for j in range(2))
+                    merge(trace, plan, work.buffer, i, x, y)
+                transform(trace, plan, work.buffer, g, plan.backward)
+            _add(trace, plan, layout, work, signal, segment, row)
+    _close(trace, plan, layout, work, signals)
+
+
+def iterate(
+    trace, plan, layout, mel, work, state, term, table, n_table, first, last, old, new, segment,
+    shared, *, source, estimate, update, fits_mel,
+):  # fmt: skip
+    """Iterate with the coefficients in rows `first` to `last` - 1 of `table`.
+
+    `old` is the signal of the state, `new` and `work` are working memory. Call this concurrently
+    for each segment, with separate `work` and a common `shared`: zero and `give_way()`.
+    """
+
+    def step(state, k, first, z, c, following):
+        """Update a bin, given its projection z, and return the next source."""
+        slot = first + k
+        prefetch(state, slot + mel.slots)
+        C, R, F = look(state, slot)
+        C, R = update(C, R, F, z, mel_bin(mel, work, k) if fits_mel else None, c)
+        put(state, slot, C, R)
+        return source(C, R, F, following)
+
+    term = MelTerm(*term) if fits_mel else None
+    for n in trace.range(first, last):
+        c = _coefficients(table, n)
+        following = trace.select((n + 1).compare("<", n_table), n + 1, n)
+        following = _coefficients(table, following)
+        odd = ((n - first) % 2).compare("!=", 0)
+        now, then = trace.pick(odd, new, old), trace.pick(odd, old, new)
+        for row in trace.range(layout.rows):
+            at = segment * layout.rows + row
+            begin = at * mel.slots
+            if fits_mel:
+                prepare(trace, term, estimate, mel, work, state, c, at)
+            _read(trace, plan, layout, work, _segment(layout, now, segment), segment, row)
+            for g in trace.range(plan.n_groups):
+                transform(trace, plan, work.buffer, g, plan.forward)
+                for i in trace.range(plan.groups[g], plan.groups[g + 1]):
+                    z = split(plan, work.buffer, i)
+                    x, y = (step(state, i * 2 + j, begin, z[j], c, following) for j in range(2))
+                    merge(trace, plan, work.buffer, i, x, y)
+                transform(trace, plan, work.buffer, g, plan.backward)
+            _add(trace, plan, layout, work, _segment(layout, then, segment), segment, row)
+        _meet(trace, shared, layout)
+        with trace.when(segment.compare("==", 0)):
+            _close(trace, plan, layout, work, then)
+        _meet(trace, shared, layout)
+
+
+def _meet(trace, shared, layout):
+    """Wait for all threads; `shared` counts the calls."""
+    with trace.when(layout.segments.compare(">", 1)):
+        count = shared.add_atomic(1)
+        everyone = (count + layout.segments - 1) // layout.segments * layout.segments
+        for _ in trace.during(lambda: shared.add_atomic(0).compare("<", everyone)):
+            with trace.when(shared[1].compare("!=", 0)):
+                trace.call(shared[1])
 
 
 @cache
-def iteration_kernel(bins):
-    """Compile `iterate` for the declaration of a method (`melexp.methods.Bins`)."""
-    factories = {"SOURCE": bins.source, "UPDATE": bins.update, "ESTIMATE": bins.estimate}
-    parts = {name: inline(f(ops)) if f else None for name, f in factories.items()}
-    parts["SOURCE"] = parts["SOURCE"] or _first
-    return kernel(iterate, [f for f in factories.values() if f], **parts)
+def give_way():
+    """Return the address of a function that yields to other threads, or 0."""
+    if os.name != "posix":
+        return 0
+    return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
+
+
+def misfit(trace, plan, layout, mel, work, signals, M, sums, *, power):
+    """Write ``||M - E |STFT(x)|^power||^2`` and ``||M||^2``, without frame weights, to `sums`."""
+    wrong, total = _doubles(trace, 2)
+    for at in trace.range(layout.segments * layout.rows):
+        segment, row = at // layout.rows, at % layout.rows
+        _read(trace, plan, layout, work, _segment(layout, signals, segment), segment, row)
+        for g in trace.range(plan.n_groups):
+            transform(trace, plan, work.buffer, g, plan.forward)
+        for i in trace.range(mel.slots // 2):
+            for j, z in enumerate(split(plan, work.buffer, i)):
+                size = ops.magnitude(z)
+                work.magnitude[i * 2 + j] = size * size if power == 2 else size
+        filter_rows(trace, mel, work.magnitude, work.mel)
+        plain = layout.plain[at]
+        for k in trace.range(mel.n_mels):
+            m = M[at * mel.n_mels + k]
+            m, d = m * plain, (m - work.mel[k]) * plain
+            wrong.value = wrong.value + sum_lanes(d * d)
+            total.value = total.value + sum_lanes(m * m)
+    _put_doubles(sums, wrong, total)
+
+
+def change(trace, plan, layout, old, new, sums):
+    """Write ``||new - old||^2`` and ``||new||^2`` to `sums`."""
+    wrong, total = _doubles(trace, 2)
+    for segment in trace.range(layout.segments):
+        one, two = (_segment(layout, x, segment) for x in (old, new))
+        for j in trace.range(layout.rows * plan.hop):
+            norm = layout.norm[j % plan.hop]
+            x = two[j] * norm
+            d = x - one[j] * norm
+            wrong.value = wrong.value + sum_lanes(d * d)
+            total.value = total.value + sum_lanes(x * x)
+    _put_doubles(sums, wrong, total)
+
+
+def _doubles(trace, n):
+    return [trace.variable(Real(trace.builder, F64(0.0))) for _ in range(n)]
+
+
+def _put_doubles(sums, *variables):
+    for i, x in enumerate(variables):
+        sums[i] = x.value
+
+
+# --- Compiled functions --------------------------------------------------------------------------
+
+
+def _kinds(sizes):
+    return tuple((Rows,) * n for n in sizes)
+
+
+@cache
+def signal_kernel(source, sizes):
+    """Compile `make_signal` for the source of a method; None is the first complex array.
+
+    `sizes` are the numbers of complex, real and fixed arrays of the state.
+    """
+    part = source(ops) if source else _first
+    kinds = Plan, Layout, Mel, Work, _kinds(sizes), Floats, Rows
+    return kernel(make_signal, *kinds, key=sizes, parts=[source], source=part)
+
+
+@cache
+def iteration_kernel(bins, sizes, factors):
+    """Compile `iterate` for the declaration of a method (`melexp.methods.Bins`).
+
+    `sizes` are as in `signal_kernel`; `factors` are the kinds of the factors of a mel term.
+    """
+    term = (Rows, Rows, factors) if bins.fits_mel else ()
+    kinds = (Plan, Layout, Mel, Work, _kinds(sizes), term, Floats, int, int, int, Rows, Rows, int,
+             Integers)  # fmt: skip
+    return kernel(
+        iterate,
+        *kinds,
+        key=(sizes, bins.fits_mel, [k.__name__ for k in factors]),
+        parts=[bins.source, bins.update, bins.estimate],
+        source=bins.source(ops) if bins.source else _first,
+        estimate=bins.estimate(ops) if bins.estimate else None,
+        update=bins.update(ops),
+        fits_mel=bins.fits_mel,
+    )
+
+
+@cache
+def misfit_kernel(power):
+    """Compile `misfit`."""
+    kinds = Plan, Layout, Mel, Work, Rows, Rows, Doubles
+    return kernel(misfit, *kinds, key=power, power=power)
+
+
+@cache
+def change_kernel():
+    """Compile `change`."""
+    return kernel(change, Plan, Layout, Rows, Rows, Doubles)

@@ -12,7 +12,7 @@ from typing import Any
 import melexp
 
 #: Packages whose version may change a result.
-PACKAGES = ("numpy", "scipy", "librosa", "numba", "soxr", "soundfile", "pesq", "pystoi")
+PACKAGES = ("numpy", "scipy", "librosa", "llvmlite", "numba", "soxr", "soundfile", "pesq", "pystoi")
 
 
 @cache

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit
-from numba.extending import intrinsic
 
-#: Frames per block: many, because each inner loop first checks that its rows do not overlap.
-LANES = 64
+from melexp.fast.compiling import LANES
+from melexp.fast.memory import (
+    DoubleRows,
+    Doubles,
+    Floats,
+    Integers,
+    Rows,
+    ShortIntegers,
+    aligned,
+)
+from melexp.fast.tracing import kernel
+
+#: Vectors in a block of frames, which stay in registers.
+VECTORS = 4
 #: Number of levels of the priority queue of `integrate`: 64 words of 64 bits.
 LEVELS = 4096
 
 
-def _lowest_bit(typing: Any, word: Any) -> Any:
-    """Return the index of the lowest set bit of a positive unsigned integer."""
-
-    def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return word(word), lower
-
-
-lowest_bit: Any = intrinsic(_lowest_bit)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 def kl_updates(
     M: np.ndarray,
     a: np.ndarray,
@@ -44,67 +41,89 @@ def kl_updates(
     the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays in the cache
     during all updates.
     """
-    n_mels, n_frames = M.shape
-    n_bins = len(a)
-    length, width, side = rows.shape[1], columns.shape[1], len(lobe) // 2
-    target = np.empty((n_mels, LANES), M.dtype)
+    (n_mels, n_frames), n_bins, dtype = M.shape, len(a), M.dtype
+    side = len(lobe) // 2
+    width = VECTORS * (LANES if dtype == np.float32 else LANES // 2)
+    n_blocks = -(-n_frames // width)
+    target = aligned(n_blocks, n_mels, width, dtype=dtype)
     # Padding: strips may extend past the last bin, and the lobe past both ends.
-    block = np.zeros((side + n_bins + max(length, side), LANES), M.dtype)
-    ratio = np.zeros((n_mels + width, LANES), M.dtype)
-    tiny = np.finfo(M.dtype).tiny
-    for start in range(0, n_frames, LANES):
-        size = min(LANES, n_frames - start)
-        target[:, :size] = M[:, start : start + size]
-        target[:, size:] = 0
-        for f in range(n_bins):
-            block[side + f, :size] = a[f, start : start + size]
-            block[side + f, size:] = 1
-        for n in range(n_iter):
-            squared = n < n_iter - 1
-            for k in range(n_mels):
-                r = ratio[k]
-                for j in range(LANES):
-                    r[j] = tiny
-                f = side + first_bin[k]
-                for i in range(0, length, 4):
-                    g0, g1, g2, g3 = rows[k, i], rows[k, i + 1], rows[k, i + 2], rows[k, i + 3]
-                    if g0 == 0 and g1 == 0:  # the padding
-                        break
-                    b0, b1, b2, b3 = block[f], block[f + 1], block[f + 2], block[f + 3]
-                    f += 4
-                    for j in range(LANES):
-                        r[j] += g0 * b0[j] + g1 * b1[j] + (g2 * b2[j] + g3 * b3[j])
-                m = target[k]
-                for j in range(LANES):
-                    r[j] = m[j] / r[j]
-            for f in range(n_bins):
-                k = first_mel[f]
-                b = block[side + f]
-                g0, g1, g2, g3 = columns[f, 0], columns[f, 1], columns[f, 2], columns[f, 3]
-                r0, r1, r2, r3 = ratio[k], ratio[k + 1], ratio[k + 2], ratio[k + 3]
-                if width == 4 and squared:
-                    for j in range(LANES):
-                        total = g0 * r0[j] + g1 * r1[j] + (g2 * r2[j] + g3 * r3[j])
-                        b[j] *= total * total
-                elif width == 4:
-                    for j in range(LANES):
-                        b[j] *= g0 * r0[j] + g1 * r1[j] + (g2 * r2[j] + g3 * r3[j])
-                else:
-                    for j in range(LANES):
-                        total = g0 * r0[j] + g1 * r1[j] + (g2 * r2[j] + g3 * r3[j])
-                        for i in range(4, width):
-                            total += columns[f, i] * ratio[k + i, j]
-                        b[j] *= total * total if squared else total
-        for f in range(n_bins):
-            out = a[f, start : start + size]
-            out[:] = lobe[side] * block[side + f, :size]
-            for i in range(1, side + 1):  # the lobe is symmetric
-                before, behind = block[side + f - i], block[side + f + i]
-                for j in range(size):
-                    out[j] += lobe[side + i] * (before[j] + behind[j])
+    margin = max(rows.shape[1], side)
+    block = aligned(n_blocks, side + n_bins + margin, width, dtype=dtype)
+    ratio = aligned(n_mels + columns.shape[1], width, dtype=dtype)
+    inner = block[:, side : side + n_bins]
+    inner[-1] = 1
+    for i in range(n_blocks):
+        part = slice(i * width, min((i + 1) * width, n_frames))
+        size = part.stop - part.start
+        target[i, :, :size], inner[i, :, :size] = M[:, part], a[:, part]
+    smooth = aligned(n_bins, width, dtype=dtype)
+    _kl_kernel(dtype.name)(
+        target, block, ratio, smooth, first_bin.astype(np.int64), rows, _lengths(rows),
+        rows.shape[1], first_mel.astype(np.int64), columns, _lengths(columns), columns.shape[1],
+        lobe, side, np.array([np.finfo(dtype).tiny]), n_mels, n_bins, n_blocks, block.shape[1],
+        n_iter,
+    )  # fmt: skip
+    for i in range(n_blocks):
+        part = slice(i * width, min((i + 1) * width, n_frames))
+        a[:, part] = inner[i, :, : part.stop - part.start]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+def _lengths(strips: np.ndarray) -> np.ndarray:
+    """Return the length of each strip without its padding of zeros."""
+    used = strips != 0
+    return np.where(used.any(axis=1), strips.shape[1] - used[:, ::-1].argmax(axis=1), 0)
+
+
+@cache
+def _kl_kernel(dtype: str) -> Any:
+    number, row = (Floats, Rows) if dtype == "float32" else (Doubles, DoubleRows)
+    kinds = (row, row, row, row, Integers, number, Integers, int, Integers, number, Integers, int,
+             number, int, number, int, int, int, int, int)  # fmt: skip
+    return kernel(_kl, *kinds, key=dtype)
+
+
+def _kl(
+    trace, targets, blocks, ratio, smooth, first_bin, rows, longest, length, first_mel, columns,
+    widest, width, lobe, side, tiny, n_mels, n_bins, n_blocks, block_rows, n_iter,
+):  # fmt: skip
+    """Run all updates of every block, and replace it by H a; see `kl_updates`."""
+    vectors = range(VECTORS)
+
+    def weighed(weights: Any, values: Any, count: Any, first: Any) -> list[Any]:
+        """Sum rows of `values` from `first` on, times the weights."""
+        totals = [trace.variable(first_value) for first_value in first]
+        for i in trace.range(count):
+            weight = weights[i]
+            for v in vectors:
+                totals[v].value = totals[v].value + values[i * VECTORS + v] * weight
+        return [t.value for t in totals]
+
+    for n in trace.range(n_blocks):
+        block = blocks.at(n * block_rows * VECTORS)
+        inner, target = block.at(side * VECTORS), targets.at(n * n_mels * VECTORS)
+        least = [tiny[0].spread(blocks.row) for _ in vectors]
+        nothing = [x.like(0) for x in least]
+        for update in trace.range(n_iter):
+            for k in trace.range(n_mels):
+                bins = inner.at(first_bin[k] * VECTORS)
+                totals = weighed(rows.at(k * length), bins, longest[k], least)
+                for v in vectors:
+                    ratio[k * VECTORS + v] = target[k * VECTORS + v] / totals[v]
+            last = update.compare("==", n_iter - 1)
+            for f in trace.range(n_bins):
+                mels = ratio.at(first_mel[f] * VECTORS)
+                totals = weighed(columns.at(f * width), mels, widest[f], nothing)
+                for v in vectors:
+                    at, x = f * VECTORS + v, totals[v]
+                    inner[at] = inner[at] * trace.select(last, x, x * x)
+        for f in trace.range(n_bins):
+            around = block.at(f * VECTORS)
+            for v, x in enumerate(weighed(lobe, around, side * 2 + 1, nothing)):
+                smooth[f * VECTORS + v] = x
+        for i in trace.range(n_bins * VECTORS):
+            inner[i] = smooth[i]
+
+
 def integrate(
     log: np.ndarray,
     least: float,
@@ -136,88 +155,127 @@ def integrate(
         Receives the phase. Values in skipped bins are not changed.
     """
     n_bins, n_frames = log.shape
-    real = log.dtype.type
-    stride = n_frames + 1  # a column of borders between the rows
-    size = (n_bins + 2) * stride + 1
-    # Per bin: phase increment to the next frame, phase increment to the next bin, phase.
-    field = np.empty((size, 3), log.dtype)
-    # Queue level of each unvisited bin, 0 for the largest magnitude; -1 for other bins.
-    level = np.full(size, -1, np.int16)
-    peak = log.max() if log.size else least
+    size = (n_bins + 2) * (n_frames + 1) + 1  # with a column of borders between the rows
+    peak = float(log.max()) if log.size else least
     per_level = (LEVELS - 1) / (peak - least) if peak > least else 0.0
-    # Linked lists of bins per level: `head` is the first bin, `after` the next, -1 the end.
-    head, after = np.full(LEVELS, -1, np.int32), np.empty(size, np.int32)
-    # Linked lists of the local maxima, at which islands may begin, in order of discovery.
-    seeds, after_seed = np.full(LEVELS, -1, np.int32), np.empty(size, np.int32)
-    seed_bin, n_seeds = np.empty(size, np.int32), 0
-    # Bit i of words[w] is set if level 64 w + i is not empty, bit w of `summary` if words[w] != 0.
-    words, summary = np.zeros(64, np.uint64), np.uint64(0)
-    one = np.uint64(1)
+    numbers = np.array([least, peak, per_level, along_t, along_f, delay], log.dtype)
+    _integrate_kernel(log.dtype.name)(
+        log,
+        numbers,
+        advance.astype(log.dtype),
+        angle,
+        n_bins,
+        n_frames,
+        bool(mirrored),
+        np.empty((size, 3), log.dtype),
+        np.full(size, -1, np.int32),
+        np.full(LEVELS, -1, np.int32),
+        np.empty(size, np.int32),
+        np.full(LEVELS, -1, np.int32),
+        np.empty(size, np.int32),
+        np.empty(size, np.int32),
+        np.zeros(64, np.int64),
+    )
 
-    half = real(0.5)
-    a_t, a_f, lag = real(along_t), real(along_f), real(delay)
-    for f in range(n_bins):
-        here = log[f]
-        below, above, scale = log[max(f - 1, 0)], log[min(f + 1, n_bins - 1)], half
-        if f == 0 or (f == n_bins - 1 and mirrored):
-            scale = real(0)
-        elif f == n_bins - 1:
-            scale = real(1)
+
+@cache
+def _integrate_kernel(dtype: str) -> Any:
+    number, short = Floats if dtype == "float32" else Doubles, ShortIntegers
+    kinds = (number, number, number, number, int, int, int, number, short, short, short, short,
+             short, short, Integers)  # fmt: skip
+    return kernel(_integrate, *kinds, key=dtype)
+
+
+def _integrate(
+    trace, log, numbers, advance, angle, n_bins, n_frames, mirrored, field, level, head, after,
+    seeds, after_seed, seed_bin, words,
+):  # fmt: skip
+    """Compute the increments of each bin, then visit the bins; see `integrate`.
+
+    `field` has the phase increments of a bin to the next frame and to the next bin, and its phase.
+    `level` is the queue level of each unvisited bin, 0 for the largest magnitude; -1 for other
+    bins. `head` and `after` are linked lists of bins per level, `seeds` and `after_seed` those of
+    the local maxima, at which islands may begin. -1 ends a list. Bit i of words[w] is set if level
+    64 w + i is not empty, bit w of the summary if words[w] != 0.
+    """
+    stride = n_frames + 1
+    least, peak, per_level, along_t, along_f, delay = (numbers[i] for i in range(6))
+    half, one, zero = least.like(0.5), least.like(1), least.like(0)
+    n_seeds = trace.variable(trace.integer(0))
+    for f in trace.range(n_bins):
+        lowest, highest = f.compare("==", 0), f.compare("==", n_bins - 1)
+        below = log.at(trace.select(lowest, f, f - 1) * n_frames)
+        above = log.at(trace.select(highest, f, f + 1) * n_frames)
+        here, base = log.at(f * n_frames), (f + 1) * stride + 1
+        edge = trace.select(mirrored.compare("!=", 0), zero, one)
+        scale = trace.select(lowest, zero, trace.select(highest, edge, half))
+        for t in trace.range(n_frames):
+            before = trace.select(t.compare(">", 0), t - 1, t)
+            behind = trace.select(t.compare("<", n_frames - 1), t + 1, t)
+            inside = (behind - before).compare("==", 2)
+            slope = (here[behind] - here[before]) * trace.select(inside, half, one)
+            n, x = base + t, here[t]
+            field[n * 3] = advance[f] + along_t * scale * (above[t] - below[t])
+            field[n * 3 + 1] = along_f * slope - delay
+            field[n * 3 + 2] = zero
+            with trace.when(x.compare(">", least)):
+                level[n] = ((peak - x) * per_level).integer()
+                neighbours = here[before], here[behind], below[t], above[t]
+                largest = trace.every(x.compare(">=", y) for y in neighbours)
+                with trace.when(largest):
+                    seed_bin[n_seeds.value] = n
+                    after_seed[n_seeds.value] = seeds[level[n]]
+                    seeds[level[n]] = n_seeds.value
+                    n_seeds.value = n_seeds.value + 1
+
+    summary, bit = trace.variable(trace.integer(0)), trace.integer(1)
+
+    def visit(n: Any, axis: int, sign: int) -> None:
+        """Continue to a neighbour of bin n, and queue it."""
+        m = n + (stride if axis else trace.integer(1)) * sign
+        rank = level[m]
+        with trace.when(rank.compare(">=", 0)):
+            rise = half * (field[n * 3 + axis] + field[m * 3 + axis])
+            field[m * 3 + 2] = field[n * 3 + 2] + rise * sign
+            level[m] = -1
+            after[m], head[rank] = head[rank], m
+            word = rank >> 6
+            words[word] = words[word] | (bit << (rank & 63))
+            summary.value = summary.value | (bit << word)
+
+    def pop() -> Any:
+        """Return the bin of the largest magnitude in the queue."""
+        word = summary.value.lowest_bit()
+        place = words[word].lowest_bit()
+        rank = (word << 6) + place
+        n = head[rank]
+        head[rank] = after[n]
+        with trace.when(head[rank].compare("<", 0)):
+            words[word] = words[word] - (bit << place)
+            with trace.when(words[word].compare("==", 0)):
+                summary.value = summary.value - (bit << word)
+        return n
+
+    for first in trace.range(LEVELS):
+        seed = trace.variable(seeds[first])
+        for _ in trace.during(lambda: seed.value.compare(">=", 0)):  # noqa: B023
+            n = trace.variable(seed_bin[seed.value])
+            fresh = level[n.value].compare(">=", 0)
+            going = trace.variable(trace.select(fresh, 1, 0))
+            with trace.when(fresh):
+                level[n.value] = -1
+            for _ in trace.during(lambda: going.value.compare("!=", 0)):  # noqa: B023
+                for axis in range(2):
+                    for sign in (1, -1):
+                        visit(n.value, axis, sign)
+                more = summary.value.compare("!=", 0)
+                going.value = trace.select(more, 1, 0)
+                with trace.when(more):
+                    n.value = pop()
+            seed.value = after_seed[seed.value]
+    for f in trace.range(n_bins):
         base = (f + 1) * stride + 1
-        for t in range(n_frames):
-            before, behind = max(t - 1, 0), min(t + 1, n_frames - 1)
-            slope = (here[behind] - here[before]) * (half if behind - before == 2 else real(1))
-            n = base + t
-            field[n, 0] = advance[f] + a_t * scale * (above[t] - below[t])
-            field[n, 1] = a_f * slope - lag
-            field[n, 2] = 0
-            if here[t] > least:
-                level[n] = np.int16((peak - here[t]) * per_level)
-                if (
-                    here[t] >= here[before]
-                    and here[t] >= here[behind]
-                    and here[t] >= below[t]
-                    and here[t] >= above[t]
-                ):
-                    seed_bin[n_seeds], after_seed[n_seeds] = n, seeds[level[n]]
-                    seeds[level[n]] = n_seeds
-                    n_seeds += 1
-
-    for first in range(LEVELS):
-        seed = seeds[first]
-        while seed >= 0:
-            n = np.int64(seed_bin[seed])
-            if level[n] >= 0:
-                level[n] = -1
-                while True:
-                    # The four neighbours: previous and next frame, previous and next bin.
-                    for side in range(4):
-                        axis, sign = side >> 1, 1 - ((side & 1) << 1)
-                        m = n + sign * (stride if axis else 1)
-                        rank = level[m]
-                        if rank < 0:
-                            continue
-                        rise = half * (field[n, axis] + field[m, axis])
-                        field[m, 2] = field[n, 2] + real(sign) * rise
-                        level[m] = -1
-                        after[m] = head[rank]
-                        head[rank] = m
-                        words[rank >> 6] |= one << np.uint64(rank & 63)
-                        summary |= one << np.uint64(rank >> 6)
-                    if summary == 0:
-                        break
-                    word = np.int64(lowest_bit(summary))
-                    top = (word << 6) + np.int64(lowest_bit(words[word]))
-                    n = head[top]
-                    head[top] = after[n]
-                    if head[top] < 0:
-                        words[word] &= ~(one << np.uint64(top & 63))
-                        if words[word] == 0:
-                            summary &= ~(one << np.uint64(word))
-            seed = after_seed[seed]
-
-    for f in range(n_bins):
-        base = (f + 1) * stride + 1
-        for t in range(n_frames):
-            if log[f, t] > least:
-                angle[f, t] = field[base + t, 2]
+        for t in trace.range(n_frames):
+            at = f * n_frames + t
+            with trace.when(log[at].compare(">", least)):
+                angle[at] = field[(base + t) * 3 + 2]

@@ -41,9 +41,14 @@ def mel_basis(
             fmin=fmin,
             fmax=fmax,
             htk=htk,
-            norm=norm,
+            # Without a norm librosa compiles functions, which takes many seconds once.
+            norm="slaney" if norm is None else norm,
             dtype=np.float64,
         )
+    if norm is None:
+        top = sr / 2 if fmax is None else fmax
+        edges = librosa.mel_frequencies(n_mels=n_mels + 2, fmin=fmin, fmax=top, htk=htk)
+        basis = basis * ((edges[2:] - edges[:-2]) / 2)[:, None]
     basis.setflags(write=False)
     return basis
 
