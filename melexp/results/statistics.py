@@ -21,8 +21,8 @@ class Look(NamedTuple):
     marker: str
 
 
-#: The methods in the order of every figure and table: cascades first, then the joint methods, then
-#: the variants of the ablation. The palette is that of Okabe and Ito, which colour-blind readers
+#: The methods in the order of every figure and table: cascades first, then the joint methods, the
+#: variants of the ablation, and further peers. The palette is that of Okabe and Ito, which colour-blind readers
 #: can tell apart; line style and marker make a figure readable without colour.
 LOOKS = {
     "librosa": Look("#7F7F7F", "--", "x"),
@@ -37,9 +37,12 @@ LOOKS = {
     "ADMM, ramped, old start": Look("#555555", ":", "P"),
     "KL + FGLA, new start": Look("#8C6D1F", "-.", "*"),
     "iPALM (tuned), new start": Look("#08306B", "-.", "s"),
+    "torchaudio": Look("#A6A600", "--", "+"),
+    "HiFi-GAN": Look("#1B7F79", "--", "*"),
+    "HiFi-GAN (LJSpeech)": Look("#5B2A86", "-.", "X"),
 }
 #: Looks of other methods, in turn.
-FURTHER = [Look("#1B7F79", "--", "*"), Look("#5B2A86", "-.", "X"), Look("#7A0019", ":", "h")]
+FURTHER = [Look("#3B5B2B", "--", "p"), Look("#5B3B2B", "-.", "d"), Look("#7A0019", ":", "h")]
 
 #: Label of the method that the others are compared with in a summary.
 BEST = "ADMM"
