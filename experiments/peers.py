@@ -89,7 +89,7 @@ def markdown(table: pd.DataFrame, datasets: list[str]) -> str:
     summary = summarise(names, best=best, lower_is_better=lower)
     order = {name: n for n, name in enumerate(names["label"].drop_duplicates())}
     lines = [
-        "Means over clips, and mean seconds of a run on one core (`seconds`). In brackets: the share",
+        "Means over clips, and mean seconds of a run per clip on one core. In brackets: the share",
         f"of clips on which {best} is better; `*`: p < 0.05 in a paired Wilcoxon test.",
     ]
     for dataset in datasets:

@@ -22,8 +22,8 @@ class Look(NamedTuple):
 
 
 #: The methods in the order of every figure and table: cascades first, then the joint methods, the
-#: variants of the ablation, and further peers. The palette is that of Okabe and Ito, which colour-blind readers
-#: can tell apart; line style and marker make a figure readable without colour.
+#: variants of the ablation, and the peers of an extra. The palette is that of Okabe and Ito, which
+#: colour-blind readers can tell apart; line style and marker make a figure readable without colour.
 LOOKS = {
     "librosa": Look("#7F7F7F", "--", "x"),
     "NNLS + GLA": Look("#009E73", "-", "^"),
