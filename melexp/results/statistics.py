@@ -37,12 +37,12 @@ LOOKS = {
     "ADMM, ramped, old start": Look("#555555", ":", "P"),
     "KL + FGLA, new start": Look("#8C6D1F", "-.", "*"),
     "iPALM (tuned), new start": Look("#08306B", "-.", "s"),
-    "torchaudio": Look("#A6A600", "--", "+"),
-    "HiFi-GAN": Look("#1B7F79", "--", "*"),
-    "HiFi-GAN (LJSpeech)": Look("#5B2A86", "-.", "X"),
+    "torchaudio": Look("#A6A600", "--", "D"),
+    "HiFi-GAN": Look("#0B5345", "-", "h"),
+    "HiFi-GAN (LJSpeech)": Look("#4A235A", ":", "*"),
 }
 #: Looks of other methods, in turn.
-FURTHER = [Look("#3B5B2B", "--", "p"), Look("#5B3B2B", "-.", "d"), Look("#7A0019", ":", "h")]
+FURTHER = [Look("#1B7F79", "--", "*"), Look("#5B2A86", "-.", "X"), Look("#7A0019", ":", "h")]
 
 #: Label of the method that the others are compared with in a summary.
 BEST = "ADMM"
