@@ -9,7 +9,7 @@ from melexp.results.statistics import mean_table, methods_in_order, metric_facts
 
 #: Methods that do not iterate: their number of iterations says nothing.
 VOCODERS = {"hifigan"}
-#: Metrics of the panels of a data set, of speech and of other sound. Those of an extra may lack.
+#: Metrics of the panels, of speech and of other sound. Those that a data set lacks are left out.
 PANELS = {True: ["pesq", "dnsmos"], False: ["visqol", "zimtohrli"]}
 #: The setting that the others are compared with: this method after most iterations.
 BASE = "ADMM"
@@ -20,9 +20,9 @@ def draw(table: pd.DataFrame) -> Drawing:
     labels = methods_in_order(table)
     speech = set(table.loc[table["metric"] == "pesq", "dataset"])
     datasets = sorted(table["dataset"].unique(), key=lambda name: (name not in speech, name))
-    available = set(table["metric"])
+    valued = table[table["value"].notna()].groupby("dataset")["metric"].unique()
     panels = [
-        (dataset, [m for m in PANELS[dataset in speech] if m in available] or ["scm"])
+        (dataset, [m for m in PANELS[dataset in speech] if m in valued[dataset]] or ["scm"])
         for dataset in datasets
     ]
     rows = max(len(metrics) for _, metrics in panels)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import importlib.util
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_runner import go
 
@@ -252,3 +254,30 @@ def test_a_metric_without_its_package_is_left_out_and_computed_later(
     table = write_table(tmp_path, "run")
     assert set(table["metric"]) == {"sc", "scm"}
     assert table["value"].notna().all()
+
+
+# --- The experiment ---------------------------------------------------------------------------
+
+
+def test_the_figure_leaves_out_metrics_that_a_data_set_lacks(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[1] / "experiments" / "peers.py"
+    spec = importlib.util.spec_from_file_location("experiment_peers", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    quality = {("admm", "ADMM", 100): 3.0, ("admm", "ADMM", 500): 4.0, ("hifigan", "GAN", 500): 2.0}
+    metrics = {"a": ["scm", "pesq", "dnsmos"], "b": ["scm", "pesq"], "c": ["scm", "visqol"]}
+    rows = [
+        {"dataset": dataset, "clip": f"{n}", "method": method, "label": label, "seed": 0}
+        | {"iteration": k, "metric": metric, "value": value + n / 10, "seconds": k / 100}
+        for dataset, names in metrics.items()
+        for metric in names
+        for (method, label, k), value in quality.items()
+        for n in range(8)
+    ]
+    drawing = module.draw(pd.DataFrame(rows))
+    drawn = drawing.drawn.groupby("dataset")["metric"].unique().map(list).to_dict()
+    assert drawn == {"a": ["pesq", "dnsmos"], "b": ["pesq"], "c": ["visqol"]}
+    text = drawing.texts["peers.md"]
+    assert "| ADMM 500 | 4.35 | 4.35 |" in text  # SCM and PESQ; the one that others compare with
+    assert "| ADMM 100 | 3.35 (0 %*) | 3.35 (100 %*) |" in text
+    assert "| GAN | 2.35 (0 %*) | 2.35 (100 %*) | 5.000 |" in text
