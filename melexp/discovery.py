@@ -51,8 +51,8 @@ def names(package: str) -> list[str]:
 
     Examples
     --------
-    >>> names("melexp.metrics")
-    ['estoi', 'pesq', 'sc', 'scm']
+    >>> names("melexp.datasets")[:2]
+    ['demo_foley', 'demo_speech']
     """
     path = importlib.import_module(package).__path__
     return sorted({m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_")})

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 
 class MissingExtra(ValueError):
-    """An optional package is not installed."""
+    """An optional package is not installed, or cannot be imported."""
 
 
 class MelWarning(UserWarning):

@@ -20,6 +20,8 @@ from melexp.datasets import Clip, available_datasets, load_dataset
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "melexp" / "datasets" / "demo"
 EMBEDDED = ["demo_speech", "demo_foley"]
+REMOTE = ["ljspeech", "esc10", "librispeech"]
+COUNTS = {"demo_speech": 14, "demo_foley": 14, "ljspeech": 32, "esc10": 60, "librispeech": 42}
 FOLEY = {
     "dog_bark",
     "footstep",
@@ -35,7 +37,8 @@ FOLEY = {
 
 
 def test_the_data_sets_are_the_modules_and_the_yaml_files() -> None:
-    assert {"demo_foley", "demo_speech", "esc10", "folder", "ljspeech"} <= set(available_datasets())
+    expected = {"demo_foley", "demo_speech", "esc10", "folder", "librispeech", "ljspeech"}
+    assert expected <= set(available_datasets())
     documents = {
         p.stem: yaml.safe_load(p.read_text()) for p in (ROOT / "conf/dataset").glob("*.yaml")
     }
@@ -72,6 +75,8 @@ def test_unknown_names_and_parameters_say_what_exists() -> None:
         load_dataset("demo_speech", path="x")
     with pytest.raises(ValueError, match="subset must be core or full; got 'tiny'"):
         load_dataset("esc10", subset="tiny")
+    with pytest.raises(ValueError, match="subset must be core or train; got 'full'"):
+        load_dataset("librispeech", subset="full")
 
 
 def test_two_clips_under_one_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,11 +107,20 @@ def test_listing_touches_neither_network_nor_sound(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr(soundfile, "SoundFile", refuse)
-    counts = {name: len(load_dataset(name)) for name in [*EMBEDDED, "ljspeech", "esc10"]}
-    assert counts == {"demo_speech": 14, "demo_foley": 14, "ljspeech": 32, "esc10": 60}
+    counts = {name: len(load_dataset(name)) for name in [*EMBEDDED, *REMOTE]}
+    assert counts == COUNTS
     full = load_dataset("esc10", subset="full")
     assert len(full) == 400
     assert set(Counter(clip.category for clip in full).values()) == {40}
+
+
+def test_librispeech_has_many_speakers_and_tunes_on_others() -> None:
+    core, train = (load_dataset("librispeech", subset=name) for name in ("core", "train"))
+    speakers = Counter(clip.category for clip in core)
+    assert sorted(speakers.values()) == [6] * 7
+    assert len({clip.category for clip in train} - set(speakers)) == len(train) == 240
+    assert {clip.licence for clip in [*core, *train]} == {"CC BY 4.0"}
+    assert core[0].id == "1688-142285-0000"
 
 
 def test_ids_and_provenance() -> None:
@@ -122,7 +136,7 @@ def test_ids_and_provenance() -> None:
         "source": "http://www.freesound.org/people/nfrae/sounds/100032/",
         "sha256": "8c69a6a4ce37f4c686de49490ef396614b977809b750bfa2dced83705c7c81e2",
     }
-    for name in [*EMBEDDED, "ljspeech", "esc10"]:
+    for name in [*EMBEDDED, *REMOTE]:
         for clip in load_dataset(name):
             assert clip.dataset == name
             assert all(clip.provenance().values())
@@ -133,12 +147,7 @@ def test_catalogue_has_a_row_per_clip() -> None:
     table = datasets.catalogue()
     columns = ["dataset", "id", "category", "licence", "author", "source", "sha256"]
     assert list(table.columns) == columns
-    assert table.dataset.value_counts().to_dict() == {
-        "demo_speech": 14,
-        "demo_foley": 14,
-        "ljspeech": 32,
-        "esc10": 60,
-    }
+    assert table.dataset.value_counts().to_dict() == COUNTS
     assert not table.duplicated(["dataset", "id"]).any()
 
 
@@ -219,7 +228,8 @@ def test_a_missing_synthesiser_is_named(
 
 @pytest.mark.realdata
 @pytest.mark.parametrize(
-    ("name", "shortest", "longest"), [("ljspeech", 1.0, 10.2), ("esc10", 4.9, 5.1)]
+    ("name", "shortest", "longest"),
+    [("ljspeech", 1.0, 10.2), ("esc10", 4.9, 5.1), ("librispeech", 2.0, 19.0)],
 )
 def test_recordings_load(real_data: Path, name: str, shortest: float, longest: float) -> None:
     for clip in load_dataset(name):

@@ -28,6 +28,13 @@ def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def metrics_and(*more: str) -> list[str]:
+    """The metrics of the package and others, sorted."""
+    own = {path.stem for path in (ROOT / "melexp" / "metrics").glob("[!_]*.py")}
+    assert {"estoi", "pesq", "sc", "scm"} < own
+    return sorted(own | set(more))
+
+
 def python(code: str) -> str:
     """The output of a new interpreter, which reads MELEXP_PATH when it imports a package."""
     run = subprocess.run(
@@ -42,20 +49,19 @@ def test_modules_of_the_user_are_found_and_loaded(user_folder: Path) -> None:
         "print(names(package), load(package, 'mine').__file__)"
     )
     path = user_folder / "metrics" / "mine.py"
-    assert python(code) == f"['estoi', 'mine', 'pesq', 'sc', 'scm'] {path}"
+    assert python(code) == f"{metrics_and('mine')} {path}"
 
 
 def test_configurations_of_the_user_are_found_and_those_of_the_package_win(
     user_folder: Path,
 ) -> None:
-    assert discovery.config_names("metric") == ["estoi", "mine", "pesq", "sc", "scm"]
+    assert discovery.config_names("metric") == metrics_and("mine")
     assert discovery.conf_file("metric", "mine") == user_folder / "conf/metric/mine.yaml"
     assert discovery.conf_file("metric", "scm") == ROOT / "conf/metric/scm.yaml"
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    known = "estoi, pesq, sc, scm"
-    message = f"^there is no metric 'x'; the metrics are {known}$"
+    message = f"^there is no metric 'x'; the metrics are {', '.join(metrics_and())}$"
     with pytest.raises(ValueError, match=message):
         discovery.load("melexp.metrics", "x")
     with pytest.raises(ValueError, match=message):

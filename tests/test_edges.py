@@ -4,15 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from names import ITERATIVE
 
 from melexp import MelTransform, Problem, invert, make_method
 from melexp.datasets import load_dataset
-from melexp.methods import available_methods
 
 PAPER: dict[str, Any] = {"sr": 22050, "n_fft": 1024, "hop_length": 256, "n_mels": 80, "fmax": 8e3}
 UNCENTRED = MelTransform(**PAPER, power=1.0, center=False)
 WINDOWS = ("hann", "hamming", "blackman", ("kaiser", 14.0), "boxcar", "triang")
-ITERATIVE = [name for name in available_methods() if name != "librosa"]
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
+from names import ITERATIVE
 from reference import Reference, ramp
 
 from melexp import MelTransform, Problem, Stop, invert, make_method
 from melexp.datasets import load_dataset
 from melexp.inversion.segments import invert_segments
 from melexp.inversion.solve import solve
-from melexp.methods import Method, available_methods
+from melexp.methods import Method
 from melexp.start import kl, pghi
 from melexp.transforms.stft import STFT
 
-ITERATIVE = [name for name in available_methods() if name != "librosa"]
 LAYOUT = {"sr": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "fmax": 4000}
 
 

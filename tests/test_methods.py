@@ -10,6 +10,7 @@ import scipy.optimize
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from names import GENERAL, ITERATIVE
 from reference import Reference
 
 from melexp.discovery import conf_dir
@@ -22,7 +23,6 @@ from melexp.start import MAGNITUDES
 from melexp.transforms.compression import Compression
 from melexp.transforms.mel import MelTransform
 
-ITERATIVE = [name for name in available_methods() if name != "librosa"]
 ENGINES = ("portable", "fast")
 
 
@@ -175,7 +175,7 @@ def test_the_pinv_start_is_the_clipped_solution_of_least_norm(small: MelTransfor
 # --- The contract of every method -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", available_methods())
+@pytest.mark.parametrize("name", GENERAL)
 def test_shape_type_and_seed(small: MelTransform, name: str) -> None:
     mel = small(tone(1500))
     y = invert(mel, small, method=name, n_iter=3, length=1500, seed=1)
@@ -222,7 +222,7 @@ def test_a_step_leaves_its_state_as_it_was(small: MelTransform, name: str) -> No
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", available_methods())
+@pytest.mark.parametrize("name", GENERAL)
 def test_silence_gives_silence(small: MelTransform, name: str, engine: str) -> None:
     mel = np.zeros((12, 40), np.float32)
     y = invert(mel, small, method=name, n_iter=30, engine=engine)
@@ -231,7 +231,7 @@ def test_silence_gives_silence(small: MelTransform, name: str, engine: str) -> N
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", available_methods())
+@pytest.mark.parametrize("name", GENERAL)
 def test_equivariant_to_the_level(small: MelTransform, name: str, dtype: type) -> None:
     mel = small(tone(1500)).astype(np.float64)
     y = invert(mel, small, method=name, n_iter=5, dtype=dtype)
@@ -245,7 +245,7 @@ def test_equivariant_to_the_level(small: MelTransform, name: str, dtype: type) -
 
 
 @pytest.mark.parametrize("level", [1e-4, 1.0, 1e4])
-@pytest.mark.parametrize("name", available_methods())
+@pytest.mark.parametrize("name", GENERAL)
 def test_power_mels_are_inverted_at_their_level(
     small: MelTransform, name: str, level: float
 ) -> None:
@@ -262,7 +262,7 @@ def test_power_mels_are_inverted_at_their_level(
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=128 is too large:UserWarning")  # librosa's
-@pytest.mark.parametrize("name", available_methods())
+@pytest.mark.parametrize("name", GENERAL)
 @pytest.mark.parametrize("n_mels", [1, 12])
 @pytest.mark.parametrize("length", [1, 20, 700])
 def test_few_samples_and_few_mels(name: str, n_mels: int, length: int) -> None:
@@ -287,7 +287,7 @@ FLOORS = {
 }
 
 
-@pytest.mark.parametrize("name", available_methods())
+@pytest.mark.parametrize("name", GENERAL)
 def test_fifty_iterations_are_worth_something(paper: MelTransform, name: str) -> None:
     """On one second of a harmonic sound with vibrato; one start moves it by several dB."""
     n = 22050
@@ -338,9 +338,7 @@ def test_numbers_of_numpy_are_numbers(small: MelTransform, name: str) -> None:
 
 @pytest.mark.parametrize("name", available_methods())
 def test_unknown_parameters_are_refused(name: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"{name} has no parameter rh0; its parameters are (magnitude|momentum)"
-    ):
+    with pytest.raises(ValueError, match=rf"{name} has no parameter rh0; its parameters are \w+"):
         make_method(name, rh0=1)
 
 

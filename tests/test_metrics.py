@@ -8,14 +8,20 @@ import soxr
 import yaml
 
 from melexp import metrics
-from melexp.discovery import conf_dir
+from melexp.discovery import conf_dir, load
 from melexp.metrics import available_metrics, score
 from melexp.transforms.mel import MelTransform
 
+#: Metrics that need no extra; those of the extra have their own file of tests.
+PLAIN = [name for name in available_metrics() if not hasattr(load("melexp.metrics", name), "NEEDS")]
+
 
 def test_metrics_are_found() -> None:
-    assert available_metrics() == ["estoi", "pesq", "sc", "scm"]
-    with pytest.raises(ValueError, match="no metric 'snr'; the metrics are estoi, pesq"):
+    assert PLAIN == ["estoi", "lsd", "pesq", "sc", "scm"]
+    assert set(available_metrics()) - set(PLAIN) == {
+        *("dnsmos", "visqol", "visqol_speech", "zimtohrli"),
+    }
+    with pytest.raises(ValueError, match="no metric 'snr'; the metrics are dnsmos, estoi, lsd"):
         score("snr", np.ones(9), np.ones(9), transform=MelTransform.preset("paper"))
 
 
@@ -28,6 +34,27 @@ def test_spectral_convergence_by_hand(
     value, reason = score(metric, speech, np.float32(gain) * speech, transform=paper)
     assert value == pytest.approx(decibels, abs=1e-4)
     assert reason == ""
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+@pytest.mark.parametrize(("gain", "decibels"), [(1.0, 0.0), (0.5, 6.0206), (-4.0, 12.0412)])
+def test_log_spectral_distance_by_hand(
+    speech: np.ndarray, power: float, gain: float, decibels: float
+) -> None:
+    """A gain moves every band of every frame by as many dB, of a power mel too."""
+    loud = (speech + 0.1 * np.random.default_rng(0).standard_normal(len(speech))).astype("f4")
+    transform = MelTransform(power=power)
+    value = score("lsd", loud, np.float32(gain) * loud, transform=transform).value
+    assert value == pytest.approx(decibels, abs=1e-3)
+
+
+def test_log_spectral_distance_ends_80_db_below_the_maximum(paper: MelTransform) -> None:
+    x = np.random.default_rng(0).standard_normal(22050).astype(np.float32)
+    silent = score("lsd", x, 0 * x, transform=paper).value
+    assert silent == pytest.approx(score("lsd", x, 1e-6 * x, transform=paper).value)
+    assert 60 < silent < 80
+    later = np.concatenate([x, 1e-6 * x])
+    assert score("lsd", later, later[::-1] * 0, transform=paper).value < 0.6 * silent
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])
@@ -84,6 +111,7 @@ def test_more_noise_is_worse(speech: np.ndarray, paper: MelTransform, metric: st
     [
         ("scm", np.zeros(9000), "the reference is silent"),
         ("sc", np.zeros(9000), "the reference is silent"),
+        ("lsd", np.zeros(9000), "the reference is silent"),
         ("pesq", np.zeros(9000), "the reference or the estimate is silent"),
         ("estoi", np.zeros(9000), "the reference or the estimate is silent"),
         ("pesq", np.ones(2000), "shorter than 0.25 s"),
@@ -142,7 +170,7 @@ SIGNALS = {
 }
 
 
-@pytest.mark.parametrize("metric", available_metrics())
+@pytest.mark.parametrize("metric", PLAIN)
 @pytest.mark.parametrize("reference", SIGNALS)
 @pytest.mark.parametrize("n", [1, 300, 5513, 12000])
 def test_a_score_has_either_a_value_or_a_reason(
@@ -168,9 +196,9 @@ def test_a_silent_estimate_has_no_value(
 def test_configuration_of_a_metric(metric: str) -> None:
     conf = yaml.safe_load((conf_dir() / "metric" / f"{metric}.yaml").read_text())
     assert set(conf) == {"label", "lower_is_better", "speech_only", "unit", "digits"}
-    assert conf["unit"] == ("dB" if metric in ("sc", "scm") else "")
-    assert conf["lower_is_better"] == (metric in ("sc", "scm"))
-    assert conf["speech_only"] == (metric in ("pesq", "estoi"))
+    assert conf["unit"] == ("dB" if metric in ("sc", "scm", "lsd") else "")
+    assert conf["lower_is_better"] == (metric in ("sc", "scm", "lsd"))
+    assert conf["speech_only"] == (metric in ("pesq", "estoi", "dnsmos", "visqol_speech"))
 
 
 def test_a_failing_metric_gives_its_reason(
@@ -185,6 +213,10 @@ def test_a_failing_metric_gives_its_reason(
     value, reason = score("sc", speech, speech, transform=paper)
     assert np.isnan(value)
     assert reason == "ZeroDivisionError: no luck"
+    monkeypatch.setattr(module, "sc", lambda *_, **__: metrics.Score(float("inf")))
+    value, reason = score("sc", speech, speech, transform=paper)
+    assert np.isnan(value)
+    assert reason == "the value of sc is inf"
     value, reason = score("scm", speech, speech * np.nan, transform=paper)
     assert np.isnan(value)
     assert "NaN or infinite" in reason

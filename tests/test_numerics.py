@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from names import GENERAL, ITERATIVE
 from threadpoolctl import threadpool_limits
 
 from melexp.bench import denormals
 from melexp.inversion.invert import invert
-from melexp.methods import available_methods
 from melexp.start import MAGNITUDES, PHASES
 from melexp.transforms.mel import MelTransform
 
@@ -82,7 +82,7 @@ def is_finite(name: str, method: str, engine: str, power: int, n_iter: int) -> N
         assert y.any()
 
 
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", GENERAL)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_method_stays_finite(method: str, engine: str) -> None:
     for name in MELS:
@@ -90,7 +90,7 @@ def test_every_method_stays_finite(method: str, engine: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", GENERAL)
 def test_every_method_stays_finite_for_power_mels(method: str) -> None:
     for name in SOME:
         is_finite(name, method, "fast", 2, 500 if method != "librosa" else 50)
@@ -98,7 +98,7 @@ def test_every_method_stays_finite_for_power_mels(method: str) -> None:
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", GENERAL)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("name", MELS)
@@ -127,7 +127,7 @@ def is_equivariant(
     assert error <= (1e-6 if np.frexp(scale)[0] == 0.5 else 1e-3)
 
 
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", GENERAL)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_level_passes_through(method: str, engine: str) -> None:
     for scale in (2.0**-40, 2.0**40, 1e-12, 1e12):
@@ -136,7 +136,7 @@ def test_the_level_passes_through(method: str, engine: str) -> None:
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", GENERAL)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("name", MELS)
@@ -156,7 +156,7 @@ def test_every_start_is_finite(magnitude: str, phase: str, power: int) -> None:
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("method", [m for m in available_methods() if m != "librosa"])
+@pytest.mark.parametrize("method", ITERATIVE)
 @pytest.mark.parametrize("power", [1, 2])
 def test_denormals_do_not_slow_the_engine(method: str, power: int) -> None:
     """Twice the time at most; half as much again is allowed to a machine that does other work."""

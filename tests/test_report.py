@@ -17,6 +17,7 @@ from melexp.datasets import Clip, folder, load_dataset
 from melexp.discovery import conf_dir
 from melexp.metrics import score
 from melexp.results.records import read_json, write_json
+from melexp.results.statistics import FURTHER, LOOKS
 from melexp.results.tables import read_table, table_checksum, write_table
 from melexp.runs.hydra_app import register
 from melexp.runs.runner import plan, run
@@ -34,7 +35,7 @@ from melexp.report.listening import (  # noqa: E402
     render,
     write_audio,
 )
-from melexp.report.views import views  # noqa: E402
+from melexp.report.views import _DASHES, _SYMBOLS, views  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<script>window.pwned = 1</script>"
@@ -112,6 +113,12 @@ def test_views_join_comparisons_and_name_the_settings_of_a_sweep(results: Path) 
         for curve in view.curves():
             assert curve["iteration"] == [2, 6]
         assert len(view.runs()["scm"]) == view.last["value"].notna().sum() / 2  # of two metrics
+
+
+def test_every_look_has_a_symbol_and_a_dash_in_the_plots() -> None:
+    for look in (*LOOKS.values(), *FURTHER):
+        assert look.marker in _SYMBOLS, look
+        assert look.line in _DASHES, look
 
 
 def test_summary_of_the_committed_results_is_the_committed_summary() -> None:

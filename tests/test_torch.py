@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from names import ITERATIVE
 from test_solve import transforms
 
 from melexp import Compression, MelTransform, Problem, Stop, invert, make_method
-from melexp.methods import available_methods
 from melexp.metrics import score
 from melexp.transforms.stft import PAD_MODES, STFT, analysis_window
 
@@ -21,7 +21,6 @@ pytest.importorskip("array_api_compat", reason="array-api-compat is not installe
 
 from melexp.batch import BatchProblem, BatchSTFT, invert_batch  # noqa: E402
 
-ITERATIVE = [name for name in available_methods() if name != "librosa"]
 LENGTHS = (1500, 700, 1491, 2000)
 no_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=no_cuda)]

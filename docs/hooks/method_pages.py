@@ -96,6 +96,8 @@ def at_checkpoints(label: str) -> str:
     """Return the means of a method that only Fig. 3 has."""
     table = pd.read_csv(CORE / "fig3.csv", low_memory=False)
     table = table[table["label"] == label]
+    if table.empty:
+        return "This peer needs an extra. [Peers](../peers.md) compares it.\n"
     means = table.groupby(["iteration", "metric"])["value"].mean().unstack()
     lines = [
         "| iterations | SCM dB | SC dB | PESQ | ESTOI |",
@@ -148,7 +150,7 @@ def overview() -> str:
     for module, entries in configurations().items():
         for name, label, _ in entries:
             joint = re.match("admm$|admm_ramp|ipalm", module)
-            kind = "joint" if joint else "cascade"
+            kind = "joint" if joint else "trained" if module == "hifigan" else "cascade"
             kind += ", peer" if isinstance(make_method(name), Peer) else ""
             values = ("", "")
             if label in rows.index:

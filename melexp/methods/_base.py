@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from melexp.errors import require
 from melexp.methods._bins import Bins, Coefficients
 from melexp.problem import Problem
 from melexp.start import start
@@ -79,6 +80,14 @@ class Parameters:
 @dataclass(frozen=True, kw_only=True)
 class Peer(Parameters, ABC):
     """A method of another library that runs all iterations in one call and cannot be resumed."""
+
+    #: An extra of ``pyproject.toml`` and the modules that it installs; empty if none is needed.
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def check_installed(self) -> None:
+        """Raise :class:`melexp.errors.MissingExtra` if a package that the peer calls is missing."""
+        if self.needs:
+            require(*self.needs, what=f"the peer {type(self).__name__}")
 
     @abstractmethod
     def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:

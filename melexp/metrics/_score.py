@@ -7,6 +7,9 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
+import soxr
+
+from melexp.transforms.mel import MelTransform
 
 
 class Score(NamedTuple):
@@ -33,3 +36,13 @@ def spectral_convergence(reference: np.ndarray, estimate: np.ndarray) -> Score:
 def is_silent(reference: np.ndarray) -> bool:
     """Return whether all samples of a waveform are zero."""
     return not np.any(reference)
+
+
+def at_rate(rate: int, transform: MelTransform, *signals: np.ndarray) -> list[np.ndarray]:
+    """Return waveforms at a sampling rate in Hz, in float64; all are resampled in the same way."""
+    return [soxr.resample(y.astype(np.float64), transform.sr, rate) for y in signals]
+
+
+def at_full_scale(rate: int, transform: MelTransform, *signals: np.ndarray) -> list[np.ndarray]:
+    """Return waveforms as `at_rate`, clipped to [-1, 1] as in a sound file."""
+    return [y.clip(-1, 1) for y in at_rate(rate, transform, *signals)]

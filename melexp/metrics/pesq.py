@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import soxr
 
-from melexp.metrics._score import Score, is_silent
+from melexp.metrics._score import Score, at_rate, is_silent
 from melexp.transforms.mel import MelTransform
 
 RATE = 16000
@@ -35,10 +34,7 @@ def pesq(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform
         return Score.without("shorter than 0.25 s")
     if len(reference) > LONGEST * transform.sr:
         return Score.without(f"longer than {LONGEST:.0f} s: PESQ has room for 50 utterances only")
-    x, y = (
-        soxr.resample(signal.astype(np.float64), transform.sr, RATE)
-        for signal in (reference, estimate)
-    )
+    x, y = at_rate(RATE, transform, reference, estimate)
     try:
         return Score(float(itu.pesq(RATE, x, y, "wb")))
     except itu.NoUtterancesError:

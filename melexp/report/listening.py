@@ -20,11 +20,12 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError
+from melexp.methods import Peer
 from melexp.metrics import score
 from melexp.report.received import config_to_render
 from melexp.report.views import Job, View
 from melexp.results.records import canonical
-from melexp.runs.runner import Task, plan
+from melexp.runs.runner import Task, left_out, plan
 from melexp.transforms.mel import MelTransform
 
 #: Target loudness (EBU R 128) in LUFS, and the largest allowed peak.
@@ -124,6 +125,8 @@ def samples(
 ) -> Iterator[Sample]:
     """Render the chosen clips of each data set from the stored configurations.
 
+    A peer whose package is missing is left out, with a line on stderr.
+
     Parameters
     ----------
     view : View
@@ -159,16 +162,18 @@ def samples(
                 file=sys.stderr,
             )
             continue
+        plans = [(job, by_id) for job, by_id in plans if can_render(next(iter(by_id.values())))]
         has_value = view.last["value"].notna() & (view.last["dataset"] == dataset)
         scored = set(view.last.loc[has_value, "clip"])  # other clips failed or are silent
-        clips = [task.clip for task in plans[0][1].values() if task.clip.id in scored]
+        tasks = plans[0][1].values() if plans else ()
+        clips = [task.clip for task in tasks if task.clip.id in scored]
         for clip in chosen_clips(clips, count):
             known = view.clips.get(f"{clip.dataset}/{clip.id}")
             if known is None or clip.sha256 != known["sha256"]:
                 raise ClipError(
                     f"{dataset}/{clip.id} is not the clip that was scored; re-run its experiment"
                 )
-            pairs = [(job, tasks[clip.id]) for job, tasks in plans if clip.id in tasks]
+            pairs = [(job, by_id[clip.id]) for job, by_id in plans if clip.id in by_id]
             yield _sample(view, pairs, folder)
 
 
@@ -185,6 +190,11 @@ def durations(
                 length = soundfile.info(task.clip.locate()).duration
                 seconds[job.dataset, task.clip.id] = length
     return seconds
+
+
+def can_render(task: Task) -> bool:
+    """Return whether the packages of the method are installed; print a line if not."""
+    return not (isinstance(task.method, Peer) and left_out(task.method.check_installed))
 
 
 def render(task: Task, reference: np.ndarray, checkpoints: list[int]) -> np.ndarray:

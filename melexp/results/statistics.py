@@ -21,9 +21,9 @@ class Look(NamedTuple):
     marker: str
 
 
-#: The methods in the order of every figure and table: cascades first, then the joint methods, then
-#: the variants of the ablation. The palette is that of Okabe and Ito, which colour-blind readers
-#: can tell apart; line style and marker make a figure readable without colour.
+#: The methods in the order of every figure and table: cascades first, then the joint methods, the
+#: variants of the ablation, and the peers of an extra. The palette is that of Okabe and Ito, which
+#: colour-blind readers can tell apart; line style and marker make a figure readable without colour.
 LOOKS = {
     "librosa": Look("#7F7F7F", "--", "x"),
     "NNLS + GLA": Look("#009E73", "-", "^"),
@@ -37,6 +37,9 @@ LOOKS = {
     "ADMM, ramped, old start": Look("#555555", ":", "P"),
     "KL + FGLA, new start": Look("#8C6D1F", "-.", "*"),
     "iPALM (tuned), new start": Look("#08306B", "-.", "s"),
+    "torchaudio": Look("#A6A600", "--", "D"),
+    "HiFi-GAN": Look("#0B5345", "-", "h"),
+    "HiFi-GAN (LJSpeech)": Look("#4A235A", ":", "*"),
 }
 #: Looks of other methods, in turn.
 FURTHER = [Look("#1B7F79", "--", "*"), Look("#5B2A86", "-.", "X"), Look("#7A0019", ":", "h")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
 from melexp.datasets import Clip, ClipError, load_dataset
-from melexp.errors import one_line
+from melexp.errors import MissingExtra, one_line
 from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
-from melexp.metrics import score
+from melexp.metrics import check_installed, score
 from melexp.problem import Problem
 from melexp.results.provenance import provenance
 from melexp.results.records import check_name, digest
@@ -197,6 +198,9 @@ def plan(config: dict[str, Any]) -> list[Task]:
 def run(config: DictConfig) -> list[str]:
     """Run a configuration; skip the tasks that are stored.
 
+    A peer or a metric whose package is missing is left out, with a line on stderr. Results that are
+    stored already need no package.
+
     Parameters
     ----------
     config : DictConfig
@@ -223,9 +227,14 @@ def run(config: DictConfig) -> list[str]:
         raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
     tasks = plan(plain)
     name, method = tasks[0].name, tasks[0].method
+    store = Store(plain["results"])
+    metrics = available(tasks, checkpoints, metrics, store)
+    if not metrics:
+        tell("job", label=label, tasks=0, stored=0)
+        tell("end")
+        return []
     wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]
 
-    store = Store(plain["results"])
     workers = plain["workers"] or os.cpu_count() or 1
     # The identity of a job excludes the output folder and the number of workers.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
@@ -262,6 +271,38 @@ def run(config: DictConfig) -> list[str]:
         for task, reason in zip(tasks, reasons, strict=True)
         if reason
     ]
+
+
+def available(
+    tasks: list[Task], checkpoints: list[int], metrics: list[str], store: Store
+) -> list[str]:
+    """Return the metrics without those that cannot be computed because a package is missing.
+
+    If the package of the method is missing, no metric is left. A metric that is stored for every
+    task is kept.
+    """
+    wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]
+    lacking = {metric for task in tasks for _, metric in missing(task, wanted, store)[0]}
+    method = tasks[0].method
+    if lacking and isinstance(method, Peer) and left_out(method.check_installed):
+        return []
+    return [m for m in metrics if m not in lacking or not left_out(partial(check_installed, m))]
+
+
+def left_out(check: Callable[[], None]) -> bool:
+    """Return whether a check raises `MissingExtra`; print a line then."""
+    try:
+        check()
+    except MissingExtra as error:
+        _say_left_out(str(error))
+        return True
+    return False
+
+
+@cache
+def _say_left_out(reason: str) -> None:
+    """Print that something is left out; once per process, not once per job."""
+    print(f"left out: {reason}", file=sys.stderr)
 
 
 def finish_all(
