@@ -350,15 +350,17 @@ def test_store_detects_every_changed_byte(tmp_path: Path) -> None:
 
 def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
-    store.save("ab12", {"task": "ab12", "rows": [1]})
+    row = {"iteration": 1, "metric": "sc", "value": -1.0, "reason": "", "seconds": 1.0}
+    body = {"task": "ab12", "clip": "c", "rows": [row]}
+    store.save("ab12", body)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.save("ab12", {"task": "ab12", "rows": [2]})
-    assert store.load("ab12") == {"task": "ab12", "rows": [1]}
+        store.save("ab12", body | {"rows": []})
+    assert store.load("ab12") == body
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["ab12.json"]
 
 

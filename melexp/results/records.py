@@ -249,7 +249,9 @@ def read_provenance(path: Path, content: bytes | None = None) -> dict[str, Any]:
     _check(path, body, Provenance, "table's provenance")
     if f"{body['experiment']}.provenance.json" != path.name:
         raise DamagedFile(f"{path} is not the provenance of this table")
-    return {"jobs": [], "clips": {}} | body
+    body.setdefault("jobs", [])
+    body.setdefault("clips", {})
+    return body
 
 
 def _check(path: Path, body: dict[str, Any], schema: type[Struct], what: str) -> None:

@@ -86,6 +86,12 @@ class Store:
         except OSError as error:
             raise Unwritable.because(error, self.root) from error
 
+    def unmark_if_empty(self) -> None:
+        """Remove the marker of a folder without results, after a run that was refused."""
+        names = {path.name for path in self.root.iterdir()}
+        if self.is_marked and names <= {MARKER, ".hydra"}:
+            (self.root / MARKER).unlink()
+
     @property
     def is_marked(self) -> bool:
         """Whether the folder has the marker."""

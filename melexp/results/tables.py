@@ -49,6 +49,7 @@ def write_table(results: str | Path | Store, experiment: str) -> pd.DataFrame:
     with store.writing(experiment):
         table, text, notes = collect(store, experiment)
         put_table(store, experiment, text, notes)
+    store.mark()
     for line in Identities(notes).said:
         print(f"warning: {store.root / experiment}.csv: {line}", file=sys.stderr)
     return table

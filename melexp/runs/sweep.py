@@ -88,6 +88,8 @@ class Sweep:
                 print(line, file=sys.stderr)
             if not self.quiet:
                 print(self.store.root / f"{experiment}.csv")
+        if not changed:
+            self.store.unmark_if_empty()
         if changed and not (self.quiet or stopped):
             print(self._summary(failed), file=sys.stderr)
         if self.store.damaged:
