@@ -274,7 +274,7 @@ def _check_finite(mel: np.ndarray, transform: MelTransform) -> None:
     if bad.any():
         hint = "; a logarithm may be minus infinity: give its compression"
         raise ValueError(
-            f"mel has {np.count_nonzero(bad)} values that are NaN or infinite"
+            f"mel has values that are NaN or infinite ({np.count_nonzero(bad)} of {bad.size})"
             + (hint if compression is None and (mel == -np.inf).any() else "; compute it again")
         )
 

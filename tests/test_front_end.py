@@ -175,7 +175,7 @@ def test_the_logarithm_of_zero_is_below_the_floor(speech: np.ndarray) -> None:
         problem = Problem(mel, transform)
     assert problem.floored is not None
     np.testing.assert_array_equal(problem.floored, np.isinf(mel))
-    with pytest.raises(ValueError, match="NaN or infinite; a logarithm may be"):
+    with pytest.raises(ValueError, match="a logarithm may be minus infinity"):
         Problem(mel, MelTransform.preset("hifigan", compression=None))
 
 

@@ -13,7 +13,7 @@ from melexp.start import MAGNITUDES, PHASES
 from melexp.transforms.mel import MelTransform
 
 RNG = np.random.default_rng(0)
-SMALL = partial(MelTransform, sr=8000, n_fft=64, hop_length=16, fmax=4000)
+SMALL = partial(MelTransform.preset, "paper", sr=8000, n_fft=64, hop_length=16, fmax=4000)
 ENGINES = ["fast", "portable"]
 #: Sound with a silent part and a pure tone.
 SOUND = np.concatenate(

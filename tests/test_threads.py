@@ -7,8 +7,9 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from names import GENERAL
 
-from melexp import MelTransform, Problem, Stop, available_methods, make_method, solve
+from melexp import MelTransform, Problem, Stop, make_method, solve
 
 N_THREADS = 8
 
@@ -20,7 +21,7 @@ def last_signal(method: str, problem: Problem, seed: int, stop: Stop | None = No
 
 
 @pytest.mark.parametrize("engine", ["fast", "portable"])
-@pytest.mark.parametrize("method", available_methods())
+@pytest.mark.parametrize("method", GENERAL)
 def test_threads_share_a_problem(
     method: str, engine: str, small: MelTransform, speech: np.ndarray
 ) -> None:
@@ -67,5 +68,5 @@ def test_working_memory_is_used_again(small: MelTransform, speech: np.ndarray) -
         assert not any(
             np.shares_memory(a, b) for a, b in zip(one.signals, two.signals, strict=True)
         )
-        assert not np.shares_memory(one.layout.sums, two.layout.sums)
+        assert not np.shares_memory(one.work[0].sums, two.work[0].sums)
     assert len(problem.lanes._free) == 2

@@ -221,8 +221,8 @@ def encoded(
             file.write(samples)
     except soundfile.SoundFileError as error:
         raise ValueError(
-            f"a {kind} file cannot hold {n_channels} channels at {sr} Hz ({one_line(error)}); use "
-            "OUTPUT ending in .wav"
+            f"a {kind} file ({subtype}) cannot hold {n_channels} channels at {sr} Hz "
+            f"({one_line(error)}); write a .wav file"
         ) from error
     heard, _ = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32", always_2d=True)
     return buffer.getvalue(), heard.T

@@ -148,10 +148,12 @@ def scale_of(transform: MelTransform) -> str:
         words.append(f"ref {c.ref}")
     if c.range is not None:
         words.append(f"range {c.range:g}")
-    if c.gain != 1:
-        words.append(f"gain {c.gain:.4g}")
-    if c.offset:
-        words.append(f"offset {c.offset:.4g}")
+    for name, usual in (("gain", 1), ("offset", 0)):
+        value = getattr(c, name)
+        if np.ndim(value):
+            words.append(f"{name} by band")
+        elif value != usual:
+            words.append(f"{name} {value:.4g}")
     return ", ".join(words)
 
 

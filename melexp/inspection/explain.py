@@ -180,7 +180,8 @@ def limits(t: MelTransform, largest: float) -> tuple[float, float | None]:
     c = t.compression
     if c is None:
         return 0.0, None
-    if c.gain < 0:  # the values are upside down: their floor is at the top
+    if np.ndim(c.gain) or np.ndim(c.offset) or c.gain < 0:
+        # The limits differ by band, or the values are upside down, with their floor at the top.
         return -np.inf, None
     lowest, top = -np.inf, None
     if c.ref == "max":

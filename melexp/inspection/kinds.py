@@ -25,12 +25,11 @@ class Kind(NamedTuple):
 
 PER_BAND = (
     "normalised by the mean and deviation of each band",
-    "undo it first: mel * deviation + mean, with the numbers of the front end",
+    "give the file of these numbers with --stats and the options of the front end",
 )
 OVERALL = (
     "normalised by one mean and deviation",
-    "undo it first: mel * deviation + mean, or give --gain (1 / deviation) and --offset "
-    "(-mean / deviation) with the options of the front end",
+    "give these numbers with --mean and --std and the options of the front end",
 )
 SCALED = (
     "scaled to its own least and largest value",
@@ -39,8 +38,7 @@ SCALED = (
 )
 MFCC = (
     "MFCCs, the cosine transform of a log mel-spectrogram",
-    "an MFCC is not a mel-spectrogram: convert it first, as librosa.feature.inverse.mfcc_to_mel "
-    "does",
+    "an MFCC is not a mel-spectrogram: use melexp.mfcc_to_audio in Python",
 )
 
 

@@ -60,7 +60,7 @@ def pghi(
     """
     from melexp.start._kernels import integrate  # here, as it imports the compiler
 
-    stft = problem.stft
+    stft, magnitude = problem.stft, np.ascontiguousarray(magnitude)
     n_bins = len(magnitude)
     peak = float(magnitude.max(initial=0))
     if peak == 0:
