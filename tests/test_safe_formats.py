@@ -51,7 +51,8 @@ def test_a_source_file_has_no_unsafe_reader(path: Path) -> None:
                 pytest.fail(f"{path} imports {name}")
     for call in calls(path):
         name = called(call)
-        assert name.rpartition(".")[2] not in UNSAFE_CALLS or name == "re.compile", name
+        harmless = name in ("re.compile", "generator.eval")  # the second is a mode of torch
+        assert name.rpartition(".")[2] not in UNSAFE_CALLS or harmless, name
         assert not name.endswith(("joblib.load", "pickle.load", "pickle.loads")), name
         if name == "torch.load":
             given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
