@@ -13,27 +13,29 @@ from melexp.transforms.mel import MelTransform
 
 HEAD = """# Front ends
 
-Use a preset as `MelTransform.preset("hifigan")` or `melexp invert --preset hifigan`. Each preset is
-a file in `conf/mel/`. `tests/test_presets.py` compares it with the original code, or with a
-transcription of its formula if no package provides the code.
+`MelTransform.preset("hifigan")` and `melexp invert --preset hifigan` accept these names. Each is a
+file in `conf/mel/`. `tests/test_presets.py` compares it with the original code, or with a
+transcription of its formula if no package has that code.
 
-The table shows the round trip. The mel-spectrograms of {names} were inverted
-by `{method}` with {n_iter} iterations. SCM and SC compare the linear mel-spectrogram of the result
-with the linear original. Values are means over the clips; "worst" is the largest SCM. *Floored* is
-the share of bins on the floor of the compression, for which only a bound is known. PESQ and ESTOI
-refer to the band of the front end: for a rate of 16 kHz the original is resampled to 16 kHz first.
+The table reports the round trip. The mel-spectrogram of {names}
+is inverted by `{method}` with {n_iter} iterations. The linear mel-spectrogram of the result is
+compared with that of the original. Values are means over the clips; *worst* is the largest SCM.
+*Floored* is the share of bins at the floor of the compression, for which only a bound is known.
+PESQ and ESTOI refer to the band of the front end: for 16 kHz the original is resampled first.
 
 {table}
 
 Made by `python studies/presets.py`.
 
-- `librosa_db` and every other preset with `ref: max` lose the level. `melexp invert` writes such
-  sound with a peak of 0.9. The table matches the level of the loudest bin first.
-- Whisper omits the last frame. Pass its mel unchanged; the sound then ends one hop earlier.
+- `librosa_db` and every other preset with `ref: max` lose the level. `melexp invert` writes
+  such sound with a peak of 0.9. The table compares at the level of the loudest bin.
+- Whisper drops its last frame. Pass its mel unchanged: the sound ends one hop earlier.
 - The defaults of `torchaudio` leave 4 of the 128 filters without a bin (`empty_filters: true`).
-- `hifigan` and `bigvgan` add 1e-9 under the square root. The presets omit it, because it lies below
-  the floor of 1e-5 and changes no value above 1e-3 by more than 0.2 %.
-- The output of a model is not the mel-spectrogram of any sound, so its SCM is larger than in the
+- `hifigan` and `bigvgan` add 1e-9 under the square root. This lies below their floor of
+  1e-5 and is omitted: it changes no value above 1e-3 by more than 0.2 %.
+- `kaldi_fbank` and relatives undo a pre-emphasis. They do not remove the mean of a frame.
+- `riffusion` and `audio_diffusion` are pictures in practice; the table has no rounding to 8 bits.
+- The output of a model is not the mel-spectrogram of any sound. Its SCM is larger than in the
   table.
 """
 
@@ -74,12 +76,13 @@ def row(name: str, clips: list, n_iter: int) -> str:
             mask = compression.expand(mel)[1]
             floored.append(0.0 if mask is None else float(mask.mean()))
             if compression.ref == "max":
-                z *= np.sqrt(transform.linear(y).max() / transform.linear(z).max())
+                ratio = transform.linear(y).max() / transform.linear(z).max()
+                z *= ratio ** (1 / transform.power)
         scores.append(
             [score(m, y, z, transform=transform).value for m in ("scm", "sc", "pesq", "estoi")]
         )
     scm, sc, pesq, estoi = np.mean(scores, axis=0)
-    kind = {1: "magnitude", 2: "power"}[int(transform.power)]
+    kind = "magnitude" if transform.power == 1 else "power"
     unit = "linear" if transform.compression is None else transform.compression.unit
     share = f"{100 * np.mean(floored):.1f} %" if floored else ""
     return (

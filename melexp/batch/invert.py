@@ -86,27 +86,36 @@ def invert_batch(
             f"{method} runs in another library, in a single call, and takes NumPy arrays only; use "
             "melexp.invert without a device"
         )
-    solver = solver.for_budget(n_iter)
     if n_iter < 0:
         raise ValueError(f"n_iter must not be negative; got {n_iter}")
     n = len(mels)
+    if not n:
+        raise ValueError("a batch needs at least one clip")
     every_length = [None] * n if lengths is None else list(lengths)
     every_seed = [seeds] * n if isinstance(seeds, int | np.integer) else list(seeds)
     for name, values in (("lengths", every_length), ("seeds", every_seed)):
         if len(values) != n:
             raise ValueError(f"{name} must have one entry per clip, {n}; got {len(values)}")
     dtype = real_dtype(dtype)
-    tensors = n > 0 and isinstance(mels[0], torch.Tensor)
+    tensors = isinstance(mels[0], torch.Tensor)
     if device is None:
         device = mels[0].device if tensors else "cpu"
-    problems = [
-        Problem(mel, transform, length=length, dtype=dtype, engine="portable").weighted(
-            solver.frame_weights
-        )
-        for mel, length in zip(map(to_array, mels), every_length, strict=True)
-    ]
-    with torch.no_grad():
-        batch = BatchProblem(problems, device=device)
-        state = solver.advance(batch, batch.start(solver, every_seed), n_iter)
-        signals: Any = solver.signal(batch, state)
-    return batch.cut(signals if tensors else signals.cpu().numpy())
+    given = list(map(to_array, mels))
+    solvers = [solver.for_budget(n_iter, mel.shape[-1]) for mel in given]
+    found: list[Any] = [None] * n
+    for one in dict.fromkeys(solvers):  # short clips may have other parameters
+        places = [place for place in range(n) if solvers[place] == one]
+        problems = [
+            Problem(
+                given[k], transform, length=every_length[k], dtype=dtype, engine="portable"
+            ).weighted(one.frame_weights)
+            for k in places
+        ]
+        with torch.no_grad():
+            batch = BatchProblem(problems, device=device)
+            state = batch.start(one, [every_seed[k] for k in places])
+            signals: Any = one.signal(batch, one.advance(batch, state, n_iter))
+        ours = batch.cut(signals if tensors else signals.cpu().numpy())
+        for place, signal in zip(places, ours, strict=True):
+            found[place] = signal
+    return found

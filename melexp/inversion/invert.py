@@ -116,8 +116,6 @@ def invert(
         raise ValueError(f"n_iter must not be negative; got {n_iter}")
     if threads < 1:
         raise ValueError(f"threads must be at least 1; got {threads}")
-    if not isinstance(solver, Peer):
-        solver = solver.for_budget(n_iter)
     dtype = real_dtype(dtype)
     in_torch = device is not None or is_tensor(mel)
     mel = mel if is_tensor(mel) else np.asarray(mel)
@@ -125,6 +123,8 @@ def invert(
         raise ValueError(f"mel must have shape (..., n_mels, n_frames); got {tuple(mel.shape)}")
     if 0 in mel.shape:
         raise ValueError(f"mel is empty: it has shape {tuple(mel.shape)}")
+    if not isinstance(solver, Peer):
+        solver = solver.for_budget(n_iter, mel.shape[-1])
     asked = checked_length(length)
     length = nearest_length(asked, mel.shape[-1], transform)
     members: Any = mel.reshape(-1, *mel.shape[-2:])

@@ -112,8 +112,16 @@ class Method(Parameters, ABC, Generic[S]):
     phase: str = "random"
     frame_weights: float = 0.0
 
-    def for_budget(self, n_iter: int) -> Method[S]:
-        """Return the method with its unset parameters resolved for a run of `n_iter` iterations."""
+    def for_budget(self, n_iter: int, n_frames: int | None = None) -> Method[S]:
+        """Return the method with its parameters adapted to a run of :func:`melexp.invert`.
+
+        Parameters
+        ----------
+        n_iter : int >= 0
+            Number of iterations.
+        n_frames : int > 0 or None
+            Number of frames of the mel-spectrogram, if it is to be considered.
+        """
         return self
 
     def init(self, problem: Problem, rng: np.random.Generator) -> S:
