@@ -22,6 +22,10 @@ class ADMMRamp(Splitting):
 
     The scaled duals are not rescaled.
 
+    A few frames cut out of a longer mel-spectrogram fit no sound with silence around it. For at
+    most 32 frames :func:`melexp.invert` therefore ends with other penalties, 3.3 times `rho_x_last`
+    and a tenth of `rho_y_last`, which lowers their SCM by 1 to 2.5 dB.
+
     Parameters
     ----------
     rho_x, rho_x_last : float > 0
@@ -35,10 +39,6 @@ class ADMMRamp(Splitting):
         Number of iterations in which the penalties grow; 1 keeps the last penalties throughout.
         None means 100, or the number of iterations of the call (:func:`melexp.invert`), which is
         best.
-
-    A few frames cut out of a longer mel-spectrogram fit no sound with silence around it. For at
-    most 32 frames :func:`melexp.invert` therefore ends with other penalties, 3.3 times `rho_x_last`
-    and a tenth of `rho_y_last`, which lowers their SCM by 1 to 2.5 dB.
 
     Raises
     ------
