@@ -143,7 +143,6 @@ class MelStream:
         touching = -(-(self._end - self._begin) // transform.hop_length)
         self._capacity = max(self.lookahead + touching, 2)
         self._window = Window(window, transform.hop_length, self._capacity)
-        self._basis = transform.basis.astype(np.float32)
         problem: Any = self._starter.problem(np.zeros((0, 0), np.float32))
         table = [self._method.coefficients(problem, k + 1) for k in range(n_steps)]
         self._coefficients = np.array(table, np.float32).reshape(n_steps, -1)
@@ -327,7 +326,7 @@ class MelStream:
 
     def _append(self, s: StreamState, mel: np.ndarray, bound: np.ndarray) -> None:
         """Add a frame [shape=(n_streams, n_mels)] to the window."""
-        t, power = self._transform_facts
+        t, power = self.transform, self.transform.power
         mel = mel.copy()
         mel[:, t.filters().empty] = 0
         s.recent[:, :, :-1] = s.recent[:, :, 1:]
@@ -353,10 +352,6 @@ class MelStream:
         s.below[place], s.pivot[place] = new.below, new.pivot
         s.ages[n] = 0
         s.n_window, s.n_read = n + 1, s.n_read + 1
-
-    @property
-    def _transform_facts(self) -> tuple[MelTransform, float]:
-        return self.transform, self.transform.power
 
     def _rescale(self, s: StreamState) -> None:
         """Let the unit of each stream follow the level of its last frames."""
@@ -387,6 +382,7 @@ class MelStream:
         source, estimate, update = self._on_arrays
         C, R, F = (tuple(a[:, :n] for a in arrays) for arrays in (s.C, s.R, s.F))
         mel, bound = s.mel[:, :n], s.bound[:, :n]
+        filters, n_bins = self.transform.filters(), s.C.shape[-1]
         below, pivot = s.below[:, :n].copy(), s.pivot[:, :n].copy()
         has_bounds = bool(bound.any())
         ages, last = s.ages[:n], len(self._coefficients) - 1
@@ -396,10 +392,12 @@ class MelStream:
             window.inverse(source(C, R, F, c), s.x, fixed, stop)
             z, d = window.forward(s.x, n), None
             if self._bins.fits_mel:
-                error = mel - estimate(C, R, F, c) @ self._basis.T
+                guess = estimate(C, R, F, c)
+                error = mel - filters.apply(guess.reshape(-1, n_bins).T).T.reshape(mel.shape)
                 if has_bounds:
                     error[bound & (error > 0)] = 0
-                d = solve_tridiagonal(below, pivot, error) @ self._basis
+                x = solve_tridiagonal(below, pivot, error).reshape(-1, error.shape[-1])
+                d = np.ascontiguousarray(filters.adjoint(x.T).T).reshape(guess.shape)
             C, R = update(C, R, F, z, d, c)
             ages += 1
         for arrays, values in ((s.C, C), (s.R, R)):
