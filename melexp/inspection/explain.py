@@ -180,6 +180,8 @@ def limits(t: MelTransform, largest: float) -> tuple[float, float | None]:
     c = t.compression
     if c is None:
         return 0.0, None
+    if np.ndim(c.gain) or np.ndim(c.offset):  # each band has its own
+        return -np.inf, None
     if c.gain < 0:  # the values are upside down: their floor is at the top
         return -np.inf, None
     lowest, top = -np.inf, None

@@ -3,49 +3,17 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.signal
 
 from melexp.inversion.stream_frames import PHASES, RECENT, Starter, read_frames
+from melexp.inversion.stream_state import StreamState
 from melexp.inversion.stream_window import Window, solve_tridiagonal
 from melexp.methods import Binwise, make_method
 from melexp.transforms.mel import MelTransform
-
-
-@dataclass
-class StreamState:
-    """All that a stream keeps between two calls.
-
-    Arrays of frames have `capacity` places in the window, of which the first `n_window` are used.
-    Signals and spectra are in units of ``2**exponent``, a power of two near the level of the last
-    frames.
-    """
-
-    lead: np.ndarray  # leading shape of the frames
-    n_read: int  # frames read
-    n_window: int  # frames in the window
-    committed: int  # samples of the padded signal that are final
-    concealed: int  # bad frames that were replaced
-    ages: np.ndarray  # (capacity,), iterations done on each frame
-    exponent: np.ndarray  # (n_streams,)
-    recent: np.ndarray  # (3, n_streams, n_recent), see `Starter.start`
-    largest: np.ndarray  # (n_streams,), see `Read`
-    last: np.ndarray  # (n_streams, n_mels), see `Read`
-    slope: np.ndarray  # (n_streams, n_bins), see `Starter.start`
-    mel: np.ndarray  # (n_streams, capacity, n_mels)
-    bound: np.ndarray  # ... whether `mel` is an upper bound
-    below: np.ndarray  # ... solver of the mel step, see `solve_tridiagonal`
-    pivot: np.ndarray
-    C: np.ndarray  # (n_arrays, n_streams, capacity, n_bins): complex arrays of the method
-    R: np.ndarray  # ... real arrays
-    F: np.ndarray  # ... fixed arrays
-    x: np.ndarray  # (n_streams, length), the signal from the first frame of the window on
-    memory: np.ndarray  # (n_streams, 1), of the de-emphasis filter
 
 
 class MelStream:
@@ -138,8 +106,9 @@ class MelStream:
         self._bins = self._starter.bins
         self._on_arrays = self._bins.on_arrays
         window = transform.stft(transform.n_fft).window
-        used = np.flatnonzero(window)
-        self._begin, self._end = int(used[0]), int(used[-1]) + 1
+        win_length = transform.win_length or transform.n_fft
+        self._begin = (transform.n_fft - win_length) // 2
+        self._end = self._begin + win_length
         touching = -(-(self._end - self._begin) // transform.hop_length)
         self._capacity = max(self.lookahead + touching, 2)
         self._window = Window(window, transform.hop_length, self._capacity)
@@ -157,7 +126,7 @@ class MelStream:
         """Delay in samples: k frames give ``max(0, k * hop_length - latency)`` samples, k > 0.
 
         It is the distance from the centre of the newest frame back to the first sample that it
-        completes. Negative if frames are not centred and end with zeros.
+        completes. Negative if frames begin with zeros and are not padded as much.
         """
         t = self.transform
         return self.lookahead * t.hop_length + t.padding - self._begin
@@ -194,7 +163,7 @@ class MelStream:
                 "or reset() begins other streams"
             )
         read = read_frames(
-            frames.reshape(-1, *frames.shape[-2:]),
+            frames.reshape(len(s.x), *frames.shape[-2:]),
             self.transform,
             first=s.n_read,
             largest=s.largest,
@@ -243,29 +212,17 @@ class MelStream:
         Assign it to a stream with the same arguments, which then continues. Empty before the
         first frame.
         """
-        s = self._state
-        if s is None:
-            return {}
-        return {f.name: np.array(getattr(s, f.name)) for f in dataclasses.fields(s)}
+        return {} if self._state is None else self._state.arrays()
 
     @state.setter
     def state(self, arrays: Mapping[str, np.ndarray]) -> None:
         if not len(arrays):
             self.reset()
             return
-        missing = {f.name for f in dataclasses.fields(StreamState)} - set(arrays)
-        if missing:
-            raise ValueError(f"the state has no {', '.join(sorted(missing))}; it is of another kind")
-        new = self._begun(tuple(np.asarray(arrays["lead"]).tolist()))
-        for field in dataclasses.fields(StreamState):
-            blank, value = getattr(new, field.name), np.asarray(arrays[field.name])
-            if value.shape != np.shape(blank) or value.dtype != np.asarray(blank).dtype:
-                raise ValueError(
-                    f"{field.name} of the state has shape {value.shape}, expected "
-                    f"{np.shape(blank)}; give it to a stream with the same arguments"
-                )
-            setattr(new, field.name, int(value) if isinstance(blank, int) else value.copy())
-        self._state = new
+        if "lead" not in arrays:
+            raise ValueError("the state has no lead; it is of another kind")
+        blank = self._begun(tuple(np.asarray(arrays["lead"]).tolist()))
+        self._state = blank.filled(arrays)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MelStream:
         twin = copy.copy(self)  # all else is never changed
@@ -296,32 +253,14 @@ class MelStream:
 
     def _begun(self, lead: tuple[int, ...]) -> StreamState:
         """Return the state before the first frame."""
-        t, n, places = self.transform, int(np.prod(lead, dtype=int)), self._capacity
-        n_bins = t.n_fft // 2 + 1
-        of_mels, of_bins = (n, places, t.n_mels), (n, places, n_bins)
-        bins = self._bins
-        n_fixed = len(bins.fixed) or int(bins.fits_mel and t.power != 1)
-        return StreamState(
-            lead=np.array(lead, np.int64),
-            n_read=0,
-            n_window=0,
-            committed=t.padding if self._is_zero_outside else 0,
-            concealed=0,
-            ages=np.zeros(places, np.int64),
-            exponent=np.zeros(n, np.int64),
-            recent=np.zeros((3, n, max(RECENT, places))),
-            largest=np.full(n, -np.inf),
-            last=np.zeros((n, t.n_mels)),
-            slope=np.zeros((n, n_bins), np.float32),
-            mel=np.zeros(of_mels, np.float32),
-            bound=np.zeros(of_mels, bool),
-            below=np.zeros(of_mels, np.float32),
-            pivot=np.ones(of_mels, np.float32),
-            C=np.zeros((len(bins.complex), *of_bins), np.complex64),
-            R=np.zeros((len(bins.real), *of_bins), np.float32),
-            F=np.zeros((n_fixed, *of_bins), np.float32),
-            x=np.zeros((n, self._window.length), np.float32),
-            memory=np.zeros((n, 1)),
+        return StreamState.blank(
+            lead,
+            self.transform,
+            self._bins,
+            capacity=self._capacity,
+            n_recent=max(RECENT, self._capacity),
+            length=self._window.length,
+            committed=self.transform.padding if self._is_zero_outside else 0,
         )
 
     def _append(self, s: StreamState, mel: np.ndarray, bound: np.ndarray) -> None:
@@ -332,7 +271,7 @@ class MelStream:
         s.recent[:, :, :-1] = s.recent[:, :, 1:]
         s.recent[:, :, -1] = 0
         s.recent[0, :, -1] = mel.max(axis=1) ** (1 / power)
-        self._rescale(s)
+        s.follow_level(power, fits_mel=self._bins.fits_mel)
         unit = np.ldexp(1.0, s.exponent)
         n = s.n_window
         place = np.s_[:, n]
@@ -352,25 +291,6 @@ class MelStream:
         s.below[place], s.pivot[place] = new.below, new.pivot
         s.ages[n] = 0
         s.n_window, s.n_read = n + 1, s.n_read + 1
-
-    def _rescale(self, s: StreamState) -> None:
-        """Let the unit of each stream follow the level of its last frames."""
-        peak = s.recent[0].max(axis=1)
-        exponent = np.where(peak > 0, np.frexp(peak)[1], s.exponent)
-        change = s.exponent - exponent
-        if not change.any():
-            return
-        s.exponent = exponent.astype(np.int64)
-        power = self.transform.power
-        factor = np.ldexp(1.0, change)
-        # Real arrays of a method that fits the mel are in its power; those of others magnitudes.
-        real, fixed = (power, 2 * power - 2) if self._bins.fits_mel else (1, 1)
-        kinds = ((s.C, 1.0), (s.R, real), (s.F, fixed), (s.mel, power), (s.x, 1.0))
-        for array, exponent_of in kinds:
-            scale = (factor**exponent_of).astype(np.float32)
-            array *= scale.reshape(-1, *(1,) * (array.ndim - 1 - (array.ndim == 4)))
-        if len(s.F) and self._bins.fits_mel:
-            s.pivot *= (factor ** (2 * power - 2)).astype(np.float32)[:, None, None]
 
     # Iteration
 
@@ -421,28 +341,14 @@ class MelStream:
         known = s.x[:, begin - origin : until - origin] if until > begin else s.x[:, :0]
         samples[:, : known.shape[1]] = known
         samples *= np.ldexp(np.float32(1), s.exponent)[:, None]
-        # Frames that touch committed samples only leave; the newest stays for the phase of the next.
+        # Frames of committed samples leave, except the newest, which the phase of the next needs.
         gone = (s.committed - origin - self._end) // hop + 1
-        self._drop(s, min(max(gone, 0), s.n_window - 1))
+        s.drop(min(max(gone, 0), s.n_window - 1), hop)
         c = self.transform.preemphasis
         if not c:
             return samples
         filtered, s.memory = scipy.signal.lfilter([1.0], [1.0, -c], samples, zi=s.memory)
         return filtered.astype(np.float32)
-
-    def _drop(self, s: StreamState, n: int) -> None:
-        """Remove the first frames of the window."""
-        if n == 0:
-            return
-        for array in (s.mel, s.bound, s.below, s.pivot):
-            array[:, :-n] = array[:, n:]
-        for array in (s.C, s.R, s.F):
-            array[:, :, :-n] = array[:, :, n:]
-        s.ages[:-n] = s.ages[n:]
-        shift = n * self.transform.hop_length
-        s.x[:, :-shift] = s.x[:, shift:]
-        s.x[:, -shift:] = 0
-        s.n_window -= n
 
     def _joined(self, parts: list[np.ndarray], s: StreamState) -> np.ndarray:
         samples = np.concatenate([np.zeros((len(s.x), 0), np.float32), *parts], axis=1)

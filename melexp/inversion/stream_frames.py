@@ -9,7 +9,8 @@ import numpy as np
 
 from melexp.methods import Binwise
 from melexp.problem import LARGEST_NEGATIVE, density_of, envelope_of, unusable
-from melexp.start import MAGNITUDES, magnitude_of
+from melexp.start import MAGNITUDES
+from melexp.start.magnitude import magnitude_of
 from melexp.start.pghi import gaussian_width
 from melexp.start.phase import window_delay
 from melexp.transforms.filters import MelFilters
@@ -149,7 +150,10 @@ class OneFrame:
     stft: STFT
     mel: np.ndarray
     envelope: np.ndarray | None = None
-    dtype: Any = np.dtype(np.float32)
+
+    @property
+    def dtype(self) -> Any:
+        return np.dtype(np.float32)
 
     @property
     def filters(self) -> MelFilters:
@@ -234,7 +238,9 @@ class Starter:
         X = Y * np.exp(1j * angle)
         problem = self.problem(mel.T)
         if self.bins.fits_mel and power != 1:
-            density = density_of(mel.T, self._transform)
+            # One by one: a product of matrices rounds differently for another number of streams.
+            columns = [density_of(row[:, None], self._transform) for row in mel]
+            density = np.concatenate(columns, axis=1)
             recent[2, :, -1] = density.max(axis=0) ** (1 / power) * unit
             peak = (recent[2].max(axis=1) / unit) ** power
             problem.envelope = envelope_of(density, peak, power).astype(np.float32)
@@ -283,4 +289,4 @@ class Starter:
             angle = np.broadcast_to(self._first, Y.shape)
         else:
             angle = np.angle(before) + self._advance + self._of_slope * (old + slope) / 2
-        return np.where(Y > np.float32(_FAINT) * top, angle, chance)
+        return np.where(np.float32(_FAINT) * top < Y, angle, chance)

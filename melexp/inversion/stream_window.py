@@ -40,9 +40,9 @@ class Window:
             power = np.zeros((n - 1 + self._rows, hop_length))
             for q, row in enumerate(square.reshape(self._rows, hop_length)):
                 power[q : q + n] += row
-            power = power.ravel()
-            seen = power >= SEEN * square.sum() / hop_length
-            inverse = np.divide(1.0, power, out=np.zeros_like(power), where=seen)
+            flat = power.ravel()
+            seen = flat >= SEEN * square.sum() / hop_length
+            inverse = np.divide(1.0, flat, out=np.zeros_like(flat), where=seen)
             return inverse.astype(np.float32)
 
         self._inv_norm = inv_norm
@@ -62,9 +62,7 @@ class Window:
             hops[:, q : q + n, :m] += frames[..., start : start + m]
         added = hops.reshape(n_streams, -1)
         end = added.shape[1] if stop is None else max(min(added.shape[1], stop), fixed)
-        np.multiply(
-            added[:, fixed:end], self._inv_norm(n)[fixed:end], out=x[:, fixed:end]
-        )
+        np.multiply(added[:, fixed:end], self._inv_norm(n)[fixed:end], out=x[:, fixed:end])
         x[:, end:] = 0
 
     def forward(self, x: np.ndarray, n: int) -> np.ndarray:
