@@ -33,7 +33,9 @@ def sound(small: MelTransform, frames: np.ndarray) -> np.ndarray:
 
 def run(source: Path, small: MelTransform, subtype: str = "FLOAT") -> tuple[np.ndarray, str]:
     target = source.with_suffix(".raw")
-    report = stream(str(source), str(target), small, subtype=subtype, wait=0.0, **OPTIONS)
+    report = stream(
+        str(source), str(target), small, subtype=subtype, wait=0.0, buffer=0.0, **OPTIONS
+    )
     return np.fromfile(target, "<f4" if subtype == "FLOAT" else "<i2"), report
 
 
@@ -54,7 +56,7 @@ def test_integers_are_clipped_and_counted(
     np.save(tmp_path / "mel.npy", frames)
     made, report = run(tmp_path / "mel.npy", small, "PCM_16")
     np.testing.assert_allclose(made / 32767, sound, atol=1e-4)
-    assert "clip" not in report
+    assert "samples clip" not in report
     np.save(tmp_path / "mel.npy", 100 * frames)
     made, report = run(tmp_path / "mel.npy", small, "PCM_16")
     assert made.max() == 32767
@@ -130,6 +132,18 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
         list(npy_frames(tmp_path / "mel.npy", N_MELS, wait=0))
 
 
+def test_a_buffer_delays_the_player() -> None:
+    now = 0.0
+    playback = Playback(100.0, buffer=0.5, clock=lambda: now)
+    playback.add(10)
+    now = 0.59
+    playback.add(10)
+    assert playback.underruns == 0
+    now = 0.75
+    playback.add(10)
+    assert (playback.underruns, playback.missing) == (1, pytest.approx(0.05))
+
+
 def test_underruns() -> None:
     now = 0.0
     playback = Playback(100.0, clock=lambda: now)
@@ -152,8 +166,8 @@ def melexp(*arguments: object, data: bytes = b"") -> subprocess.CompletedProcess
     return subprocess.run(command, input=data, capture_output=True, check=False)
 
 
-CHANGES = [f"--change={n}={v}" for n, v in
-           (("sr", 8000), ("n_fft", 128), ("hop_length", 32), ("n_mels", 12), ("fmax", 4000))]  # fmt: skip
+SMALL = {"sr": 8000, "n_fft": 128, "hop_length": 32, "n_mels": N_MELS, "fmax": 4000}
+CHANGES = [f"--change={name}={value}" for name, value in SMALL.items()]
 
 
 def test_command_from_pipe_to_pipe(frames: np.ndarray, sound: np.ndarray) -> None:

@@ -286,9 +286,12 @@ def stream(
     ] = False,
     subtype: Annotated[str, Option(help="Sample format: PCM_16 or FLOAT.")] = "PCM_16",
     wait: Annotated[float, Option(help="Seconds without new frames that end a .npy file.")] = 1.0,
+    buffer: Annotated[
+        float, Option(help="Seconds of sound that the player keeps, for the report of underruns.")
+    ] = 0.05,
     quiet: Annotated[bool, Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
-    """Invert a mel-spectrogram while it arrives, and write samples at once."""
+    """Invert a mel while it arrives: frames in, samples out."""
     from melexp.commands.invert_options import parameter
     from melexp.commands.stream import stream
 
@@ -301,6 +304,7 @@ def stream(
         transform,
         subtype=subtype,
         wait=wait,
+        buffer=buffer,
         lookahead=lookahead,
         n_iter=n_iter,
         method=method,

@@ -27,10 +27,11 @@ FORMATS = {"PCM_16": ("<i2", 32767.0), "FLOAT": ("<f4", 1.0)}
 class Playback:
     """The sound that a player would have, and when it would have run out of it.
 
-    The player starts with the first samples and never waits for more than is there.
+    The player starts `buffer` seconds after the first samples. When it runs out, it waits.
     """
 
     sr: float
+    buffer: float = 0.0
     clock: Callable[[], float] = time.monotonic
     samples: int = 0
     underruns: int = 0
@@ -43,7 +44,7 @@ class Playback:
             return
         now = self.clock()
         if self._began is None:
-            self._began = now
+            self._began = now + self.buffer
         late = now - (self._began + self.samples / self.sr + self.missing)
         if self.samples and late > 0:
             self.underruns += 1
@@ -58,6 +59,7 @@ def stream(
     *,
     subtype: str,
     wait: float,
+    buffer: float,
     **options: Any,
 ) -> str:
     """Invert frames as they arrive, write the samples at once, and return a report.
@@ -74,6 +76,8 @@ def stream(
         One of `FORMATS`.
     wait : float >= 0
         Seconds without new frames after which a file has ended.
+    buffer : float >= 0
+        Seconds that the player of the report waits after the first samples.
     **options
         Of :class:`melexp.MelStream`.
 
@@ -84,14 +88,15 @@ def stream(
     """
     if subtype not in FORMATS:
         raise ValueError(f"--subtype must be one of {', '.join(FORMATS)}; got {subtype!r}")
-    if not wait >= 0:
-        raise ValueError(f"--wait must not be negative; got {wait}")
+    for name, value in (("wait", wait), ("buffer", buffer)):
+        if not value >= 0:
+            raise ValueError(f"--{name} must not be negative; got {value}")
     kind, full = FORMATS[subtype]
     mel_stream = MelStream(transform, **options)
     silence = transform(np.zeros(transform.n_fft, np.float32))
     mel_stream.push(silence)  # compiles what the first frame would wait for
     mel_stream.reset()
-    playback, slowest, clipped, n_frames = Playback(transform.sr), 0.0, 0, 0
+    playback, slowest, clipped, n_frames = Playback(transform.sr, buffer), 0.0, 0, 0
     if source == "-":
         frames = raw_frames(sys.stdin.buffer, transform.n_mels)
     else:
