@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Checkpoint": "melexp.inversion.solve",
     "Compression": "melexp.transforms.compression",
+    "MelStream": "melexp.inversion.stream",
     "MelTransform": "melexp.transforms.mel",
     "Problem": "melexp.problem",
     "Stop": "melexp.methods",

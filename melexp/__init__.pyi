@@ -8,6 +8,7 @@ from melexp.inversion.mfcc import mfcc_to_audio as mfcc_to_audio
 from melexp.inversion.mfcc import mfcc_to_mel as mfcc_to_mel
 from melexp.inversion.solve import Checkpoint as Checkpoint
 from melexp.inversion.solve import solve as solve
+from melexp.inversion.stream import MelStream as MelStream
 from melexp.methods import Stop as Stop
 from melexp.methods import available_methods as available_methods
 from melexp.methods import make_method as make_method

@@ -235,14 +235,8 @@ class Problem:
         For power mels S is this density. For an exponent p it is the density to the power
         :math:`2 - 2 / p`, so that :math:`(|X|^p - Y)^2 / S` has the unit of a power for all p.
         """
-        E = self.transform.basis
-        rows, columns = E.sum(axis=1)[:, None], E.sum(axis=0)[:, None]
-        density = np.divide(self.mel, rows, out=np.zeros_like(self.mel, np.float64), where=rows > 0)
-        spread = E.T @ density
-        spread = np.divide(spread, columns, out=np.zeros_like(spread), where=columns > 0)
-        peak, power = spread.max(), self.transform.power
-        density = np.maximum(spread, 10 ** (-4 * power) * peak if peak > 0 else 1.0)
-        return (density if power == 2 else density ** (2 - 2 / power)).astype(self.dtype)
+        density = density_of(self.mel, self.transform)
+        return envelope_of(density, density.max(), self.transform.power).astype(self.dtype)
 
     def misfit(self, y: np.ndarray) -> float:
         """Compute ||M - E |STFT(y)|^power|| / ||M|| of a waveform at the level of the given mel."""
@@ -258,12 +252,34 @@ class Problem:
         return self.transform.deemphasized(y)
 
 
-def _check_finite(mel: np.ndarray, transform: MelTransform) -> None:
-    """Raise ValueError for NaN and infinite values, except the logarithm of silence."""
+def density_of(mel: np.ndarray, transform: MelTransform) -> np.ndarray:
+    """Return the density of a linear mel at each bin [shape=(n_bins, n_frames), float64]."""
+    E = transform.basis
+    rows, columns = E.sum(axis=1)[:, None], E.sum(axis=0)[:, None]
+    density = np.divide(mel, rows, out=np.zeros_like(mel, np.float64), where=rows > 0)
+    spread = E.T @ density
+    return np.divide(spread, columns, out=np.zeros_like(spread), where=columns > 0)
+
+
+def envelope_of(density: np.ndarray, peak: Any, power: float) -> np.ndarray:
+    """Return `Problem.envelope` of a density, for the largest density or that of each frame."""
+    floor = 10 ** (-4 * power) * np.where(peak > 0, peak, 10 ** (4 * power))
+    density = np.maximum(density, floor)
+    return density if power == 2 else density ** (2 - 2 / power)
+
+
+def unusable(mel: np.ndarray, transform: MelTransform) -> np.ndarray:
+    """Return where a mel is NaN or infinite, except the logarithm of silence."""
     bad = ~np.isfinite(mel)
     compression = transform.compression
     if compression is not None and compression.unit != "power":
         bad &= mel != -np.inf * np.sign(np.max(compression.gain))
+    return bad
+
+
+def _check_finite(mel: np.ndarray, transform: MelTransform) -> None:
+    """Raise ValueError for NaN and infinite values, except the logarithm of silence."""
+    bad, compression = unusable(mel, transform), transform.compression
     if np.isinf(mel).any() and not bad.any():
         warnings.warn(
             f"the mel has {np.count_nonzero(np.isinf(mel))} infinite values, the logarithm of "

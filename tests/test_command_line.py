@@ -17,7 +17,7 @@ from melexp.errors import MissingExtra, one_line, require
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
     *("invert", "run", "reproduce", "regress", "report", "search", "compare", "merge", "export"),
-    *("doctor", "bench", "compile", "methods", "data list", "data unpack"),
+    *("doctor", "bench", "stream", "compile", "methods", "data list", "data unpack"),
 ]
 
 

@@ -18,6 +18,7 @@ from melexp.commands.front_end import front_end
 from melexp.datasets import load_dataset
 from melexp.inspection import MelWarning, doubts, kinds
 from melexp.inspection.conventions import bands_of, conventions, equivalent, same_scale
+from melexp.inspection.explain import Evidence
 from melexp.inspection.facts import as_array, measure
 from melexp.methods import make_method
 
@@ -351,3 +352,12 @@ def test_committed_results() -> None:
     assert right["warned"].sum() <= 0.01 * right["mels"].sum()
     wrong = warned[warned["truth"] != warned["claimed"]]
     assert wrong["warned"].sum() >= 0.9 * wrong["mels"].sum()
+
+
+def test_a_gain_for_each_band_raises_no_error() -> None:
+    transform = MelTransform.preset("hifigan")
+    assert transform.compression is not None
+    by_band = transform.compression.normalized(np.linspace(-5, -3, 80), np.linspace(1, 2, 80))
+    evidence = Evidence(by_band.compress(np.random.default_rng(0).random((80, 50)) + 1e-3))
+    changed = MelTransform.preset("hifigan", compression=by_band)
+    assert isinstance(list(evidence.marks(changed)), list)

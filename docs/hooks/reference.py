@@ -9,7 +9,7 @@ import melexp
 LOG = logging.getLogger("mkdocs.hooks.reference")
 
 SECTIONS = {
-    "Inversion": ["invert", "invert_batch", "mel_to_audio", "mel_to_magnitude"],
+    "Inversion": ["invert", "invert_batch", "MelStream", "mel_to_audio", "mel_to_magnitude"],
     "librosa's functions": ["griffinlim", "mel_to_stft", "mfcc_to_mel", "mfcc_to_audio"],
     "Front end": ["MelTransform", "Compression", "inspect"],
     "Building blocks": [
@@ -26,6 +26,7 @@ SECTIONS = {
 MEMBERS = {
     "MelTransform": ["preset", "presets", "__call__", "invert", "linear", "n_samples", "basis"],
     "Compression": ["compress", "expand"],
+    "MelStream": ["push", "flush", "reset", "latency", "concealed", "state"],
     "Problem": ["weighted", "misfit", "waveform"],
 }
 #: Classes that new methods, metrics and data sets build on.

@@ -259,6 +259,62 @@ def picture(
     print(write(source, output, options, bits=bits))
 
 
+@app.command(
+    **example(
+        "my_model | melexp stream --preset hifigan | aplay -t raw -f S16_LE -r 22050",
+        "melexp stream frames.npy sound.raw --preset hifigan --lookahead 2 --n-iter 30",
+    )
+)
+def stream(
+    source: Annotated[
+        str, Argument(metavar="INPUT", help="'-' for raw float32 frames, or a .npy that may grow.")
+    ] = "-",
+    output: Annotated[str, Argument(help="A file for raw samples, or '-'.")] = "-",
+    preset: Annotated[
+        str, Option(help="The front end: hifigan, whisper, librosa, ...")
+    ] = "hifigan",
+    change: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=VALUE", help="Another argument of the front end (repeatable)."),
+    ] = None,
+    lookahead: Annotated[int, Option(help="Frames to wait for.")] = 6,
+    n_iter: Annotated[int, Option(help="Iterations for each new frame.")] = 50,
+    method: Annotated[str, Option(help="A method of: melexp methods.")] = "admm_ramp",
+    seed: Annotated[int, Option(help="Seed of the random phases.")] = 0,
+    conceal: Annotated[
+        bool, Option("--conceal", help="Replace bad frames instead of ending.")
+    ] = False,
+    subtype: Annotated[str, Option(help="Sample format: PCM_16 or FLOAT.")] = "PCM_16",
+    wait: Annotated[float, Option(help="Seconds without new frames that end a .npy file.")] = 1.0,
+    buffer: Annotated[
+        float, Option(help="Seconds of sound that the player keeps, for the report of underruns.")
+    ] = 0.05,
+    quiet: Annotated[bool, Option("--quiet", help="Print errors only.")] = False,
+) -> None:
+    """Invert a mel while it arrives: frames in, samples out."""
+    from melexp.commands.invert_options import parameter
+    from melexp.commands.stream import stream
+
+    transform = melexp.MelTransform.preset(
+        preset, **dict(parameter(text, "--change") for text in change or [])
+    )
+    report = stream(
+        source,
+        output,
+        transform,
+        subtype=subtype,
+        wait=wait,
+        buffer=buffer,
+        lookahead=lookahead,
+        n_iter=n_iter,
+        method=method,
+        seed=seed,
+        conceal=conceal,
+    )
+    if not quiet:
+        print(report, file=sys.stderr if output == "-" else sys.stdout)
+
+
 @app.command("compile", **example("melexp compile"))
 def compile_() -> None:
     """Compile the fast engine now, not at the first call."""

@@ -21,6 +21,7 @@ from melexp.errors import MelWarning
 from melexp.files.sound import encoded, file_format, write_bytes_to
 from melexp.inversion.invert import invert
 from melexp.inversion.lengths import nearest_length, with_length
+from melexp.inversion.stream import MelStream
 from melexp.methods import Peer, make_method
 from melexp.metrics import score
 from melexp.metrics.scm import long_scm
@@ -145,7 +146,8 @@ def _all_inverted(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            results = [_inverted(options.method, given, options, progress)]
+            first = _inverted if options.stream is None else _streamed
+            results = [first(options.method, given, options, progress)]
             if options.compare:
                 results.append(_inverted(options.compare, given, options, None))
         except ValueError as error:  # what the mel looks like instead may be the reason
@@ -191,6 +193,30 @@ def _inverted(
         for place, mel in enumerate(given.mels)
     ]
     return _Result(name, signals, time.perf_counter() - began)
+
+
+def _streamed(
+    name: str, given: Given, options: InvertOptions, progress: Progress | None
+) -> _Result:
+    """Invert frame by frame; `options.n_iter` iterations for each frame."""
+    stream = MelStream(
+        given.transform,
+        lookahead=options.stream or 0,
+        n_iter=options.n_iter,
+        method=name,
+        seed=options.seed,
+        **options.start | options.params,
+    )
+    began, signals = time.perf_counter(), []
+    for place, mel in enumerate(given.mels):
+        told, parts = _part(progress, place, len(given.mels)), []
+        for k in range(mel.shape[1]):
+            parts.append(stream.push(mel[:, k : k + 1]))
+            if told is not None:
+                told(k + 1, mel.shape[1])
+        whole = np.concatenate([*parts, stream.flush()])
+        signals.append(with_length(whole, given.length))
+    return _Result(f"stream {options.stream}", signals, time.perf_counter() - began)
 
 
 def _part(progress: Progress | None, place: int, n_mels: int) -> Progress | None:

@@ -51,6 +51,7 @@ class InvertOptions:
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     segment: float = 20.0
+    stream: int | None = None
     compare: str | None = None
     peak: str = "auto"
     subtype: str | None = None
@@ -140,6 +141,10 @@ def invert(
         _how("--set", help="A parameter of the method (repeatable).", metavar="NAME=VALUE"),
     ] = None,
     segment: Annotated[float, _how(help="Seconds of a segment of long input.")] = 20.0,
+    stream: Annotated[
+        int | None,
+        _how(help="Invert as melexp stream does, with this look-ahead.", metavar="FRAMES"),
+    ] = None,
     compare: Annotated[
         str | None, _how(help="Invert with this method too, such as librosa.", metavar="METHOD")
     ] = None,
@@ -183,9 +188,10 @@ def invert(
         method=method,
         n_iter=n_iter,
         start=start,
-        params=dict(_parameter(text) for text in set_ or []),
+        params=dict(parameter(text) for text in set_ or []),
         seed=seed,
         segment=segment,
+        stream=stream,
         compare=compare,
         peak=peak,
         subtype=subtype,
@@ -210,11 +216,11 @@ _COMPRESSION = (
 )  # fmt: skip
 
 
-def _parameter(text: str) -> tuple[str, Any]:
+def parameter(text: str, option: str = "--set") -> tuple[str, Any]:
     """Return the name and the value of ``name=value``."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--set must look like name=value; got {text!r}")
+        raise ValueError(f"{option} must look like name=value; got {text!r}")
     return name, value_of(value)
 
 
