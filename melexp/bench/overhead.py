@@ -15,8 +15,9 @@ from melexp.bench._rows import Row, row
 from melexp.bench.cores import invert_one
 from melexp.datasets import load_dataset
 from melexp.methods import make_method
+from melexp.results.pairs import Pair
 from melexp.results.store import Store
-from melexp.runs.runner import Pair, Task, finish_all
+from melexp.runs.runner import Task, finish_all
 from melexp.transforms.mel import MelTransform
 
 
