@@ -120,7 +120,7 @@ def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(old.drop_duplicates().reset_index(drop=True), first)
 
 
-SPARSE = "metric_checkpoints={sc: [2]}"
+SPARSE = "+metric_checkpoints={sc: [2]}"
 
 
 def test_a_metric_is_computed_at_its_own_checkpoints_and_the_last(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_job_without_metric_checkpoints_has_the_identity_of_older_ones(tmp_pat
 
 def test_metric_checkpoints_of_no_metric_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="metric_checkpoints names no metric: pesk; the metrics"):
-        go(tmp_path, "metric_checkpoints={pesk: [2]}")
+        go(tmp_path, "+metric_checkpoints={pesk: [2]}")
     assert not (tmp_path / "tasks").exists()
 
 
