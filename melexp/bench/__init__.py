@@ -46,7 +46,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
     quick : bool
         Use fewer rounds and clips.
     """
-    rounds = 5 if quick else 21
+    rounds = 11 if quick else 21
     with threadpool_limits(1):
         parts = [
             iterations.rows(rounds),
