@@ -120,42 +120,6 @@ def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(old.drop_duplicates().reset_index(drop=True), first)
 
 
-SPARSE = "+metric_checkpoints={sc: [2]}"
-
-
-def test_a_metric_is_computed_at_its_own_checkpoints_and_the_last(tmp_path: Path) -> None:
-    go(tmp_path, "checkpoints=[1,2,3]", SPARSE)
-    table = values(tmp_path)
-    found = set(zip(table["metric"], table["iteration"], strict=True))
-    assert found == {("scm", 1), ("scm", 2), ("scm", 3), ("sc", 2), ("sc", 3)}
-    assert table["value"].notna().all()
-    before = stamps(tmp_path)
-    go(tmp_path, "checkpoints=[1,2,3]", SPARSE)
-    assert stamps(tmp_path) == before
-
-
-def test_metric_checkpoints_change_no_value_and_no_task(tmp_path: Path) -> None:
-    """A run of all metrics finds the tasks of a sparse one, and computes the rest."""
-    go(tmp_path / "all", "checkpoints=[1,2,3]")
-    go(tmp_path / "both", "checkpoints=[1,2,3]", SPARSE)
-    names = {path.name for path in stamps(tmp_path / "both")}
-    go(tmp_path / "both", "checkpoints=[1,2,3]")
-    assert {path.name for path in stamps(tmp_path / "both")} == names
-    pd.testing.assert_frame_equal(values(tmp_path / "both"), values(tmp_path / "all"))
-
-
-def test_a_job_without_metric_checkpoints_has_the_identity_of_older_ones(tmp_path: Path) -> None:
-    go(tmp_path)
-    (path,) = (tmp_path / "jobs" / "run").glob("*.json")
-    assert "metric_checkpoints" not in read_json(path)["config"]
-
-
-def test_metric_checkpoints_of_no_metric_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="metric_checkpoints names no metric: pesk; the metrics"):
-        go(tmp_path, "+metric_checkpoints={pesk: [2]}")
-    assert not (tmp_path / "tasks").exists()
-
-
 @pytest.mark.slow
 def test_workers_do_not_change_the_values(tmp_path: Path) -> None:
     go(tmp_path / "1", "limit=3")
