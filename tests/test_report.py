@@ -115,6 +115,20 @@ def test_views_join_comparisons_and_name_the_settings_of_a_sweep(results: Path) 
         assert len(view.runs()["scm"]) == view.last["value"].notna().sum() / 2  # of two metrics
 
 
+def test_a_curve_has_the_checkpoints_of_its_metric(tmp_path: Path) -> None:
+    """Each metric uses its runs with the most checkpoints: here one seed of SCM, both of SC."""
+    go(tmp_path, "checkpoints=[2,4,6]", "+metric_checkpoints={sc: [2]}")
+    go(tmp_path, "checkpoints=[2,6]", "seed=1")
+    (view,) = views(tmp_path)
+    curves = {curve["metric"]: curve for curve in view.curves()}
+    assert curves["scm"]["iteration"] == [2, 4, 6]
+    assert curves["sc"]["iteration"] == [2, 6]
+    rows = view.rows.groupby(["metric", "seed", "iteration"])["value"].mean()
+    assert curves["scm"]["mean"][-1] == pytest.approx(rows["scm", 0, 6], rel=1e-4)
+    assert curves["sc"]["mean"][-1] == pytest.approx(rows["sc"][:, 6].mean(), rel=1e-4)
+    assert rows["sc", 0, 6] != pytest.approx(rows["sc", 1, 6], rel=1e-3)
+
+
 def test_every_look_has_a_symbol_and_a_dash_in_the_plots() -> None:
     for look in (*LOOKS.values(), *FURTHER):
         assert look.marker in _SYMBOLS, look

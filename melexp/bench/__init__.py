@@ -1,7 +1,9 @@
 """Time the methods against the FFTs that they need and against their peers, in the same run.
 
 A time alone says little about another machine. Each row therefore has its ratio to a reference
-that was timed in turn with it, round by round: the median over rounds, with quartiles.
+that was timed in turn with it, round by round: the median over rounds, with quartiles. Times are
+those of the processor, which other programs hardly affect, with the wall time beside them. Rows of
+several processes or threads, and of a GPU, are of the wall time.
 
 Each module measures one quantity with its function ``rows``.
 """
@@ -44,14 +46,14 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
     quick : bool
         Use fewer rounds and clips.
     """
-    rounds = 5 if quick else 21
+    rounds = 11 if quick else 21
     with threadpool_limits(1):
         parts = [
             iterations.rows(rounds),
             iterations.preset_rows(rounds),
             starts.rows(rounds),
             denormals.rows(rounds),
-            quality.rows(dataset, 4 if quick else None),
+            quality.rows(dataset, 4 if quick else None, rounds=1 if quick else 3),
             lengths.rows(rounds),
             cores.rows(rounds),
             overhead.rows(200 if quick else 1000),
@@ -61,11 +63,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
         rows = []
         for part in parts:
             for entry in part:
-                print(
-                    f"{entry.section}: {entry.name}: {entry.value:.4g} {entry.unit} "
-                    f"({entry.low:.4g} to {entry.high:.4g}), {entry.ratio:.3g} x {entry.against}",
-                    flush=True,
-                )
+                print(line(entry), flush=True)
                 rows.append(entry)
     table = pd.DataFrame(rows)
     write_text(folder / "bench.csv", table.to_csv(index=False, float_format="%.6g"))
@@ -87,15 +85,30 @@ def torch_rows(rounds: int) -> Iterator[Row]:
     yield from rows(rounds)
 
 
+def line(entry: Row) -> str:
+    """Return a row as a line of text: it says of which clock the value and the ratio are."""
+    of = f" of {entry.clock} time" if entry.clock else ""
+    wall = f", {entry.wall:.4g} {entry.unit} of wall time" if entry.clock == "CPU" else ""
+    return (
+        f"{entry.section}: {entry.name}: {entry.value:.4g} {entry.unit}{of} "
+        f"({entry.low:.4g} to {entry.high:.4g}){wall}; {entry.ratio:.3g} x {entry.against}{of}"
+    )
+
+
 def markdown(table: pd.DataFrame) -> str:
     """Return the table in Markdown, with a heading per section."""
     lines = []
     for section, group in table.groupby("section", sort=False):
-        lines += ["", f"**{section}**", "", "| | median | quartiles | ratio | to |"]
-        lines.append("| --- | ---: | ---: | ---: | --- |")
         lines += [
-            f"| {r.name_} | {r.value:.3g} {r.unit} | {r.low:.3g} to {r.high:.3g} "
-            f"| {r.ratio:.3g} | {r.against} |"
+            "",
+            f"**{section}**",
+            "",
+            "| | time of | median | quartiles | wall | ratio | to |",
+        ]
+        lines.append("| --- | --- | ---: | ---: | ---: | ---: | --- |")
+        lines += [
+            f"| {r.name_} | {r.clock} | {r.value:.3g} {r.unit} | {r.low:.3g} to {r.high:.3g} "
+            f"| {'' if pd.isna(r.wall) else format(r.wall, '.3g')} | {r.ratio:.3g} | {r.against} |"
             for r in group.rename(columns={"name": "name_"}).itertuples()
         ]
     return "\n".join(lines[1:]) + "\n"

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from melexp.batch import BatchProblem
-from melexp.bench._rows import Row, clip, interleaved, row
+from melexp.bench._rows import Clock, Row, clip, interleaved, row
 from melexp.methods import make_method
 from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
@@ -25,7 +25,7 @@ def rows(rounds: int) -> Iterator[Row]:
     yield from _start(rounds)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield from _on("cpu", "one core", (1, 4, 16), 3, max(3, rounds // 4))
+    yield from _on("cpu", "one core", (1, 4, 16), 3, -(-rounds // 4))
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         yield from _on("cuda", torch.cuda.get_device_name(), (1, 4, 16, 64, 256), 100, rounds)
@@ -42,8 +42,7 @@ def _start(rounds: int) -> Iterator[Row]:
         problem = Problem(mel, transform, length=len(x), engine="portable")
         method.init(problem, np.random.default_rng(0))
 
-    seconds = interleaved({"start": run}, rounds=rounds)["start"]
-    speed = SECONDS / seconds
+    speed = SECONDS / interleaved({"start": run}, rounds=rounds)["start"]
     yield row("torch: start of admm, NumPy", "1 clip", speed, "s of audio per s", speed, "itself")
 
 
@@ -51,6 +50,7 @@ def _on(device: str, machine: str, sizes: tuple[int, ...], n: int, rounds: int) 
     section = f"torch on {device} ({machine}), {COUNTED} iterations, {n} of them run"
     transform, x = MelTransform.preset("paper"), clip(SECONDS)
     problem = Problem(transform(x), transform, length=len(x), engine="portable")
+    clock: Clock = "wall" if device == "cuda" else "CPU"
     for size in sizes:
         batch = BatchProblem([problem] * size, device=device)
         entries: dict[str, Callable[[], Any]] = {
@@ -66,14 +66,16 @@ def _on(device: str, machine: str, sizes: tuple[int, ...], n: int, rounds: int) 
             base = times["rfft + irfft"]
             speed = size * SECONDS / (seconds / n * COUNTED)
             # A ratio of times, as in the other sections.
+            ratio = row("", "", seconds, "", base, "", clock=clock).ratio
             yield row(
-                section, f"{size} clips, {name}", speed, "s of audio per s", base, "rfft + irfft"
-            )._replace(ratio=float(np.median(seconds / base)))
+                section, f"{size} clips, {name}", speed, "s of audio per s", base, "rfft + irfft",
+                clock=clock,
+            )._replace(ratio=ratio)  # fmt: skip
         ours = times["fgla"] / n * 1e3
         theirs = times["griffin-lim of torch.stft"] / n * 1e3
         yield row(
             f"{section}: an iteration", f"{size} clips, fgla", ours, "ms", theirs,
-            "griffin-lim of torch.stft",
+            "griffin-lim of torch.stft", clock=clock,
         )  # fmt: skip
 
 

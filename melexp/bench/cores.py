@@ -25,12 +25,11 @@ def invert_one(n_iter: int) -> None:
         pass
 
 
-def rows(rounds: int) -> Iterator[Row]:
+def rows(rounds: int, *, clips: int = 16, n_iter: int = 300, seconds: float = 60) -> Iterator[Row]:
     """Time many clips over processes and over threads, and one long clip over threads."""
-    clips, n_iter = 16, 300
     transform = MelTransform.preset("paper")
     many = np.stack([transform(clip(5))] * clips)
-    long = transform(clip(60))
+    long = transform(clip(seconds))
 
     def processes(workers: int) -> None:
         with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
@@ -42,9 +41,10 @@ def rows(rounds: int) -> Iterator[Row]:
     kinds: dict[str, Callable[[int], Any]] = {
         f"{clips} clips of 5 s, {{}} processes": processes,
         f"{clips} clips of 5 s, {{}} threads": partial(threads, many),
-        "one clip of 60 s, {} threads": partial(threads, long),
+        f"one clip of {seconds:g} s, {{}} threads": partial(threads, long),
     }
     for name, kind in kinds.items():
-        times = interleaved({str(n): partial(kind, n) for n in (1, 2)}, rounds=max(3, rounds // 5))
+        times = interleaved({str(n): partial(kind, n) for n in (1, 2)}, rounds=-(-rounds // 5))
         for n, values in times.items():
-            yield row(f"cores, {n_iter} iterations", name.format(n), values, "s", times["1"], "1")
+            section = f"cores, {n_iter} iterations"
+            yield row(section, name.format(n), values, "s", times["1"], "1", clock="wall")

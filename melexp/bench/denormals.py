@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ def rows(rounds: int, *, methods: Sequence[str] = METHODS, power: float = 1.0) -
     """Time iterations on mels whose numbers become denormal, against ordinary mels.
 
     2,000 untimed iterations come first, because the changes of a converged run are the smallest
-    numbers. Processor time is measured, because other work on the machine affects it less.
+    numbers.
     """
     transform = replace(SHORT, power=power)
     x = np.random.default_rng(0).standard_normal(24000).astype(np.float32)
@@ -40,7 +39,7 @@ def rows(rounds: int, *, methods: Sequence[str] = METHODS, power: float = 1.0) -
             state = method.init(problem, np.random.default_rng(0))
             state = method.advance(problem, state, 2000)
             entries[kind] = partial(method.advance, problem, state, 200)
-        times = interleaved(entries, rounds=rounds, clock=time.process_time)
+        times = interleaved(entries, rounds=rounds)
         section = f"denormal numbers, {name}, power {power:g}"
         for kind, seconds in times.items():
             yield row(

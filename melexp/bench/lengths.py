@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from melexp.bench._rows import Row, clip, interleaved, row
 from melexp.bench.iterations import per_iteration
@@ -13,22 +13,26 @@ from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
 
-def rows(rounds: int) -> Iterator[Row]:
+def rows(
+    rounds: int,
+    *,
+    spans: Sequence[float] = (0.5, 1, 5, 30, 120, 600),
+    memory: Sequence[float] = (5, 60, 300),
+) -> Iterator[Row]:
     """Measure the time of an iteration and the peak memory against the length of the clip."""
     transform = MelTransform.preset("paper")
     section = "length of the clip, admm, fast"
-    spans = (0.5, 1, 5, 30, 120, 600)
     counts = {s: round(max(10, 100 / s)) for s in spans}
     entries = {}
     for s, n in counts.items():
         x = clip(s)
         for k in (1, n + 1):
             entries[f"{s}|{k}"] = per_iteration("admm", transform, x, "fast", k)
-    times = interleaved(entries, rounds=max(3, rounds // 4))
+    times = interleaved(entries, rounds=-(-rounds // 4))
     each = {s: (times[f"{s}|{n + 1}"] - times[f"{s}|1"]) / n / s * 1e3 for s, n in counts.items()}
     for s in spans:
         yield row(section, f"{s:g} s", each[s], "ms per s of audio", each[5], "5 s")
-    for s in (5, 60, 300):
+    for s in memory:
         mel = transform(clip(s))
         problem = Problem(mel, transform)
         method = make_method("admm")
@@ -40,6 +44,6 @@ def rows(rounds: int) -> Iterator[Row]:
         spectrogram = problem.stft.n_frames * (transform.n_fft // 2 + 1) * 8
         mb = peak / 1e6
         yield Row(
-            "peak memory, admm, fast", f"{s} s", mb, mb, mb, "MB",
+            "peak memory, admm, fast", f"{s:g} s", mb, mb, mb, "MB",
             peak / spectrogram, "complex64 spectrograms",
         )  # fmt: skip

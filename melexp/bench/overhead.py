@@ -15,8 +15,9 @@ from melexp.bench._rows import Row, row
 from melexp.bench.cores import invert_one
 from melexp.datasets import load_dataset
 from melexp.methods import make_method
+from melexp.results.pairs import Pair
 from melexp.results.store import Store
-from melexp.runs.runner import Pair, Task, finish_all
+from melexp.runs.runner import Task, finish_all
 from melexp.transforms.mel import MelTransform
 
 
@@ -55,9 +56,12 @@ def rows(n: int, *, workers: int = 2, length: float = 0.05) -> Iterator[Row]:
     for name, entry in {"joblib alone": bare, "the runner": run}.items():
         began = time.perf_counter()
         entry()
-        times[name] = np.array([time.perf_counter() - began])
+        times[name] = np.full((2, 1), time.perf_counter() - began)  # its processes sleep
     section = f"runner, {n} tasks of {length:g} s, {workers} processes"
-    least = np.array([n * length / workers])
+    least = np.full((2, 1), n * length / workers)
     for name, seconds in times.items():
-        yield row(section, name, seconds, "s", least, "the tasks alone")
-    yield row(section, "the runner", times["the runner"], "s", times["joblib alone"], "joblib")
+        yield row(section, name, seconds, "s", least, "the tasks alone", clock="wall")
+    yield row(
+        section, "the runner", times["the runner"], "s", times["joblib alone"], "joblib",
+        clock="wall",
+    )  # fmt: skip

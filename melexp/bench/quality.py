@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
-from melexp.bench._rows import SR, Row
+from melexp.bench._rows import SR, Row, interleaved, row
 from melexp.datasets import load_dataset
 from melexp.inversion.solve import Checkpoint, solve
 from melexp.methods import make_method
@@ -15,7 +16,7 @@ from melexp.problem import Problem
 from melexp.transforms.mel import MelTransform
 
 
-def rows(dataset: str, limit: int | None) -> Iterator[Row]:
+def rows(dataset: str, limit: int | None, *, rounds: int) -> Iterator[Row]:
     """Measure seconds to the final quality of librosa and iPALM, in SCM, PESQ and ESTOI."""
     transform = MelTransform.preset("paper")
     counts = (0, 1, 2, 3, 5, 8, 15, 30, 50, 75, 100, 150, 200, 300, 500)
@@ -27,8 +28,9 @@ def rows(dataset: str, limit: int | None) -> Iterator[Row]:
         problem = Problem(transform(x), transform, length=len(x))
         return solve(make_method(name), problem, checkpoints=checkpoints)
 
-    def seconds(name: str, n: int) -> float:
-        return float(np.mean([[p.seconds for p in run(name, x, [n])] for x in clips]))
+    def all_clips(name: str, n: int) -> None:
+        for x in clips:
+            list(run(name, x, [n]))
 
     means = {}
     for name in ("librosa", "ipalm", "admm", "admm_ramp"):
@@ -45,18 +47,21 @@ def rows(dataset: str, limit: int | None) -> Iterator[Row]:
     for goal, ends in goals.items():
         for end in ends:
             scm, pesq, estoi = means[goal][end]
-            section = (
+            title = (
                 f"time to the quality of {goal}, {end} iterations "
                 f"(SCM {scm:.1f} dB, PESQ {pesq:.2f}, ESTOI {estoi:.3f}; {dataset})"
             )
-            base = seconds(goal, end)
-            yield Row(section, goal, base, base, base, "s per clip", 1.0, goal)
+            entries, labels = {goal: partial(all_clips, goal, end)}, {goal: goal}
             for name in ("admm", "admm_ramp"):
                 good = [
                     n
                     for n, (s, p, e) in means[name].items()
                     if s <= scm and p >= pesq and e >= estoi
                 ]
-                value = seconds(name, good[0]) if good else float("nan")
-                label = f"{name}, {good[0]} iterations" if good else f"{name}: not reached"
-                yield Row(section, label, value, value, value, "s per clip", value / base, goal)
+                labels[name] = f"{name}, {good[0]} iterations" if good else f"{name}: not reached"
+                if good:
+                    entries[name] = partial(all_clips, name, good[0])
+            times = interleaved(entries, rounds=rounds)
+            for name, label in labels.items():
+                values = times.get(name, np.full((2, rounds), np.nan)) / len(clips)
+                yield row(title, label, values, "s per clip", times[goal] / len(clips), goal)

@@ -1,42 +1,46 @@
-"""Time of a new process before its first result."""
+"""Time of a new process: its imports, and an inversion with a filled and with an empty cache."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-
-import numpy as np
+from tempfile import TemporaryDirectory
 
 from melexp.bench._rows import Row, interleaved, row
 
+BASE = "import numpy, scipy.fft, scipy.signal"
+INVERT = """
+import numpy as np, melexp
+t = melexp.MelTransform.preset("paper")
+x = np.random.default_rng(0).standard_normal(5 * 22050).astype(np.float32)
+melexp.invert(t(x), t, n_iter=100)
+"""
+
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Measure the import, and the first call of the fast engine with a filled cache."""
-    first = (
-        "import time, numpy as np, melexp, librosa.filters\n"
-        "t = melexp.MelTransform.preset('paper'); m = t(np.ones(22050, np.float32))\n"
-        "b = time.perf_counter(); melexp.invert(m, t, method='admm', n_iter=1)\n"
-        "print(time.perf_counter() - b)"
-    )
-    programs = {
-        "import numpy, scipy.fft, scipy.signal": "import numpy, scipy.fft, scipy.signal",
-        "the same and melexp": "import numpy, scipy.fft, scipy.signal, melexp.inversion.solve",
-    }
-    entries = {
-        name: partial(subprocess.run, [sys.executable, "-c", code], check=True)
-        for name, code in programs.items()
-    }
-    times = interleaved(entries, rounds=max(5, rounds // 4))
-    base = times["import numpy, scipy.fft, scipy.signal"]
-    for name, values in times.items():
-        yield row("start-up", name, values, "s", base, "numpy and scipy")
-    firsts = []
-    for _ in range(4):
-        done = subprocess.run(
-            [sys.executable, "-c", first], check=True, capture_output=True, text=True
+    """Measure whole processes: imports, and `melexp.invert` of 5 s from either cache."""
+    with TemporaryDirectory() as filled:  # by the round that is not counted
+        times = interleaved(
+            {
+                BASE: partial(_process, BASE, filled),
+                "the same and melexp": partial(_process, f"{BASE}, melexp.inversion.solve", filled),
+                "melexp.invert of 5 s, filled cache": partial(_process, INVERT, filled),
+                "melexp.invert of 5 s, empty cache": _cold,
+            },
+            rounds=-(-rounds // 4),
         )
-        firsts.append(float(done.stdout))
-    seconds = np.array(firsts[1:])
-    yield row("start-up", "first call of the fast engine, cached", seconds, "s", seconds, "itself")
+    for name, values in times.items():
+        yield row("start-up", name, values, "s", times[BASE], BASE)
+
+
+def _process(code: str, cache: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    subprocess.run(command, check=True, env={**os.environ, "NUMBA_CACHE_DIR": cache})
+
+
+def _cold() -> None:
+    with TemporaryDirectory() as empty:
+        _process(INVERT, empty)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from melexp.metrics._score import Score, is_silent
+from melexp.metrics._kept import ESTIMATE, REFERENCES
+from melexp.metrics._score import Score, is_silent, mel_of, mel_of_reference
 from melexp.transforms.mel import MelTransform
 
 #: Values below this level, relative to the maximum of the reference, count as equal to it.
@@ -26,7 +27,8 @@ def lsd(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform)
     if is_silent(reference):
         return Score.without("the reference is silent")
     used = transform.basis.any(axis=1)
-    M, N = (transform.linear(y.astype(np.float64))[used] for y in (reference, estimate))
+    M = REFERENCES.of(mel_of_reference, reference, transform)[used]
+    N = mel_of(ESTIMATE, estimate, transform)[used]
     floor = M.max() * 10 ** (FLOOR_DB / 20 * transform.power)
     if not floor > 0:
         return Score.without("the mel-spectrogram of the reference is zero")

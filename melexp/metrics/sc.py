@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from melexp.metrics._score import Score, spectral_convergence
+from melexp.metrics._kept import ESTIMATE, REFERENCES
+from melexp.metrics._score import Score, magnitude, spectral_convergence
 from melexp.transforms.mel import MelTransform
 
 
@@ -15,8 +16,7 @@ def sc(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform) 
 
     Range: 0 dB for silence, below 0 dB for any better estimate. Undefined for a silent reference.
     """
-    stft = transform.stft(len(reference), np.float64)
     return spectral_convergence(
-        np.abs(stft.forward(reference.astype(np.float64))),
-        np.abs(stft.forward(estimate.astype(np.float64))),
+        REFERENCES.of(magnitude, reference, transform, False),
+        ESTIMATE.of(magnitude, estimate, transform, False),
     )

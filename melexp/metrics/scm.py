@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from melexp.metrics._score import Score, spectral_convergence
+from melexp.metrics._kept import ESTIMATE, REFERENCES
+from melexp.metrics._score import Score, mel_of, mel_of_reference, spectral_convergence
 from melexp.transforms.blocks import linear_part, mel_blocks
 from melexp.transforms.mel import MelTransform
 
@@ -22,8 +23,8 @@ def scm(reference: np.ndarray, estimate: np.ndarray, *, transform: MelTransform)
     Undefined for a silent reference.
     """
     return spectral_convergence(
-        transform.linear(reference.astype(np.float64)),
-        transform.linear(estimate.astype(np.float64)),
+        REFERENCES.of(mel_of_reference, reference, transform),
+        mel_of(ESTIMATE, estimate, transform),
     )
 
 

@@ -146,15 +146,15 @@ class View:
     def curves(self) -> list[dict[str, Any]]:
         """Return mean and 95 % interval over clips by data set, metric, label and iteration.
 
-        Each label uses its runs with the most checkpoints, so that all points of a curve belong to
-        the same runs. `seconds` is the mean time of a run.
+        For each metric, a label uses its runs with the most checkpoints, so that all points of a
+        curve belong to the same runs. `seconds` is the mean time of a run.
         """
-        run = ["dataset", "label", "seed", "clip"]
-        checkpoints = self.rows.groupby(run)["iteration"].transform("nunique")
-        most = checkpoints.groupby([self.rows["dataset"], self.rows["label"]]).transform("max")
+        curve = ["dataset", "metric", "label"]
+        checkpoints = self.rows.groupby([*curve, "seed", "clip"])["iteration"].transform("nunique")
+        most = checkpoints.groupby([self.rows[name] for name in curve]).transform("max")
         rows = self.rows[checkpoints == most]
         curves = []
-        for (dataset, metric, label), group in rows.groupby(["dataset", "metric", "label"]):
+        for (dataset, metric, label), group in rows.groupby(curve):
             clips = group.groupby(["iteration", "clip"])[["value", "seconds"]].mean().reset_index()
             means = mean_table(clips, ["iteration"]).sort_values("iteration")
             seconds = clips.groupby("iteration")["seconds"].mean()

@@ -100,6 +100,7 @@ class Note(Struct):
     tasks: Annotated[list[Entry], Meta(min_length=1)]
     provenance: Origin
     version: Text = ""
+    metric_checkpoints: dict[Word, list[Count]] = {}
 
 
 class Source(Struct):

@@ -26,6 +26,7 @@ from typing import Any
 from melexp.errors import printable
 from melexp.files.atomic import Unwritable, check_writable, held, move_aside
 from melexp.results.identity import Identities, cell
+from melexp.results.pairs import pairs
 from melexp.results.records import (
     DamagedFile,
     canonical,
@@ -191,7 +192,8 @@ class Store:
         apart = Identities(jobs)
         seen = set()
         for job in jobs:
-            wanted = sorted((c, m) for c in job["checkpoints"] for m in job["metrics"])
+            sparse = job.get("metric_checkpoints", {})
+            wanted = pairs(job["checkpoints"], job["metrics"], sparse)
             method = {name: cell(value) for name, value in job["method"].items()}
             method |= apart.columns(job)
             for entry in job["tasks"]:

@@ -44,6 +44,7 @@ class RunConfig:
     method: dict[str, Any] = MISSING
     metric: dict[str, MetricConfig] = field(default_factory=dict)
     checkpoints: list[int] = MISSING
+    metric_checkpoints: dict[str, list[int]] = field(default_factory=dict)
     seed: int = MISSING
     dtype: str = MISSING
     timed: bool = MISSING

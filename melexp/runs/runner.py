@@ -21,8 +21,9 @@ from melexp.datasets import Clip, ClipError, load_dataset
 from melexp.errors import MissingExtra, one_line
 from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
-from melexp.metrics import check_installed, score
+from melexp.metrics import available_metrics, check_installed, score
 from melexp.problem import Problem
+from melexp.results.pairs import Pair, pairs
 from melexp.results.provenance import provenance
 from melexp.results.records import check_name, digest
 from melexp.results.store import FORMAT, Store
@@ -36,9 +37,6 @@ from melexp.transforms.mel import MelTransform
 #: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
 #: memory would end the others too.
 LONGEST = 600
-
-#: Iteration and metric.
-Pair = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -228,16 +226,19 @@ def run(config: DictConfig) -> list[str]:
     tasks = plan(plain)
     name, method = tasks[0].name, tasks[0].method
     store = Store(plain["results"])
-    metrics = available(tasks, checkpoints, metrics, store)
+    sparse = sparse_checkpoints(plain)
+    metrics = available(tasks, pairs(checkpoints, metrics, sparse), metrics, store)
     if not metrics:
         tell("job", label=label, tasks=0, stored=0)
         tell("end")
         return []
-    wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]
+    wanted = pairs(checkpoints, metrics, sparse)
 
     workers = plain["workers"] or os.cpu_count() or 1
-    # The identity of a job excludes the output folder and the number of workers.
+    # The identity of a job excludes the output folder and the number of workers. It is the same as
+    # before there were `metric_checkpoints`, for a job without any.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
+    asked = {k: v for k, v in asked.items() if k != "metric_checkpoints" or sparse}
     reasons = [""] * len(tasks)
     check_place(store, plain["experiment"])
     store.begin()
@@ -260,6 +261,7 @@ def run(config: DictConfig) -> list[str]:
                 "dtype": plain["dtype"],
                 "checkpoints": checkpoints,
                 "metrics": metrics,
+                **({"metric_checkpoints": sparse} if sparse else {}),
                 "tasks": entries,
                 "provenance": provenance()
                 | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)}
@@ -273,15 +275,30 @@ def run(config: DictConfig) -> list[str]:
     ]
 
 
-def available(
-    tasks: list[Task], checkpoints: list[int], metrics: list[str], store: Store
-) -> list[str]:
+def sparse_checkpoints(config: dict[str, Any]) -> dict[str, list[int]]:
+    """Return `metric_checkpoints` of a configuration; older configurations have none.
+
+    Raises
+    ------
+    ValueError
+        If it names no metric.
+    """
+    sparse: dict[str, list[int]] = config.get("metric_checkpoints", {})
+    known = available_metrics()
+    if unknown := sorted(set(sparse) - set(known)):
+        raise ValueError(
+            f"metric_checkpoints names no metric: {', '.join(unknown)}; the metrics are "
+            f"{', '.join(known)}"
+        )
+    return {metric: sorted(set(iterations)) for metric, iterations in sparse.items()}
+
+
+def available(tasks: list[Task], wanted: list[Pair], metrics: list[str], store: Store) -> list[str]:
     """Return the metrics without those that cannot be computed because a package is missing.
 
     If the package of the method is missing, no metric is left. A metric that is stored for every
     task is kept.
     """
-    wanted = [(iteration, metric) for iteration in checkpoints for metric in metrics]
     lacking = {metric for task in tasks for _, metric in missing(task, wanted, store)[0]}
     method = tasks[0].method
     if lacking and isinstance(method, Peer) and left_out(method.check_installed):

@@ -28,10 +28,15 @@ def pinv(problem: Problem) -> np.ndarray:
     A : np.ndarray [shape=(n_bins, n_frames)], non-negative
         Magnitude, or power for a power mel.
     """
-    # Coinciding filters make E singular. With NumPy's default `rcond`, a singular value that is
-    # zero up to rounding may be inverted, and the solution is then huge.
-    inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12).astype(problem.dtype)
-    return np.maximum(inverse @ problem.mel, 0)
+    E, M = problem.filters, problem.mel
+    if _has_independent_filters(E):
+        A = E.adjoint(E.solver(0.0).solve(M))  # E^T (E E^T)^-1 M
+    else:
+        # Coinciding filters make E singular. With NumPy's default `rcond`, a singular value that is
+        # zero up to rounding may be inverted, and the solution is then huge.
+        inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12)
+        A = inverse.astype(problem.dtype) @ M
+    return np.maximum(A, 0, out=A)
 
 
 def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarray:
@@ -129,8 +134,26 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
 MAGNITUDES: dict[str, Callable[[Problem], np.ndarray]] = {"pinv": pinv, "nnls": nnls, "kl": kl}
 
 _FLOOR = 1e-6
+#: Least squared distance of a filter from the span of those below it, relative to its own square.
+#: That of the presets is 0.7 or more, or zero up to rounding.
+_INDEPENDENT = 0.1
 #: Keeps E E^T regular if filters coincide; too small to change the least-norm solution.
 _RIDGE = 1e-9
+
+
+def _has_independent_filters(E: MelFilters) -> bool:
+    """Return whether E E^T is well conditioned, so that its solver is as exact as the SVD."""
+    low, high = E.weights
+    squares = np.bincount(E.band, low**2, E.n_mels)
+    squares += np.bincount(np.minimum(E.band + 1, E.n_mels - 1), high**2, E.n_mels)
+    products = np.bincount(E.band, low * high, E.n_mels)
+    rest = squares.copy()  # the pivots of the elimination
+    for k in range(E.n_mels):
+        if not rest[k] > _INDEPENDENT * squares[k]:
+            return False
+        if k + 1 < E.n_mels:
+            rest[k + 1] -= products[k] ** 2 / rest[k]
+    return True
 
 
 def magnitude_of(spectrum: np.ndarray, power: float) -> np.ndarray:
