@@ -120,7 +120,7 @@ class Method(Parameters, ABC, Generic[S]):
         n_iter : int >= 0
             Number of iterations.
         n_frames : int > 0 or None
-            Number of frames of the mel-spectrogram, if it is to be considered.
+            Number of frames of the mel-spectrogram; None ignores it.
         """
         return self
 
