@@ -174,7 +174,7 @@ def test_a_lost_terminal_ends_a_run_with_its_table(tmp_path: Path, whole_group: 
         time.sleep(0.1)
     os.close(ours)
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGHUP)
-    assert process.wait(timeout=20) == 128 + signal.SIGHUP
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
     assert len(read_table(results, "run")) == 4
     end = time.monotonic() + 10
     while left := living(process.pid):
