@@ -212,4 +212,4 @@ def test_the_note_of_a_run_fits_the_schema_with_all_its_fields(tmp_path: Path) -
     root = add_job(tmp_path, {"a": ("x", 1.0)})
     body = read_note(_note(root))
     fields = set(records.Note.__struct_fields__)
-    assert fields == body.keys()
+    assert fields - {"metric_checkpoints"} == body.keys()  # this one only if it is set

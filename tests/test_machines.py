@@ -25,6 +25,12 @@ QUICK = ("method=gla", "checkpoints=[1]", "metric=[sc]", "limit=2")
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
 
+def not_ignored() -> None:
+    """Let SIGHUP through, which an earlier test in this process may have left ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
 def command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "melexp", *map(str, arguments)],
@@ -165,6 +171,7 @@ def test_a_lost_terminal_ends_a_run_with_its_table(tmp_path: Path, whole_group: 
         [sys.executable, "-m", "melexp", "run", "method=gla", "checkpoints=[100000]", "limit=4",
          "metric=[sc]", "workers=2", f"results={results}"],
         cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=not_ignored,
     )  # fmt: skip
     os.close(theirs)
     end = time.monotonic() + 120
