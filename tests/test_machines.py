@@ -26,7 +26,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
 
 def not_ignored() -> None:
-    """Let SIGHUP through, which an earlier test in this process may have left ignored."""
+    """Let SIGHUP through, which an earlier test in this process may have left blocked."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
