@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -73,7 +74,7 @@ def doctor(
     return max(check.run() for check in checks)
 
 
-class _Check:
+class _Check(ABC):
     """The findings in one folder, printed and counted."""
 
     def __init__(self, root: Path, *, dry_run: bool) -> None:
@@ -81,9 +82,9 @@ class _Check:
         self.verified = self.damaged = self.removed = self.others = 0
         self.advice: dict[str, None] = {}  # an ordered set
 
+    @abstractmethod
     def run(self) -> int:
         """Check the folder; return the exit code."""
-        raise NotImplementedError
 
     def bad(self, message: str, path: Path | None = None, advice: str = "") -> None:
         """Report a fault and move its file aside."""

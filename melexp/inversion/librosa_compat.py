@@ -156,21 +156,17 @@ def mel_to_stft(
     >>> mel_to_stft(librosa.feature.melspectrogram(y=y)).shape
     (1025, 44)
     """
-    if not power > 0:
-        raise ValueError(f"power must be above zero; got {power}")
     given, M = M, to_array(_spectrogram(M, np.float32))
     transform = MelTransform(
         sr=sr,
         n_fft=n_fft,
         hop_length=max(1, n_fft // 4),
         n_mels=M.shape[-2],
-        power=power if power in (1, 2) else 1,
+        power=power,
         **_filter_arguments("mel_to_stft", kwargs),
     )
     dtype = np.float64 if M.dtype == np.float64 else np.float32
     S = mel_to_magnitude(np.maximum(M, 0), transform, dtype=dtype)
-    if transform.power != power:  # M is then the mel of the magnitude to this power
-        S **= 1 / power
     return like(S, given)
 
 
