@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from crashing import Forge
+from crashing import Forge, shared_forge
 from faults import RUN, SWEEP, Bench, Tried
 from hypothesis import settings
 from sounds import sine
@@ -120,9 +120,8 @@ def tried(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.fixture(scope="session")
-def forge() -> Iterator[Forge]:
-    with Forge() as one:
-        yield one
+def forge() -> Forge:
+    return shared_forge()
 
 
 @pytest.fixture(scope="session")

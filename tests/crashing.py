@@ -1,11 +1,12 @@
-"""Runs ``melexp`` many times without its imports, with faults set in what it writes.
+"""Run ``melexp`` many times without its imports, also with faults in what it writes.
 
-A process that has imported it all and is forked for each run: see `Forge`. Each run is the real
-command from its `main` on, so what it leaves when it is killed is what the command leaves.
+A process that has imported everything is forked for each run: see `Forge` and `melexp`. Each run is
+the real command from its `main` on, so what it leaves when it is killed is what the command leaves.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -14,9 +15,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -48,17 +52,22 @@ class Forge:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def start(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> int:
-        """Start ``melexp`` with these arguments; its process."""
-        return self._ask({"argv": [str(a) for a in arguments], "log": str(log), "fault": fault})
+    def start(self, *arguments: object, log: Path, **more: Any) -> int:
+        """Start ``melexp`` with these arguments; return its process.
+
+        `log` receives its output and messages. Keywords: ``fault`` as above; ``errors``, a file for
+        its messages alone; ``input``, a file that it reads; ``cwd``; ``env``, all of its variables.
+        """
+        files = {key: str(value) for key, value in more.items() if isinstance(value, Path)}
+        return self._ask({"argv": [str(a) for a in arguments], "log": str(log), **more, **files})
 
     def wait(self, pid: int, log: Path) -> Ended:
         """Wait for its end."""
-        return Ended(self._ask({"wait": pid}), log.read_text())
+        return Ended(self._ask({"wait": pid}), log.read_text(errors="replace"))
 
-    def run(self, *arguments: object, log: Path, fault: dict[str, Any] | None = None) -> Ended:
+    def run(self, *arguments: object, log: Path, **more: Any) -> Ended:
         """Start it and wait."""
-        return self.wait(self.start(*arguments, log=log, fault=fault), log)
+        return self.wait(self.start(*arguments, log=log, **more), log)
 
     def _ask(self, request: dict[str, Any]) -> int:
         assert self._process.stdin is not None
@@ -66,6 +75,41 @@ class Forge:
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
+
+
+@cache
+def shared_forge() -> Forge:
+    """Return the forge of this process."""
+    forge = Forge().__enter__()
+    atexit.register(forge.__exit__)
+    return forge
+
+
+def melexp(
+    *arguments: object, cwd: Path = ROOT, input: bytes = b"", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command without its imports; return what `subprocess.run` does.
+
+    `environment` is added to that of this process. MELEXP_PATH is not read: it acts on import.
+    """
+    with TemporaryDirectory() as folder:
+        given, out, errors = (Path(folder) / name for name in ("in", "out", "errors"))
+        given.write_bytes(input)
+        env = os.environ | environment
+        ended = shared_forge().start(
+            *arguments, log=out, errors=errors, input=given, cwd=cwd, env=dict(env)
+        )
+        status = shared_forge().wait(ended, out).status
+        return subprocess.CompletedProcess(
+            ["melexp", *arguments], status, out.read_bytes(), errors.read_bytes()
+        )
+
+
+def melexp_text(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command as `melexp` does, with its output as text."""
+    done = melexp(*arguments, **options)
+    out, errors = done.stdout.decode(), done.stderr.decode()
+    return subprocess.CompletedProcess(done.args, done.returncode, out, errors)
 
 
 def at_each_write(fault: Callable[[str, Path], None]) -> None:
@@ -142,11 +186,18 @@ def serve() -> None:
         else:
             os.setsid()
             log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            errors = (
+                os.open(request["errors"], os.O_WRONLY | os.O_CREAT) if "errors" in request else log
+            )
+            os.dup2(os.open(request.get("input", os.devnull), os.O_RDONLY), 0)
             os.dup2(log, 1)
-            os.dup2(log, 2)
+            os.dup2(errors if "errors" in request else log, 2)
             sys.argv = ["melexp", *request["argv"]]
-            if request["fault"]:
+            os.chdir(request.get("cwd", "."))
+            if "env" in request:
+                os.environ.clear()
+                os.environ.update(request["env"])
+            if request.get("fault"):
                 set_fault(request["fault"])
             stop_on_signals()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

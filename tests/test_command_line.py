@@ -1,6 +1,5 @@
 """The command line: help with examples, version, completion, exit codes, one-line errors."""
 
-import os
 import shlex
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from crashing import melexp_text as melexp
 
 from melexp.__main__ import main
 from melexp.commands import app
@@ -31,17 +31,6 @@ def command_line(*arguments: str) -> int:
     finally:
         sys.argv = before
     return int(end.value.code or 0)
-
-
-def melexp(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "melexp", *arguments],
-        env=os.environ | environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def examples(name: str, capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -1,12 +1,12 @@
 """Comparison, merging and export of results, with hand-made tables and stores."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from crashing import melexp_text as melexp
 from scipy import stats
 
 from melexp.metrics import available_metrics
@@ -28,16 +28,6 @@ def table(values: list[float], *, metric: str = "scm", **columns: object) -> pd.
     one |= {"rho": 0.1, "seed": 0, "dtype": "float32", "iteration": 5, "metric": metric}
     one |= {"reason": "", "seconds": 1.0, **columns}
     return pd.DataFrame([one | {"clip": f"c{n}", "value": v} for n, v in enumerate(values)])
-
-
-def melexp(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "melexp", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
 
 
 # --- compare ----------------------------------------------------------------------------------

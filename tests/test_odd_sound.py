@@ -2,7 +2,6 @@
 
 import io
 import struct
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from crashing import melexp_text
 from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -210,8 +210,7 @@ def test_a_run_at_an_end_tells_which_file_was_bad(tmp_path: Path) -> None:
     for name in ("zeros.wav", "8bit.wav", "nan.wav", "gsm.wav"):
         (tmp_path / "clips" / name).write_bytes(EVERY[name])
     arguments = ["dataset=folder", "dataset.path=clips", "dataset.speech=true", "checkpoints=[2]"]
-    command = [sys.executable, "-m", "melexp", "run", *arguments, "workers=1", "results=r"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = melexp_text("run", *arguments, "workers=1", "results=r", cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "nan.wav: the sound holds NaN or infinite samples" in done.stderr

@@ -5,12 +5,12 @@ import io
 import os
 import pickle
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from crashing import melexp_text
 from hydra import compose, initialize_config_dir
 
 from melexp.datasets import load_dataset
@@ -172,14 +172,10 @@ def test_hydra_writes_into_the_results_alone(tmp_path: Path, asked: list[str]) -
         pytest.importorskip("submitit", reason="submitit is not installed (melexp[slurm])")
     arguments = [argument.format(outside=tmp_path / "outside") for argument in asked]
     results = tmp_path / "deep" / "results"
-    done = subprocess.run(
-        [sys.executable, "-m", "melexp", "run", *arguments, f"results={results}", "limit=1"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OUTSIDE": str(tmp_path / "outside")},
-    )
+    done = melexp_text(
+        "run", *arguments, f"results={results}", "limit=1",
+        cwd=tmp_path, OUTSIDE=str(tmp_path / "outside"),
+    )  # fmt: skip
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "must lie inside results" in line
@@ -230,15 +226,12 @@ def test_a_yaml_file_makes_no_object(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_bad_configuration_is_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "melexp", "run", f"results={tmp_path / 'r'}"]
     for override, word in (
         ("seed=-1", "seed"),
         ("dataset=folder", "dataset.path"),
         ("limit=0", "limit"),
     ):
-        done = subprocess.run(
-            [*command, override], capture_output=True, text=True, check=False, cwd=tmp_path
-        )
+        done = melexp_text("run", f"results={tmp_path / 'r'}", override, cwd=tmp_path)
         assert done.returncode == 1
         (line,) = (x for x in done.stderr.splitlines() if x.startswith("melexp: "))
         assert word in line

@@ -1,7 +1,6 @@
 """`melexp stream`: raw frames, files that grow, reports; and ``melexp invert --stream``."""
 
 import io
-import subprocess
 import sys
 import threading
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from crashing import melexp
 
 from melexp import MelStream, MelTransform
 from melexp.commands.stream import Playback, npy_frames, raw_frames, stream
@@ -161,27 +161,22 @@ def test_underruns() -> None:
     assert (playback.underruns, playback.samples) == (1, 40)
 
 
-def melexp(*arguments: object, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "melexp", *map(str, arguments)]
-    return subprocess.run(command, input=data, capture_output=True, check=False)
-
-
 SMALL = {"sr": 8000, "n_fft": 128, "hop_length": 32, "n_mels": N_MELS, "fmax": 4000}
 CHANGES = [f"--change={name}={value}" for name, value in SMALL.items()]
 
 
 def test_command_from_pipe_to_pipe(frames: np.ndarray, sound: np.ndarray) -> None:
     options = ["--preset=paper", *CHANGES, "--lookahead=1", "--n-iter=2", "--subtype=FLOAT"]
-    done = melexp("stream", *options, data=frames.tobytes())
+    done = melexp("stream", *options, input=frames.tobytes())
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.frombuffer(done.stdout, "<f4"), sound)
     assert done.stderr.startswith(b"standard output: 0.20 s")
     bad = frames.copy()
     bad[7, 2] = np.nan
-    done = melexp("stream", *options, data=bad.tobytes())
+    done = melexp("stream", *options, input=bad.tobytes())
     assert done.returncode == 2
     assert b"frame 7: it has 1 values that are NaN" in done.stderr
-    done = melexp("stream", *options, "--conceal", data=bad.tobytes())
+    done = melexp("stream", *options, "--conceal", input=bad.tobytes())
     assert done.returncode == 0
     assert b"1 bad frames were replaced" in done.stderr
 

@@ -59,6 +59,29 @@ class Toy(Method[ToyState]):
 """
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of MELEXP_PATH with the toy method."""
+    own = tmp_path_factory.mktemp("own")
+    (own / "methods").mkdir(parents=True)
+    (own / "conf" / "method").mkdir(parents=True)
+    (own / "methods" / "toy.py").write_text(TOY)
+    (own / "conf" / "method" / "toy.yaml").write_text("name: toy\nlabel: Toy\nweight: 1.0\n")
+    return own
+
+
+@pytest.fixture(scope="module")
+def undisturbed(own: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The table of GRID, from the basic launcher."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    log = str(folder / "log")
+    sweep(folder / "r", "-m", *GRID, "workers=1", MELEXP_PATH=str(own), TOY_LOG=log)
+    assert set(computed(folder / "log").values()) == {1}
+    table = values(folder / "r")
+    assert len(table) == 3 * 4 * 2
+    return table
+
+
 def needs(launcher: str) -> None:
     if launcher in PLUGINS and not installed(PLUGINS[launcher]):
         extra = {"submitit": "slurm"}.get(launcher, launcher)
@@ -73,13 +96,8 @@ def installed(module: str) -> bool:
 
 
 @pytest.fixture
-def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The log of the toy method, which lies in a folder of MELEXP_PATH."""
-    own = tmp_path / "own"
-    (own / "methods").mkdir(parents=True)
-    (own / "conf" / "method").mkdir(parents=True)
-    (own / "methods" / "toy.py").write_text(TOY)
-    (own / "conf" / "method" / "toy.yaml").write_text("name: toy\nlabel: Toy\nweight: 1.0\n")
+def toy(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The log of the toy method."""
     monkeypatch.setenv("MELEXP_PATH", str(own))
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
@@ -131,7 +149,7 @@ def wait_for(log: Path, lines: int, process: subprocess.Popen[str]) -> list[str]
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit", "ray"])
 def test_each_launcher_gives_the_table_of_the_basic_one(
-    tmp_path: Path, toy: Path, launcher: str
+    tmp_path: Path, toy: Path, undisturbed: pd.DataFrame, launcher: str
 ) -> None:
     needs(launcher)
     more = ["hydra.launcher.init.num_cpus=2"] if launcher == "ray" else []
@@ -139,11 +157,8 @@ def test_each_launcher_gives_the_table_of_the_basic_one(
     sweep(tmp_path / launcher, "-m", f"launcher={launcher}", *GRID, *more, **pace)
     workers = {line.split()[2] for line in toy.read_text().splitlines()}
     assert len(workers) >= 2
-    toy.unlink()
-    sweep(tmp_path / "basic", "-m", *GRID, "workers=1")
-    pd.testing.assert_frame_equal(values(tmp_path / launcher), values(tmp_path / "basic"))
-    assert len(values(tmp_path / "basic")) == 3 * 4 * 2
     assert set(computed(toy).values()) == {1}
+    pd.testing.assert_frame_equal(values(tmp_path / launcher), undisturbed)
 
 
 @pytest.mark.slow
@@ -166,8 +181,12 @@ def test_two_launchers_at_once_do_each_task_once(tmp_path: Path, toy: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "ray"])
-def test_killing_a_worker_changes_nothing(tmp_path: Path, toy: Path, launcher: str) -> None:
+@pytest.mark.parametrize(
+    "launcher", ["basic", "joblib", pytest.param("ray", marks=pytest.mark.torture)]
+)
+def test_killing_a_worker_changes_nothing(
+    tmp_path: Path, toy: Path, undisturbed: pd.DataFrame, launcher: str
+) -> None:
     """Kill -9 of one of two workers; the sweep, or its next start, completes."""
     needs(launcher)
     arguments = ["-m", *GRID, f"launcher={launcher}"]
@@ -183,9 +202,7 @@ def test_killing_a_worker_changes_nothing(tmp_path: Path, toy: Path, launcher: s
     if launcher != "joblib":  # loky's pool ends with its worker, and that sweep with the pool
         assert process.returncode == 0
     sweep(tmp_path / "r", *arguments)
-    sweep(tmp_path / "undisturbed", "-m", *GRID)
-    pd.testing.assert_frame_equal(values(tmp_path / "r"), values(tmp_path / "undisturbed"))
-    assert len(values(tmp_path / "r")) == 3 * 4 * 2
+    pd.testing.assert_frame_equal(values(tmp_path / "r"), undisturbed)
 
 
 def test_slurm_script(tmp_path: Path) -> None:
