@@ -26,10 +26,16 @@ settings.register_profile("ci", deadline=None, derandomize=True, max_examples=50
 settings.load_profile("ci")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also run the tests marked long")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes unless it is asked for, also beside another -m."""
-    if "torture" not in config.option.markexpr:
-        asked = [item for item in items if not item.get_closest_marker("torture")]
+    """Leave out long tests unless they are asked for, also beside another -m."""
+    left_out = {"torture", "long"} - {"long" if config.option.long else ""}
+    left_out = {name for name in left_out if name not in config.option.markexpr}
+    if left_out:
+        asked = [i for i in items if not left_out & {mark.name for mark in i.iter_markers()}]
         config.hook.pytest_deselected(items=[item for item in items if item not in asked])
         items[:] = asked
 

@@ -105,6 +105,8 @@ PARTS = {
 #: The row that others are measured against, if it is not named like their `against`.
 BASES = {"scipy.fft": "scipy.fft rfft + irfft", "mkl_fft": "mkl_fft rfft + irfft"}
 
+#: Benchmarks that take tens of seconds even when they are cut short.
+LONG = ("quality", "start-up", "denormals")
 #: What rows are measured against that have no row of that name.
 ELSEWHERE = {
     *("10 iterations of admm", "scipy.fft of the same frames"),
@@ -113,7 +115,13 @@ ELSEWHERE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(p, marks=[pytest.mark.long] if n in LONG else [], id=n)
+        for n, p in PARTS.items()
+    ],
+)
 def test_a_benchmark_gives_the_named_rows_in_its_unit(part: Part) -> None:
     rows = list(part.rows())
     stems = [r.name.partition(":")[0] for r in rows]

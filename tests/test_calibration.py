@@ -52,7 +52,7 @@ def test_calibration(
 ) -> None:
     runs = np.array(
         Parallel(n_jobs=2)(
-            delayed(measure)(real_data, name, params, n_iter, seed) for seed in range(8)
+            delayed(measure)(real_data, name, params, n_iter, seed) for seed in range(4)
         )
     )
     low, high = runs.min(axis=0) - TOLERANCE, runs.max(axis=0) + TOLERANCE
@@ -64,6 +64,7 @@ def test_calibration(
     np.testing.assert_allclose(runs[:, 3].mean(), expected[3], atol=0.01)
 
 
+@pytest.mark.long
 def test_float32_is_float64(real_data: Path) -> None:
     """SCM after 500 iterations within 0.1 dB, in each engine's mean over starts."""
     pairs = Parallel(n_jobs=2)(

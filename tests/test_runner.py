@@ -204,7 +204,7 @@ def test_damaged_files_are_moved_aside_and_recomputed(
     assert victim.name in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "melexp", "run", "-m", "method=admm,ipalm,gla"]
     arguments += ["limit=4", "checkpoints=[5,60]", "workers=2", "metric=[scm,sc]"]
@@ -287,7 +287,7 @@ def test_a_sweep_gives_one_table(tmp_path: Path) -> None:
     assert len(table) == 3 * 8
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_experiment_and_its_figure(
     tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,7 +49,7 @@ def estimates(x: np.ndarray, transform: MelTransform, n: int) -> Iterator[np.nda
     yield from (x + level * noise for level in np.geomspace(1e-4, 0.1, n - 4, dtype=np.float32))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_estoi_equals_pystoi_on_200_pairs(
     paper: MelTransform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_mels_of_the_inspection_are_of_their_front_ends() -> None:
     assert (mels["least to largest"].min(), mels["least to largest"].max()) == (0, 1)
 
 
+@pytest.mark.long
 def test_answers_of_the_inspection_are_counted() -> None:
     study = load("inspection")
     answers, warned = study.inspected("demo_speech", load_dataset("demo_speech")[:1])
@@ -100,6 +101,7 @@ def test_answers_of_the_inspection_are_counted() -> None:
     assert "first explanations are right" in study.summary(answers, warned)
 
 
+@pytest.mark.long
 def test_the_table_of_natural_sound_is_measured() -> None:
     study, clips = load("inspection"), load_dataset("demo_speech")[:4]
     others = {"speech": load_dataset("demo_speech")[4:6], "other": load_dataset("demo_foley")[:3]}

@@ -147,7 +147,10 @@ def wait_for(log: Path, lines: int, process: subprocess.Popen[str]) -> list[str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["joblib", "submitit", "ray"])
+@pytest.mark.parametrize(
+    "launcher",
+    ["joblib", *(pytest.param(name, marks=pytest.mark.long) for name in ("submitit", "ray"))],
+)
 def test_each_launcher_gives_the_table_of_the_basic_one(
     tmp_path: Path, toy: Path, undisturbed: pd.DataFrame, launcher: str
 ) -> None:
@@ -161,7 +164,7 @@ def test_each_launcher_gives_the_table_of_the_basic_one(
     pd.testing.assert_frame_equal(values(tmp_path / launcher), undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_launchers_at_once_do_each_task_once(tmp_path: Path, toy: Path) -> None:
     needs("joblib")
     pace = {"TOY_SECONDS": "0.2"}
@@ -182,7 +185,8 @@ def test_two_launchers_at_once_do_each_task_once(tmp_path: Path, toy: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher", ["basic", "joblib", pytest.param("ray", marks=pytest.mark.torture)]
+    "launcher",
+    ["basic", *(pytest.param(name, marks=pytest.mark.long) for name in ("joblib", "ray"))],
 )
 def test_killing_a_worker_changes_nothing(
     tmp_path: Path, toy: Path, undisturbed: pd.DataFrame, launcher: str
@@ -274,7 +278,7 @@ def test_a_claim_excludes_others_and_ends_with_its_holder(tmp_path: Path) -> Non
     assert not list(tmp_path.rglob("*.lock"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_task_that_kills_its_worker_ends_only_itself(tmp_path: Path, toy: Path) -> None:
     arguments = ["-m", *GRID, "limit=2", "workers=2"]
     said = sweep(tmp_path / "r", *arguments, status=1, TOY_DIES="2.0")
@@ -316,7 +320,7 @@ def test_a_wrong_configuration_keeps_what_the_others_did(tmp_path: Path, toy: Pa
 # --- The guide --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_adding_a_method_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text().split("## A method")[1].split("\n## ")[0]
 

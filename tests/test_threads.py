@@ -34,7 +34,7 @@ def test_threads_share_a_problem(
         return last_signal(method, problem, seed)
 
     with ThreadPoolExecutor(N_THREADS) as pool:
-        for _ in range(3):
+        for _ in range(1 if method == "librosa" else 3):
             for found, wanted in zip(pool.map(run, range(N_THREADS)), expected, strict=True):
                 np.testing.assert_array_equal(found, wanted)
 
