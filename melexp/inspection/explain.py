@@ -25,12 +25,13 @@ _ADDED = 0.5  # less, where an epsilon makes equal values unlikely
 _MISSED = -5.0  # many values share a least one that the convention does not explain
 _CROPPED = -2.0  # the same, where the range of a longer mel explains it
 _NEAR = 3.0  # values crowd above the least one that an epsilon allows
+_JUST_ABOVE = 2.0  # one value is there
 _BANDS = 4.0  # bands that are proportional or empty as the filters say, or not
 _PRESET = 2.0  # a preset, not only its bands
 #: Scores this close do not decide between front ends with the same scale of values.
 _CLOSE = 4.0
-#: Likeness of a scale that is not known, so that it cannot be compared with real sound.
-_UNKNOWN = -5.0
+#: Score of values in an unknown scale, which cannot be compared with real sound.
+_UNKNOWN = -6.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ class Evidence:
             crowded = t.compression is not None and t.compression.floor == 0 and abs(lowest) > near
             if crowded and np.mean(self.part < lowest + 0.01 * self.span) > 0.01:
                 yield _NEAR, f"many values are just above {lowest:.5g}"
+            elif crowded and self.least < lowest + 0.005 * self.span:
+                yield _JUST_ABOVE, f"the least value is just above {lowest:.5g}"
         elif abs(self.least - lowest) <= (0 if t.compression is None else near):
             # Equal values at the lower end come from a floor rather than from an addition.
             added = t.compression is not None and t.compression.floor == 0
