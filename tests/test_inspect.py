@@ -218,6 +218,14 @@ def test_right_settings_raise_no_doubt(name: str) -> None:
     assert doubts(t(np.zeros(int(t.sr), np.float32)), t) == []
 
 
+@pytest.mark.parametrize("name", ["paper", "librosa", "hifigan"])
+def test_a_tone_raises_no_doubt(name: str) -> None:
+    """It is unlike real sound in every scale."""
+    t = MelTransform.preset(name)
+    tone = np.sin(2 * np.pi * 440 / t.sr * np.arange(int(t.sr)))
+    assert doubts(t(tone.astype(np.float32)), t) == []
+
+
 def claimed(mel: np.ndarray, preset: str, **changes: object) -> str:
     """Return the doubts about a mel of a claimed front end."""
     return "; ".join(doubts(mel, MelTransform.preset(preset, **changes)))

@@ -15,6 +15,9 @@ from melexp.transforms.mel import MelTransform
 
 #: A score below this asks for a comparison with other front ends.
 _UNLIKELY = -8.0
+#: Another front end is named only above this, unless the values are impossible: a tone or a click
+#: is unlike real sound in every scale.
+_LIKELY_ENOUGH = -12.0
 #: Another front end must be better by this; a normalisation, whose sound is not judged, by more.
 _MARGIN, _WIDE_MARGIN = 6.0, 9.0
 #: Number of members of a batch that are examined.
@@ -96,7 +99,8 @@ def _of_the_scale(mel: np.ndarray, transform: MelTransform, *, floorless: bool) 
     for other in ranked(mel, tuple(MelTransform.presets())):
         if other.conventions and same_scale(other.conventions[0].transform, transform):
             continue
-        if other.score > score + (_MARGIN if other.conventions else _WIDE_MARGIN):
+        margin = _MARGIN if other.conventions else _WIDE_MARGIN
+        if other.score > score + margin and (against or other.score > _LIKELY_ENOUGH):
             return [
                 f"the values do not look like {scale_of(transform)}{why}, but {other.name}: "
                 f"{other.advice(transform)}"
