@@ -10,7 +10,7 @@ import scipy.optimize
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from names import GENERAL, ITERATIVE
+from names import GENERAL, ITERATIVE, ONLINE
 from reference import Reference
 
 from melexp.discovery import conf_dir
@@ -184,7 +184,8 @@ def test_shape_type_and_seed(small: MelTransform, name: str) -> None:
     np.testing.assert_array_equal(y, invert(mel, small, method=name, n_iter=3, length=1500, seed=1))
     exact = invert(mel, small, method=name, n_iter=3, length=1500, seed=1, dtype=np.float64)
     assert exact.dtype == np.float64
-    assert np.linalg.norm(y - exact) < 2e-3 * np.linalg.norm(exact)
+    begin = slice(64 if name in ONLINE else None)
+    assert np.linalg.norm((y - exact)[begin]) < 2e-3 * np.linalg.norm(exact[begin])
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -194,7 +194,8 @@ def iterate_windows(
         synthesise(lanes.old, source)
         for n in trace.range(n_iter):
             odd = (n % 2).compare("!=", 0)
-            now, then = (trace.pick(odd, *p) for p in ((lanes.new, lanes.old), (lanes.old, lanes.new)))
+            now = trace.pick(odd, lanes.new, lanes.old)
+            then = trace.pick(odd, lanes.old, lanes.new)
             for row in trace.range(division.rows):
                 c = coefficients(row, n, 0)
                 following = c if source is _first else coefficients(row, n + 1, 1)
