@@ -356,10 +356,16 @@ def test_a_stored_state_continues(name: str, tmp_path: Path) -> None:
 
 def test_a_copy_goes_its_own_way(small: MelTransform, mel: np.ndarray, whole: np.ndarray) -> None:
     stream = MelStream(small, lookahead=2, n_iter=4)
-    begin = stream.push(mel[:, :20])
+    parts = [stream.push(mel[:, :20])]
     twin = copy.deepcopy(stream)
-    stream.push(mel[:, :9])
-    np.testing.assert_array_equal(np.concatenate([begin, streamed(twin, mel[:, 20:])]), whole)
+    other = [*parts, stream.push(mel[:, :9])]
+    for t in range(20, mel.shape[1]):  # in turn
+        parts.append(twin.push(mel[:, t : t + 1]))
+        other.append(stream.push(mel[:, t - 11 : t - 10]))
+    np.testing.assert_array_equal(np.concatenate([*parts, twin.flush()]), whole)
+    mixed = np.concatenate([mel[:, :20], mel[:, : mel.shape[1] - 11]], axis=1)
+    again = streamed(MelStream(small, lookahead=2, n_iter=4), mixed)
+    np.testing.assert_array_equal(np.concatenate([*other, stream.flush()]), again)
 
 
 def test_a_state_of_another_stream_is_refused(small: MelTransform, mel: np.ndarray) -> None:

@@ -231,7 +231,7 @@ class MelStream:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MelStream:
         twin = copy.copy(self)  # all else is never changed
-        twin._iteration = copy.copy(self._iteration)
+        twin._iteration = type(self._iteration)(*self._parts)  # it has memory of its own
         twin._state = copy.deepcopy(self._state, memo)
         return twin
 
