@@ -7,3 +7,5 @@ METHODS = {name: make_method(name) for name in available_methods()}
 ITERATIVE = [name for name, method in METHODS.items() if isinstance(method, Method)]
 #: Those, and the peers that need no extra: they accept any front end.
 GENERAL = [name for name, method in METHODS.items() if not getattr(method, "needs", ())]
+#: Methods whose later frames depend on earlier ones, and so on their rounding.
+ONLINE = ["rtisi_la", "rtpghi", "stream"]

@@ -21,6 +21,7 @@ from melexp.bench import (
     quality,
     start_up,
     starts,
+    streams,
 )
 from melexp.bench._rows import Row, interleaved, row
 
@@ -41,6 +42,10 @@ PARTS = {
             *("pinv", "nnls", "kl", "pghi", "kl + pghi"),
             *("admm, 500 iterations", "admm_ramp, 100 iterations"),
         ],
+    ),
+    "streams": Part(
+        lambda: streams.rows(1, settings=[(1, 0, 2), (3, 1, 2)]),
+        ["1 streams, 0 ahead, 2 iterations", "3 streams, 1 ahead, 2 iterations"],
     ),
     "denormals": Part(
         lambda: denormals.rows(1, methods=["admm"]), ["ordinary", "denormal", "silent", "spike"]

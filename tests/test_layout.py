@@ -34,6 +34,7 @@ NUMERIC = {name for names in LAYERS[:9] for name in names}
 #: Imports within functions that go upwards, with the reason.
 UPWARDS = {
     ("transforms.mel", "inversion.invert"): "transform.invert(mel) is a method of the transform",
+    ("methods.stream", "inversion.stream"): "the peer calls what it compares with other methods",
 }
 
 

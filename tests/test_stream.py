@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from melexp import Compression, MelStream, MelTransform, invert
-from melexp.datasets import load_dataset
 from melexp.metrics.scm import long_scm
 
 KNOWN = {"sr": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "fmax": 4000}
@@ -170,22 +169,6 @@ def test_lookahead_helps_and_offline_is_near(speech: np.ndarray, paper: MelTrans
     assert scm[4] < long_scm(mel, invert(mel, paper)[: 256 * 86], paper) + 6
 
 
-def test_no_click_where_samples_are_committed(paper: MelTransform) -> None:
-    hop, window = paper.hop_length, np.hanning(64)
-    errors, sizes = np.zeros((2, hop // 32))
-    for clip in load_dataset("demo_speech")[:6]:
-        speech = clip.load(22050)
-        y = streamed(MelStream(paper, lookahead=2, n_iter=30), paper(speech))
-        for place in range(hop // 32):  # the first is the commit, a multiple of the hop
-            begin = np.arange(4 * hop - 32 + 32 * place, len(y) - 8 * hop, hop)
-            rows = begin[:, None] + np.arange(64)
-            a, b = (np.abs(np.fft.rfft(x[rows] * window)) for x in (y, speech))
-            errors[place] += np.square(a - b).sum()
-            sizes[place] += np.square(b).sum()
-    sc = 10 * np.log10(errors / sizes)
-    assert sc[0] < 10 * np.log10(errors[1:].sum() / sizes[1:].sum()) + 0.3, sc
-
-
 # --- Levels ---------------------------------------------------------------------------------
 
 
@@ -248,7 +231,7 @@ def test_streams_side_by_side_are_those_alone(power: float) -> None:
         alone = streamed(MelStream(transform, lookahead=2, n_iter=5), mels[at])
         assert together[at].shape == alone.shape
         # Later samples depend on the rounding of the first ones.
-        begin = slice(160)
+        begin = slice(96)
         np.testing.assert_allclose(together[at][begin], alone[begin], atol=1e-2 * alone.std())
 
 
@@ -373,10 +356,16 @@ def test_a_stored_state_continues(name: str, tmp_path: Path) -> None:
 
 def test_a_copy_goes_its_own_way(small: MelTransform, mel: np.ndarray, whole: np.ndarray) -> None:
     stream = MelStream(small, lookahead=2, n_iter=4)
-    begin = stream.push(mel[:, :20])
+    parts = [stream.push(mel[:, :20])]
     twin = copy.deepcopy(stream)
-    stream.push(mel[:, :9])
-    np.testing.assert_array_equal(np.concatenate([begin, streamed(twin, mel[:, 20:])]), whole)
+    other = [*parts, stream.push(mel[:, :9])]
+    for t in range(20, mel.shape[1]):  # in turn
+        parts.append(twin.push(mel[:, t : t + 1]))
+        other.append(stream.push(mel[:, t - 11 : t - 10]))
+    np.testing.assert_array_equal(np.concatenate([*parts, twin.flush()]), whole)
+    mixed = np.concatenate([mel[:, :20], mel[:, : mel.shape[1] - 11]], axis=1)
+    again = streamed(MelStream(small, lookahead=2, n_iter=4), mixed)
+    np.testing.assert_array_equal(np.concatenate([*other, stream.flush()]), again)
 
 
 def test_a_state_of_another_stream_is_refused(small: MelTransform, mel: np.ndarray) -> None:

@@ -27,6 +27,7 @@ from melexp.bench import (
     quality,
     start_up,
     starts,
+    streams,
 )
 from melexp.bench._rows import Row
 from melexp.files.atomic import write_text
@@ -52,6 +53,7 @@ def bench(folder: Path, *, dataset: str = "demo_speech", quick: bool = False) ->
             iterations.rows(rounds),
             iterations.preset_rows(rounds),
             starts.rows(rounds),
+            streams.rows(rounds),
             denormals.rows(rounds),
             quality.rows(dataset, 4 if quick else None, rounds=1 if quick else 3),
             lengths.rows(rounds),

@@ -7,6 +7,8 @@ A state is a tuple of the tuples C, R and F of arrays. Spectra (C) have shape
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .lanes import where_positive
 from .memory import Floats, Integers, Rows
 
@@ -23,6 +25,29 @@ class Mel(NamedTuple):
     band: Integers  # k of each slot
     low: Floats  # weights of each slot
     high: Floats
+
+
+def make_mel(bins, band, weights, n_mels):
+    """Make the tables of a filter bank.
+
+    Parameters
+    ----------
+    bins : numpy.ndarray of int, shape (slots,)
+        The bin in each slot.
+    band : numpy.ndarray of int, shape (n_bins,)
+        The lower filter of each bin.
+    weights : numpy.ndarray, shape (2, n_bins)
+        Weights of each bin in that filter and in the next one.
+    n_mels : int
+    """
+    band, (low, high) = np.asarray(band, np.int64), np.asarray(weights, np.float64)
+    slot = np.unique(bins, return_index=True)[1]
+    used = np.flatnonzero((low != 0) | (high != 0))
+    used = used[np.argsort(band[used], kind="stable")]
+    table = (low[used], high[used], low[bins], high[bins])
+    lower, upper, low, high = (x.astype(np.float32) for x in table)
+    starts = np.searchsorted(band[used], np.arange(n_mels + 1))
+    return Mel(n_mels, len(bins), starts, slot[used], lower, upper, band[bins], low, high)
 
 
 class Work(NamedTuple):

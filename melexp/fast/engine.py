@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bins import Mel, Work
+from .bins import Work, make_mel
 from .compiling import LANES
 from .fft import buffer_rows, factors, make_plan, support
 from .kernels import (
@@ -103,7 +103,7 @@ class LaneEngine:
         self._layout = self._make_layout(
             pad_index, np.asarray(inv_norm), norm, squares, frame_gains
         )
-        self._mel = self._make_mel(np.asarray(band, np.int64), *np.asarray(weights, np.float64))
+        self._mel = make_mel(bins, band, weights, n_mels)
         self._free = []  # working memory that no call uses
         # The copy from which each sample is read: the last one with the largest factor.
         self._copy = np.full(n_samples, -1)
@@ -182,15 +182,6 @@ class LaneEngine:
         lane, j = np.divmod(j, self.threads * own)
         segment, j = np.divmod(j, own)
         return (segment * self._length + j) * LANES + lane
-
-    def _make_mel(self, band, low, high):
-        used = np.flatnonzero((low != 0) | (high != 0))
-        used = used[np.argsort(band[used], kind="stable")]
-        table = (low[used], high[used], low[self._bins], high[self._bins])
-        lower, upper, low, high = (x.astype(np.float32) for x in table)
-        starts = np.searchsorted(band[used], np.arange(self.n_mels + 1))
-        members, band = self._slot[used], band[self._bins]
-        return Mel(self.n_mels, len(band), starts, members, lower, upper, band, low, high)
 
     # Packing
 

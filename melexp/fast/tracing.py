@@ -180,9 +180,22 @@ def kernel(function, *kinds, **options):
     """Compile a traced function and return it as a Python function, which runs without the GIL."""
     call = callable_at(address(function, *kinds, **options), _size(kinds))
 
-    def run(*arguments):
+    def flat(arguments):
         values = []
         _flatten(kinds, arguments, values)
-        call(*values)
+        return values
 
+    def run(*arguments):
+        call(*flat(arguments))
+
+    def bind(*arguments):
+        """Return a function without arguments, for many calls with the same memory."""
+        values = flat(arguments)
+
+        def bound(_kept=arguments):  # the addresses stay valid as long as the arrays are kept
+            call(*values)
+
+        return bound
+
+    run.bind = bind
     return run

@@ -10,8 +10,9 @@ import numpy as np
 import scipy.signal
 
 from melexp.inversion.stream_frames import PHASES, RECENT, Starter, read_frames
+from melexp.inversion.stream_iteration import iteration
 from melexp.inversion.stream_state import StreamState
-from melexp.inversion.stream_window import Window, solve_tridiagonal
+from melexp.inversion.stream_window import Window
 from melexp.methods import Binwise, make_method
 from melexp.transforms.mel import MelTransform
 
@@ -41,6 +42,8 @@ class MelStream:
     conceal : bool
         Replace bad frames (NaN, infinite, negative or of a wrong number of bands) by the frame
         before, 3 dB lower. Otherwise they are an error.
+    engine : "auto", "fast" or "portable"
+        As in :func:`melexp.invert`: compiled, or in NumPy. They differ by rounding.
     **params
         Parameters of the method.
 
@@ -80,6 +83,7 @@ class MelStream:
         method: str = "admm_ramp",
         seed: int = 0,
         conceal: bool = False,
+        engine: str = "auto",
         **params: Any,
     ) -> None:
         for name, value, least in (("lookahead", lookahead, 0), ("n_iter", n_iter, 1)):
@@ -104,7 +108,6 @@ class MelStream:
         self._conceal = conceal
         self._starter = Starter(transform, self._method, seed)
         self._bins = self._starter.bins
-        self._on_arrays = self._bins.on_arrays
         window = transform.stft(transform.n_fft).window
         win_length = transform.win_length or transform.n_fft
         self._begin = (transform.n_fft - win_length) // 2
@@ -114,7 +117,9 @@ class MelStream:
         self._window = Window(window, transform.hop_length, self._capacity)
         problem: Any = self._starter.problem(np.zeros((0, 0), np.float32))
         table = [self._method.coefficients(problem, k + 1) for k in range(n_steps)]
-        self._coefficients = np.array(table, np.float32).reshape(n_steps, -1)
+        coefficients = np.array(table, np.float32).reshape(n_steps, -1)
+        self._parts = transform, self._bins, coefficients, self._window
+        self._iteration = iteration(engine, *self._parts)
         # The signal is zero before its beginning and after its end; other paddings are not known.
         self._is_zero_outside = transform.pad_mode == "constant"
         self._state: StreamState | None = None
@@ -226,6 +231,7 @@ class MelStream:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MelStream:
         twin = copy.copy(self)  # all else is never changed
+        twin._iteration = type(self._iteration)(*self._parts)  # it has memory of its own
         twin._state = copy.deepcopy(self._state, memo)
         return twin
 
@@ -296,34 +302,9 @@ class MelStream:
 
     def _iterate(self, s: StreamState, end: int | None) -> None:
         """Iterate on the window; `end` is the end of the sound in the padded signal."""
-        n, window = s.n_window, self._window
-        origin = (s.n_read - n) * self.transform.hop_length
-        fixed, stop = s.committed - origin, None if end is None else end - origin
-        source, estimate, update = self._on_arrays
-        C, R, F = (tuple(a[:, :n] for a in arrays) for arrays in (s.C, s.R, s.F))
-        mel, bound = s.mel[:, :n], s.bound[:, :n]
-        filters, n_bins = self.transform.filters(), s.C.shape[-1]
-        below, pivot = s.below[:, :n].copy(), s.pivot[:, :n].copy()
-        has_bounds = bool(bound.any())
-        ages, last = s.ages[:n], len(self._coefficients) - 1
-        for _ in range(self.n_iter):
-            rows = self._coefficients[np.minimum(ages, last)]
-            c = tuple(column[:, None] for column in rows.T)
-            window.inverse(source(C, R, F, c), s.x, fixed, stop)
-            z, d = window.forward(s.x, n), None
-            if self._bins.fits_mel:
-                guess = estimate(C, R, F, c)
-                error = mel - filters.apply(guess.reshape(-1, n_bins).T).T.reshape(mel.shape)
-                if has_bounds:
-                    error[bound & (error > 0)] = 0
-                x = solve_tridiagonal(below, pivot, error).reshape(-1, error.shape[-1])
-                d = np.ascontiguousarray(filters.adjoint(x.T).T).reshape(guess.shape)
-            C, R = update(C, R, F, z, d, c)
-            ages += 1
-        for arrays, values in ((s.C, C), (s.R, R)):
-            for array, value in zip(arrays, values, strict=True):
-                array[:, :n] = value
-        window.inverse(C[0], s.x, fixed, stop)
+        origin = (s.n_read - s.n_window) * self.transform.hop_length
+        stop = None if end is None else end - origin
+        self._iteration.run(s, self.n_iter, s.committed - origin, stop)
 
     # Samples
 

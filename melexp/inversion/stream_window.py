@@ -28,7 +28,7 @@ class Window:
 
     def __init__(self, window: np.ndarray, hop_length: int, n_frames: int) -> None:
         self.n_fft, self.hop_length = len(window), hop_length
-        self._w = window.astype(np.float32)
+        self.window, self._w = window, window.astype(np.float32)
         self._rows = -(-self.n_fft // hop_length)
         #: Length of the signal of `n_frames` frames, in whole hops.
         self.length = (n_frames - 1 + self._rows) * hop_length
@@ -46,6 +46,11 @@ class Window:
             return inverse.astype(np.float32)
 
         self._inv_norm = inv_norm
+
+    def scale(self, n: int, stop: int | None) -> np.ndarray:
+        """Return the factors of the overlap-added samples of `n` frames, 0 from `stop` on."""
+        scale: np.ndarray = self._inv_norm(n)
+        return scale if stop is None else scale[: max(stop, 0)]
 
     def inverse(self, X: np.ndarray, x: np.ndarray, fixed: int, stop: int | None) -> None:
         """Overwrite the samples of `x` from `fixed` on by the least-squares signal of X.

@@ -40,6 +40,9 @@ LOOKS = {
     "torchaudio": Look("#A6A600", "--", "D"),
     "HiFi-GAN": Look("#0B5345", "-", "h"),
     "HiFi-GAN (LJSpeech)": Look("#4A235A", ":", "*"),
+    "MelStream": Look("#A11D33", "-", "o"),
+    "RTISI-LA": Look("#3B6FB6", "-.", "s"),
+    "RTPGHI": Look("#4C8C4A", ":", "^"),
 }
 #: Looks of other methods, in turn.
 FURTHER = [Look("#1B7F79", "--", "*"), Look("#5B2A86", "-.", "X"), Look("#7A0019", ":", "h")]

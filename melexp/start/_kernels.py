@@ -19,7 +19,7 @@ from melexp.fast.memory import (
 )
 from melexp.fast.tracing import kernel
 
-#: Vectors in a block of frames, which stay in registers.
+#: Vectors in a block of frames, which stay in registers; one for a few frames.
 VECTORS = 4
 #: Number of levels of the priority queue of `integrate`: 64 words of 64 bits.
 LEVELS = 4096
@@ -30,20 +30,24 @@ def kl_updates(
     a: np.ndarray,
     first_bin: np.ndarray,
     rows: np.ndarray,
+    row_lengths: np.ndarray,
     first_mel: np.ndarray,
     columns: np.ndarray,
+    column_lengths: np.ndarray,
     lobe: np.ndarray,
     n_iter: int,
 ) -> None:
     """Update `a` (n_bins, n_frames) multiplicatively, then overwrite it with H a.
 
-    `first_bin`, `rows`, `first_mel` and `columns` are the strips of `_Bands`. All updates except
+    The strips from `first_bin` to `column_lengths` are those of `_Bands`. All updates except
     the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays in the cache
     during all updates.
     """
     (n_mels, n_frames), n_bins, dtype = M.shape, len(a), M.dtype
     side = len(lobe) // 2
-    width = VECTORS * (LANES if dtype == np.float32 else LANES // 2)
+    width = LANES if dtype == np.float32 else LANES // 2
+    vectors = VECTORS if n_frames > width else 1
+    width *= vectors
     n_blocks = -(-n_frames // width)
     target = aligned(n_blocks, n_mels, width, dtype=dtype)
     # Padding: strips may extend past the last bin, and the lobe past both ends.
@@ -57,9 +61,9 @@ def kl_updates(
         size = part.stop - part.start
         target[i, :, :size], inner[i, :, :size] = M[:, part], a[:, part]
     smooth = aligned(n_bins, width, dtype=dtype)
-    _kl_kernel(dtype.name)(
-        target, block, ratio, smooth, first_bin.astype(np.int64), rows, _lengths(rows),
-        rows.shape[1], first_mel.astype(np.int64), columns, _lengths(columns), columns.shape[1],
+    _kl_kernel(dtype.name, vectors)(
+        target, block, ratio, smooth, first_bin, rows, row_lengths,
+        rows.shape[1], first_mel, columns, column_lengths, columns.shape[1],
         lobe, side, np.array([np.finfo(dtype).tiny]), n_mels, n_bins, n_blocks, block.shape[1],
         n_iter,
     )  # fmt: skip
@@ -68,26 +72,21 @@ def kl_updates(
         a[:, part] = inner[i, :, : part.stop - part.start]
 
 
-def _lengths(strips: np.ndarray) -> np.ndarray:
-    """Return the length of each strip without its padding of zeros."""
-    used = strips != 0
-    return np.where(used.any(axis=1), strips.shape[1] - used[:, ::-1].argmax(axis=1), 0)
-
-
 @cache
-def _kl_kernel(dtype: str) -> Any:
+def _kl_kernel(dtype: str, vectors: int) -> Any:
     number, row = (Floats, Rows) if dtype == "float32" else (Doubles, DoubleRows)
     kinds = (row, row, row, row, Integers, number, Integers, int, Integers, number, Integers, int,
              number, int, number, int, int, int, int, int)  # fmt: skip
-    return kernel(_kl, *kinds, key=dtype)
+    return kernel(_kl, *kinds, key=(dtype, vectors), n_vectors=vectors)
 
 
 def _kl(
     trace, targets, blocks, ratio, smooth, first_bin, rows, longest, length, first_mel, columns,
-    widest, width, lobe, side, tiny, n_mels, n_bins, n_blocks, block_rows, n_iter,
+    widest, width, lobe, side, tiny, n_mels, n_bins, n_blocks, block_rows, n_iter, *,
+    n_vectors,
 ):  # fmt: skip
     """Run all updates of every block, and replace it by H a; see `kl_updates`."""
-    vectors = range(VECTORS)
+    vectors = range(n_vectors)
 
     def weighed(weights: Any, values: Any, count: Any, first: Any) -> list[Any]:
         """Sum rows of `values` from `first` on, times the weights."""
@@ -95,32 +94,32 @@ def _kl(
         for i in trace.range(count):
             weight = weights[i]
             for v in vectors:
-                totals[v].value = totals[v].value + values[i * VECTORS + v] * weight
+                totals[v].value = totals[v].value + values[i * n_vectors + v] * weight
         return [t.value for t in totals]
 
     for n in trace.range(n_blocks):
-        block = blocks.at(n * block_rows * VECTORS)
-        inner, target = block.at(side * VECTORS), targets.at(n * n_mels * VECTORS)
+        block = blocks.at(n * block_rows * n_vectors)
+        inner, target = block.at(side * n_vectors), targets.at(n * n_mels * n_vectors)
         least = [tiny[0].spread(blocks.row) for _ in vectors]
         nothing = [x.like(0) for x in least]
         for update in trace.range(n_iter):
             for k in trace.range(n_mels):
-                bins = inner.at(first_bin[k] * VECTORS)
+                bins = inner.at(first_bin[k] * n_vectors)
                 totals = weighed(rows.at(k * length), bins, longest[k], least)
                 for v in vectors:
-                    ratio[k * VECTORS + v] = target[k * VECTORS + v] / totals[v]
+                    ratio[k * n_vectors + v] = target[k * n_vectors + v] / totals[v]
             last = update.compare("==", n_iter - 1)
             for f in trace.range(n_bins):
-                mels = ratio.at(first_mel[f] * VECTORS)
+                mels = ratio.at(first_mel[f] * n_vectors)
                 totals = weighed(columns.at(f * width), mels, widest[f], nothing)
                 for v in vectors:
-                    at, x = f * VECTORS + v, totals[v]
+                    at, x = f * n_vectors + v, totals[v]
                     inner[at] = inner[at] * trace.select(last, x, x * x)
         for f in trace.range(n_bins):
-            around = block.at(f * VECTORS)
+            around = block.at(f * n_vectors)
             for v, x in enumerate(weighed(lobe, around, side * 2 + 1, nothing)):
-                smooth[f * VECTORS + v] = x
-        for i in trace.range(n_bins * VECTORS):
+                smooth[f * n_vectors + v] = x
+        for i in trace.range(n_bins * n_vectors):
             inner[i] = smooth[i]
 
 

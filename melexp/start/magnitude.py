@@ -7,6 +7,7 @@ its mel: the magnitude, or the power for a power mel. `mel_to_magnitude` takes t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -122,10 +123,7 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     A = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
     a = A[:used]
     np.maximum(a, problem.dtype.type(_FLOOR) * M.max(initial=0), out=a)
-    kl_updates(
-        M, a, bands.first_bin, bands.rows, bands.first_mel, bands.columns,
-        lobe.astype(problem.dtype), n_iter,
-    )  # fmt: skip
+    kl_updates(M, a, *bands, lobe.astype(problem.dtype), n_iter)
     A[~covered] = 0
     return A
 
@@ -178,13 +176,21 @@ def main_lobe(window: np.ndarray) -> np.ndarray:
     -------
     lobe : np.ndarray [shape=(2 n + 1,), float64]
     """
+    return _main_lobe(np.ascontiguousarray(window, np.float64).tobytes())
+
+
+@lru_cache(maxsize=32)
+def _main_lobe(data: bytes) -> np.ndarray:
+    window = np.frombuffer(data)
     power = np.abs(np.fft.rfft(window)) ** 2
     power /= power[0]
     rising = np.flatnonzero(np.diff(power) >= 0)
     end = rising[0] + 1 if rising.size else len(power)
     side = power[1:end]
     side = side[side > 1e-3]  # values 30 dB down are negligible
-    return np.concatenate([side[::-1], [1.0], side])
+    lobe = np.concatenate([side[::-1], [1.0], side])
+    lobe.setflags(write=False)
+    return lobe
 
 
 def _convolved(a: np.ndarray, lobe: np.ndarray) -> np.ndarray:
@@ -202,13 +208,16 @@ class _Bands(NamedTuple):
 
     `rows` [shape=(n_mels, longest)] starts at bin `first_bin[k]`; `columns`
     [shape=(n_bins, widest)] starts at mel `first_mel[f]` and is divided by the column's sum.
-    The length of the strips is a multiple of four; the rest is padded with zeros.
+    The length of the strips is a multiple of four; the rest is padded with zeros, which the lengths
+    do not count.
     """
 
     first_bin: np.ndarray
     rows: np.ndarray
+    row_lengths: np.ndarray
     first_mel: np.ndarray
     columns: np.ndarray
+    column_lengths: np.ndarray
 
 
 _BANDS: WeakKeyDictionary[MelFilters, dict[bytes, _Bands]] = WeakKeyDictionary()
@@ -223,9 +232,9 @@ def _bands_of(problem: Problem, lobe: np.ndarray) -> _Bands:
         scaled = np.divide(G, total, out=np.zeros_like(G), where=total > 0)
         first_bin, rows = _strips(G)
         first_mel, columns = _strips(scaled.T)
-        dtype = problem.filters.dtype
+        rows, columns = (x.astype(problem.filters.dtype) for x in (rows, columns))
         table[lobe.tobytes()] = _Bands(
-            first_bin, rows.astype(dtype), first_mel, columns.astype(dtype)
+            first_bin, rows, _lengths(rows), first_mel, columns, _lengths(columns)
         )
     return table[lobe.tobytes()]
 
@@ -233,8 +242,14 @@ def _bands_of(problem: Problem, lobe: np.ndarray) -> _Bands:
 def _strips(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the first non-zero column of each row (0 if empty), and the rows from there on."""
     used = G != 0
-    first = np.argmax(used, axis=1)
+    first = np.argmax(used, axis=1).astype(np.int64)
     last = np.where(used.any(axis=1), G.shape[1] - np.argmax(used[:, ::-1], axis=1), first)
     width = -(-int((last - first).max()) // 4) * 4
     padded = np.pad(G, ((0, 0), (0, width)))
     return first, np.take_along_axis(padded, first[:, None] + np.arange(width), axis=1)
+
+
+def _lengths(strips: np.ndarray) -> np.ndarray:
+    """Return the length of each strip without its padding of zeros."""
+    used = strips != 0
+    return np.where(used.any(axis=1), strips.shape[1] - used[:, ::-1].argmax(axis=1), 0)

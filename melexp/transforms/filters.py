@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from scipy.linalg.lapack import dpttrs, spttrs
 
 
 @lru_cache(maxsize=32)
@@ -152,11 +153,15 @@ class MelFilters:
         return TridiagonalSolver(diagonal, products @ S, dtype=self.dtype)
 
 
+#: Largest number of columns for which sweeps column by column are faster than row operations.
+_NARROW = 16
+
+
 class TridiagonalSolver:
     """Solve A x = b for a symmetric positive definite tridiagonal A and many columns b.
 
     A = L D L^T is factorised once, in float64. Each solution takes one forward and one backward
-    sweep (the Thomas algorithm) of row operations over all columns.
+    sweep (the Thomas algorithm) of row operations over all columns, or column by column for few.
 
     Parameters
     ----------
@@ -185,6 +190,10 @@ class TridiagonalSolver:
         self.inv_d = 1.0 / d
         self._low = low.astype(dtype)
         self._inv_d = self.inv_d.astype(dtype).reshape(len(d), -1)
+        self._few: Any = None
+        if d.ndim == 1 and len(d) > 1:
+            solve = spttrs if np.dtype(dtype) == np.float32 else dpttrs
+            self._few = solve, d.astype(dtype), self._low
 
     @property
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -195,6 +204,9 @@ class TridiagonalSolver:
 
     def solve(self, b: np.ndarray) -> np.ndarray:
         """Return the solution x for b of shape ``(n_mels, n_frames)``; `b` is not changed."""
+        if self._few is not None and b.shape[1] <= _NARROW:
+            solve, d, below = self._few
+            return np.ascontiguousarray(solve(d, below, b)[0])
         x = b.copy()
         low = self._low
         for k in range(len(low)):

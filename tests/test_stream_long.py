@@ -1,0 +1,130 @@
+"""Long streams: clicks where samples become final, denormal numbers, and ten hours."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_stream import sound, streamed, transform_of
+
+from melexp import MelStream, MelTransform, invert
+from melexp.datasets import load_dataset
+
+#: Ten hours of frames, and a layout with few of them.
+HOURS = 10
+SPARSE = {"n_fft": 1024, "hop_length": 512, "n_mels": 20, "fmax": 4000}
+
+
+def error_by_place(paper: MelTransform, speech: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the error and the size of short spectra at 8 places of a hop [shape=(2, 8)].
+
+    Samples become final at multiples of the hop, the first place.
+    """
+    hop, window = paper.hop_length, np.hanning(64)
+    sums = np.zeros((2, 8))
+    for place in range(8):
+        begin = np.arange(4 * hop - 32 + 32 * place, len(y) - 8 * hop, hop)
+        rows = begin[:, None] + np.arange(64)
+        a, b = (np.abs(np.fft.rfft(x[rows] * window)) for x in (y, speech))
+        sums[:, place] = np.square(a - b).sum(), np.square(b).sum()
+    return sums
+
+
+def errors_of(names: list[str], paper: MelTransform) -> tuple[np.ndarray, float]:
+    """Return the SC at 8 places of a hop, in dB, and the line at the hop rate; all clips."""
+    sums, lines, n_clips = np.zeros((2, 8)), 0.0, 0
+    for name in names:
+        for clip in load_dataset(name):
+            speech = clip.load(22050)
+            mel = paper(speech)
+            y = streamed(MelStream(paper, lookahead=2, n_iter=30), mel)
+            sums += error_by_place(paper, speech, y)
+            lines += hop_line(y - invert(mel, paper)[: len(y)], paper.hop_length)
+            n_clips += 1
+    sc = 10 * np.log10(sums[0] / sums[1])
+    print(f"{n_clips} clips: SC {np.round(sc, 2)} dB by place in a hop, the first at commits;")
+    print(
+        f"the difference from offline has {lines / n_clips:.2f} of the usual power at the hop rate"
+    )
+    return sc, lines / n_clips
+
+
+def test_no_click_in_synthetic_speech(paper: MelTransform) -> None:
+    sc, line = errors_of(["demo_speech"], paper)
+    assert sc[0] < sc[1:].mean() + 1  # the places differ by 0.4 dB (standard deviation)
+    assert line < 3
+
+
+@pytest.mark.torture
+def test_no_click_where_samples_become_final(paper: MelTransform, real_data: Path) -> None:
+    sc, line = errors_of(["ljspeech", "librispeech"], paper)
+    assert sc[0] < sc[1:].mean() + 0.3
+    assert line < 1.5
+
+
+def hop_line(difference: np.ndarray, hop: int) -> float:
+    """Return the power of the envelope at the hop rate, relative to its mean near that rate.
+
+    It is about 1 without a line; a click in each hop would be one.
+    """
+    envelope = np.square(difference[: len(difference) // hop * hop].astype(np.float64))
+    spectrum = np.abs(np.fft.rfft(envelope - envelope.mean())) ** 2
+    at = len(envelope) // hop  # whole periods
+    return float(spectrum[at] / spectrum[at - 40 : at + 41].mean())
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_faint_frames_take_no_longer(power: float) -> None:
+    transform = transform_of({"power": power})
+    mel = transform(sound(16000)).astype(np.float64)
+    faint = mel * np.where(np.arange(mel.shape[1]) < 50, 1.0, 1e-38)
+    cost = {}
+    for name, frames in (("ordinary", mel), ("faint", faint), ("silent", faint * (faint > 1e-30))):
+        stream, times = MelStream(transform, lookahead=2, n_iter=20), []
+        stream.push(frames[:, :60])
+        for t in range(60, 260):
+            began = time.process_time()
+            stream.push(frames[:, t : t + 1])
+            times.append(time.process_time() - began)
+        cost[name] = np.median(times)
+    assert max(cost.values()) < 2 * cost["ordinary"], cost
+
+
+@pytest.mark.torture
+def test_ten_hours() -> None:
+    resource = pytest.importorskip("resource")
+    transform = transform_of(SPARSE)
+    per_minute = 60 * 8000 // 512
+    one = transform(sound(60 * 8000))[:, :per_minute].astype(np.float64)
+    # Levels from 1e-6 to 1e6, and every tenth minute is silent.
+    gains = [0.0 if k % 10 == 9 else 10.0 ** (k % 13 - 6) for k in range(60 * HOURS)]
+    stream = MelStream(transform, lookahead=1, n_iter=3)
+    kept, seconds, memory, n_samples = {}, [], [], 0
+    for minute, gain in enumerate(gains):
+        began = time.process_time()
+        parts = [stream.push(gain * one[:, t : t + 1]) for t in range(per_minute)]
+        seconds.append(time.process_time() - began)
+        memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        n_samples += sum(part.shape[-1] for part in parts)
+        assert n_samples == (minute + 1) * per_minute * 512 - stream.latency
+        assert all(np.isfinite(part).all() for part in parts)
+        if minute in (1, len(gains) - 2):
+            kept[minute] = np.concatenate(parts) / gain
+    # No drift: the last minute is as close to its mel, at its place, as the first. A minute of
+    # pushes gives the sound of a minute that began `latency` samples earlier.
+    inside, scm = slice(2, per_minute - 6), []
+    for x in kept.values():
+        made = transform(np.roll(x, -stream.latency).astype(np.float32))[:, inside]
+        error = np.linalg.norm(made - one[:, inside]) / np.linalg.norm(one[:, inside])
+        scm.append(20 * np.log10(error))
+    first, last = np.median(seconds[1:9]), np.median(seconds[-9:])
+    silent = np.median(seconds[9::10])
+    print(
+        f"{HOURS} h: SCM {scm[0]:.2f} and {scm[1]:.2f} dB; a minute takes {first:.2f} s at first,"
+    )
+    print(f"{last:.2f} s at last, {silent:.2f} s in silence; {memory[5]} to {memory[-1]} kB")
+    assert abs(scm[1] - scm[0]) < 1
+    assert scm[0] < -20
+    assert last < 1.5 * first
+    assert silent < 1.5 * first
+    assert memory[-1] < memory[5] * 1.02 + 2000
