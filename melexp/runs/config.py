@@ -49,6 +49,7 @@ class RunConfig:
     dtype: str = MISSING
     timed: bool = MISSING
     limit: int | None = MISSING
+    spread: bool = False
     workers: int | None = MISSING
 
 

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
-from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.datasets import Clip, ClipError, limited, load_dataset
 from melexp.errors import MissingExtra, one_line
 from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
@@ -185,7 +185,8 @@ def plan(config: dict[str, Any]) -> list[Task]:
     name = config["method"]["name"]
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
-    clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
+    clips = load_dataset(config["dataset"]["name"], **dataset)
+    clips = limited(clips, config["limit"], spread=config.get("spread", False))
     scope = config["experiment"] if config["timed"] else ""
     return [
         Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
@@ -236,9 +237,10 @@ def run(config: DictConfig) -> list[str]:
 
     workers = plain["workers"] or os.cpu_count() or 1
     # The identity of a job excludes the output folder and the number of workers. It is the same as
-    # before there were `metric_checkpoints`, for a job without any.
+    # before there were `metric_checkpoints` and `spread`, for a job without any.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
     asked = {k: v for k, v in asked.items() if k != "metric_checkpoints" or sparse}
+    asked = {k: v for k, v in asked.items() if k != "spread" or v}
     reasons = [""] * len(tasks)
     check_place(store, plain["experiment"])
     store.begin()
