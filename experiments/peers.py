@@ -10,7 +10,7 @@ from melexp.results.statistics import mean_table, methods_in_order, metric_facts
 #: Methods that do not iterate: their number of iterations says nothing.
 VOCODERS = {"hifigan"}
 #: Metrics of the panels, of speech and of other sound. Those that a data set lacks are left out.
-PANELS = {True: ["pesq", "dnsmos"], False: ["visqol", "zimtohrli"]}
+PANELS = {True: ["pesq", "dnsmos"], False: ["zimtohrli", "sc"]}
 #: The setting that the others are compared with: this method after most iterations.
 BASE = "ADMM"
 
