@@ -75,7 +75,9 @@ class Job:
             method = make_method(self.config["method"]["name"], **given)
         except TypeError as error:  # a comparison of text with a number
             raise ValueError(f"{self.label}: a parameter is invalid ({one_line(error)})") from error
-        return method.parameters() | {"dtype": self.config["dtype"]}
+        settings = method.parameters() | {"dtype": self.config["dtype"]}
+        imperfection = self.config.get("imperfection")
+        return settings | ({"imperfection": imperfection} if imperfection else {})
 
 
 @dataclass(frozen=True)
