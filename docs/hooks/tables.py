@@ -65,6 +65,11 @@ def summary() -> str:
     return _sections((CORE / "summary.md").read_text())
 
 
+def text(name: str) -> str:
+    """Return results/core/<name>.md with its parts as sections."""
+    return _sections((CORE / f"{name}.md").read_text())
+
+
 def power() -> str:
     """Return results/core/power.md with its parts as sections."""
     return _sections((CORE / "power.md").read_text())
