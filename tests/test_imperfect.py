@@ -19,6 +19,7 @@ from melexp.runs.imperfect import given_mel
 from melexp.runs.runner import run
 from melexp.transforms.imperfect import IMPERFECTIONS, imperfect
 from melexp.transforms.mel import MelTransform
+from melexp.transforms.restore import logarithm
 
 register()
 PRESETS = ["paper", "hifigan", "librosa_power", "whisper"]
@@ -28,12 +29,6 @@ PRESETS = ["paper", "hifigan", "librosa_power", "whisper"]
 def sound() -> np.ndarray:
     rng = np.random.default_rng(0)
     return (0.1 * rng.standard_normal(22050) * np.linspace(0, 1, 22050)).astype(np.float32)
-
-
-def logarithm(mel: np.ndarray, transform: MelTransform) -> np.ndarray:
-    if transform.compression is not None:
-        mel = transform.compression.expand(mel)[0]
-    return np.log(np.maximum(mel.astype(np.float64), 1e-6 * mel.max()))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -10,9 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from melexp.transforms.mel import MelTransform
-
-#: Values below this share of the largest are raised to it, so that their logarithm is finite.
-FLOOR = 1e-6
+from melexp.transforms.restore import from_logarithm, logarithm
 
 Error = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -84,8 +82,7 @@ IMPERFECTIONS: dict[str, Error] = {
 def imperfect(mel: np.ndarray, transform: MelTransform, *, name: str, seed: Any) -> np.ndarray:
     """Return a mel-spectrogram with an error.
 
-    The errors act on the natural logarithm of the linear mel-spectrogram, floored 120 dB (for a
-    power mel: 60 dB) below its maximum.
+    The errors act on the natural logarithm of its magnitudes, floored 120 dB below the maximum.
 
     Parameters
     ----------
@@ -110,11 +107,8 @@ def imperfect(mel: np.ndarray, transform: MelTransform, *, name: str, seed: Any)
         raise ValueError(
             f"there is no imperfection {name!r}; the imperfections are {', '.join(IMPERFECTIONS)}"
         )
-    compression = transform.compression
-    linear = mel if compression is None else compression.expand(mel)[0]
-    peak = float(linear.max())
-    if not peak > 0:
+    log_mel = logarithm(mel, transform)
+    if log_mel is None:
         return mel
-    log_mel = np.log(np.maximum(linear.astype(np.float64), FLOOR * peak))
-    linear = np.exp(IMPERFECTIONS[name](log_mel, np.random.default_rng(seed)))
-    return (linear if compression is None else compression.compress(linear)).astype(mel.dtype)
+    changed = IMPERFECTIONS[name](log_mel, np.random.default_rng(seed))
+    return from_logarithm(changed, transform).astype(mel.dtype)
