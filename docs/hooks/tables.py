@@ -66,8 +66,11 @@ def summary() -> str:
 
 
 def text(name: str) -> str:
-    """Return results/core/<name>.md with its parts as sections."""
-    return _sections((CORE / f"{name}.md").read_text())
+    """Return results/core/<name>.md with its parts as sections, or say that it is missing."""
+    path = CORE / f"{name}.md"
+    if not path.exists():
+        return f"*There is no table yet: run `melexp reproduce --profile core {name}`.*"
+    return _sections(path.read_text())
 
 
 def power() -> str:
