@@ -10,7 +10,7 @@ from melexp.results.statistics import mean_table, methods_in_order, metric_facts
 #: Methods that do not iterate: their number of iterations says nothing.
 VOCODERS = {"hifigan"}
 #: Metrics of the panels, of speech and of other sound. Those that a data set lacks are left out.
-PANELS = {True: ["pesq", "dnsmos"], False: ["visqol", "zimtohrli"]}
+PANELS = {True: ["pesq", "dnsmos"], False: ["zimtohrli", "sc"]}
 #: The setting that the others are compared with: this method after most iterations.
 BASE = "ADMM"
 
@@ -46,7 +46,7 @@ def draw(table: pd.DataFrame) -> Drawing:
             panel(ax, next(letters), metrics[row], title=dataset)
     legend_above(figure, axes[0, 0], columns=3)
     caption = (
-        "Mean quality against mean seconds of a run per clip on one core, of "
+        "Mean quality against mean CPU seconds of a run per clip on one core, of "
         + ", ".join(f"{clips(table, name)} clips of {name}" for name in datasets)
         + "; bars: 95 % intervals. The front end is that of HiFi-GAN."
     )
@@ -76,7 +76,7 @@ def curves(rows: pd.DataFrame, labels: list[str], ax: plt.Axes) -> pd.DataFrame:
         style = look(label, labels) | {"markersize": 3, "elinewidth": 0.7}
         ax.errorbar(x, mean, yerr=(mean - low, high - mean), label=label, **style)
     ax.set_xscale("log")
-    ax.set_xlabel("seconds per clip")
+    ax.set_xlabel("CPU seconds per clip")
     return means
 
 
@@ -89,8 +89,8 @@ def markdown(table: pd.DataFrame, datasets: list[str]) -> str:
     summary = summarise(names, best=best, lower_is_better=lower)
     order = {name: n for n, name in enumerate(names["label"].drop_duplicates())}
     lines = [
-        "Means over clips, and mean seconds of a run per clip on one core. In brackets: the share",
-        f"of clips on which {best} is better; `*`: p < 0.05 in a paired Wilcoxon test.",
+        "Means over clips, and mean CPU seconds of a run per clip on one core. In brackets: the",
+        f"share of clips on which {best} is better; `*`: p < 0.05 in a paired Wilcoxon test.",
     ]
     for dataset in datasets:
         rows = summary[summary["dataset"] == dataset]

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Checkpoint": "melexp.inversion.solve",
     "Compression": "melexp.transforms.compression",
+    "MelError": "melexp.transforms.restore",
     "MelStream": "melexp.inversion.stream",
     "MelTransform": "melexp.transforms.mel",
     "Problem": "melexp.problem",
@@ -29,6 +30,7 @@ _MODULES = {
     "mel_to_stft": "melexp.inversion.librosa_compat",
     "mfcc_to_audio": "melexp.inversion.mfcc",
     "mfcc_to_mel": "melexp.inversion.mfcc",
+    "restore_mel": "melexp.transforms.restore",
     "score": "melexp.metrics",
     "solve": "melexp.inversion.solve",
 }

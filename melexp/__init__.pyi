@@ -17,6 +17,8 @@ from melexp.problem import Problem as Problem
 from melexp.start import mel_to_magnitude as mel_to_magnitude
 from melexp.transforms.compression import Compression as Compression
 from melexp.transforms.mel import MelTransform as MelTransform
+from melexp.transforms.restore import MelError as MelError
+from melexp.transforms.restore import restore_mel as restore_mel
 
 __version__: str
 __all__: list[str]

@@ -15,7 +15,7 @@ import yaml
 from sounds import sha256
 
 from melexp import datasets
-from melexp.datasets import Clip, available_datasets, load_dataset
+from melexp.datasets import Clip, available_datasets, limited, load_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "melexp" / "datasets" / "demo"
@@ -237,3 +237,20 @@ def test_recordings_load(real_data: Path, name: str, shortest: float, longest: f
         x = clip.load(22050)
         assert shortest < x.size / 22050 < longest, clip.id
         assert np.abs(x).max() > 0, clip.id
+
+
+@pytest.mark.parametrize(("limit", "n_dogs"), [(None, 3), (1, 1), (2, 1), (3, 2), (5, 3)])
+def test_a_spread_limit_takes_a_clip_of_each_category_in_turn(
+    limit: int | None, n_dogs: int
+) -> None:
+    categories = ["dog", "dog", "dog", "rain", "rain"]
+    facts = dict.fromkeys(("dataset", "sha256", "licence", "author", "source"), "")
+    clips = [
+        Clip(id=str(n), category=category, locate=Path, **facts)
+        for n, category in enumerate(categories)
+    ]
+    chosen = limited(clips, limit, spread=True)
+    assert chosen == sorted(chosen, key=clips.index)
+    assert len(chosen) == (limit or 5)
+    assert [clip.category for clip in chosen].count("dog") == n_dogs
+    assert limited(clips, limit) == clips[:limit]

@@ -8,11 +8,13 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from crashing import melexp_text
 
 from melexp import Compression, MelTransform
+from melexp.results.tables import read_table
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -136,6 +138,33 @@ def test_table_of_readme_is_the_committed_one() -> None:
         for method, text in table[name].items():
             assert text == f"{rows.loc[method, 'mean']:.{digits}f}", (method, name)
     assert f"{rows['clips'].max()} clips" in README
+
+
+def test_the_spread_over_seeds_in_readme_is_the_committed_one() -> None:
+    table = read_table(ROOT / "results" / "core", "fig3")
+    table = table[(table["metric"] == "scm") & (table["iteration"] == table["iteration"].max())]
+    variances = table.groupby(["label", "clip"])["value"].var().groupby("label").mean()
+    joint = np.sqrt(variances[["ADMM", "iPALM", "iPALM (tuned)"]])
+    text = " ".join(README.split())
+    claim = re.search(r"moves the SCM of a speech clip by (\d) to (\d) dB", text)
+    assert claim is not None
+    assert (int(claim[1]), int(claim[2])) == (round(joint.min()), round(joint.max()))
+    assert f"{table['seed'].nunique()} seeds" in text.replace("three", "3")
+    assert f"{table['iteration'].max()} iterations" in text
+
+
+def test_what_readme_says_of_vocoders_is_what_the_tables_say() -> None:
+    """Without a table there is no number; with one, each number is in it."""
+    (section,) = re.findall(r"^## What it is not for\n(.*?)^## ", README, flags=re.DOTALL | re.M)
+    claimed = re.findall(r"-?\d+\.\d+", re.sub(r"\(.*?\)", "", section))
+    path = ROOT / "results" / "core" / "peers.md"
+    if not path.exists():
+        assert "no comparison with one has been committed yet" in section
+        assert not claimed
+        return
+    cells = re.findall(r"-?\d+\.\d+", path.read_text())
+    assert claimed
+    assert not set(claimed) - set(cells)
 
 
 def test_results_of_the_site_are_the_committed_ones(monkeypatch: pytest.MonkeyPatch) -> None:

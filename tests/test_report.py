@@ -1,6 +1,7 @@
 """The report: its computed content and its pages (test_report_browser opens them)."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -35,7 +36,7 @@ from melexp.report.listening import (  # noqa: E402
     render,
     write_audio,
 )
-from melexp.report.views import _DASHES, _SYMBOLS, views  # noqa: E402
+from melexp.report.views import _DASHES, _SYMBOLS, CONTRAST, PANELS, contrast, views  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<script>window.pwned = 1</script>"
@@ -133,6 +134,27 @@ def test_every_look_has_a_symbol_and_a_dash_in_the_plots() -> None:
     for look in (*LOOKS.values(), *FURTHER):
         assert look.marker in _SYMBOLS, look
         assert look.line in _DASHES, look
+
+
+def test_the_contrast_is_that_of_wcag() -> None:
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.478, abs=1e-3)  # a known example
+    assert contrast("#123456", "#123456") == 1
+
+
+@pytest.mark.parametrize("scheme", sorted(PANELS))
+def test_every_colour_stands_out_from_its_panel(results: Path, scheme: str) -> None:
+    style = (ROOT / "melexp" / "report" / "static" / "report.css").read_text()
+    declared = re.findall(r"--panel: (#\w{6});", style)
+    assert declared == list(PANELS.values())
+    view, sweep = views(results)
+    every = dataclasses.replace(view, rows=view.rows.iloc[:1])
+    every.__dict__["labels"] = [*LOOKS, "another", "and another", "a third"]
+    for shown in (every, sweep):
+        for label, look in shown.looks().items():
+            assert contrast(look[scheme], PANELS[scheme]) >= CONTRAST, label
+    light = every.looks()["ADMM"]["light"]
+    assert light == LOOKS["ADMM"].colour.lower()  # strong enough: as in the figures
 
 
 def test_summary_of_the_committed_results_is_the_committed_summary() -> None:
@@ -240,6 +262,8 @@ def test_names_of_clips_are_escaped(pages: Path) -> None:
     text = (pages / "listen.html").read_text(encoding="utf-8")
     assert "&lt;script&gt;window.pwned" in text
     assert "silent" not in text  # not on the listening page
+    assert text.count("Difference of ADMM from ") == 5
+    assert "8 kHz</span>" in text
 
 
 def test_a_rendering_that_differs_from_the_stored_value_says_so(
@@ -259,6 +283,9 @@ def test_a_rendering_that_differs_from_the_stored_value_says_so(
     text = (index.parent / "listen.html").read_text(encoding="utf-8")
     assert "The SCM of 3 of the 6 renderings differs" in text
     assert text.count("SCM of this rendering") == 3
+    listed = text[text.index('<details id="changed">') :]
+    assert listed.count("ADMM: ") == 3
+    assert "3 renderings whose SCM is not the stored one" in listed
 
 
 def test_provenance_is_on_the_sources_page(pages: Path, results: Path) -> None:

@@ -12,6 +12,7 @@ SECTIONS = {
     "Inversion": ["invert", "invert_batch", "MelStream", "mel_to_audio", "mel_to_magnitude"],
     "librosa's functions": ["griffinlim", "mel_to_stft", "mfcc_to_mel", "mfcc_to_audio"],
     "Front end": ["MelTransform", "Compression", "inspect"],
+    "Restoration": ["restore_mel", "MelError"],
     "Building blocks": [
         "Problem",
         "make_method",

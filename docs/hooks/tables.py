@@ -65,6 +65,14 @@ def summary() -> str:
     return _sections((CORE / "summary.md").read_text())
 
 
+def text(name: str) -> str:
+    """Return results/core/<name>.md with its parts as sections, or say that it is missing."""
+    path = CORE / f"{name}.md"
+    if not path.exists():
+        return f"*There is no table yet: run `melexp reproduce --profile core {name}`.*"
+    return _sections(path.read_text())
+
+
 def power() -> str:
     """Return results/core/power.md with its parts as sections."""
     return _sections((CORE / "power.md").read_text())

@@ -6,6 +6,7 @@ A module whose name begins with an underscore is not a data set.
 """
 
 import inspect
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ._clip import Clip, ClipError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "load_dataset"]
+__all__ = ["Clip", "ClipError", "available_datasets", "catalogue", "limited", "load_dataset"]
 
 __path__ = discovery.search_path(__path__, "datasets")
 
@@ -63,6 +64,27 @@ def load_dataset(name: str, **params: Any) -> list[Clip]:
     if len({clip.id for clip in clips}) != len(clips):
         raise ValueError(f"data set {name} lists two clips with the same id; make the ids unique")
     return clips
+
+
+def limited(clips: list[Clip], limit: int | None, *, spread: bool = False) -> list[Clip]:
+    """Return the clips that a limit leaves, in the order of the data set.
+
+    Parameters
+    ----------
+    clips : list of Clip
+    limit : int > 0 or None
+        Number of clips; None means all.
+    spread : bool
+        Take a clip of each category in turn until there are enough. Otherwise take the first clips.
+    """
+    if not spread or limit is None:
+        return clips[:limit]
+    places: Counter[str] = Counter()
+    turns = []
+    for n, clip in enumerate(clips):
+        turns.append((places[clip.category], n))
+        places[clip.category] += 1
+    return [clips[n] for n in sorted(n for _, n in sorted(turns)[:limit])]
 
 
 def catalogue() -> "pd.DataFrame":

@@ -17,7 +17,7 @@ from melexp.transforms.mel import MelTransform
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Waveform, elapsed time and solver state at one iteration.
+    """Waveform, CPU time and solver state at one iteration.
 
     Attributes
     ----------
@@ -25,7 +25,8 @@ class Checkpoint:
     signal : np.ndarray [shape=(n_samples,)]
         The waveform of this iteration.
     seconds : float
-        Time of the start, the iterations and this waveform, without the time of the caller.
+        CPU time of the start, the iterations and this waveform, without the time of the caller.
+        Other programs hardly change it. With several threads it is their sum.
     state : State or None
         Resume from here with ``solve(..., state=state)``. A peer has none.
     """
@@ -93,19 +94,19 @@ def solve(
     if isinstance(method, Peer):
         yield from _solve_peer(method, problem, chosen, seed, state, stop)
         return
-    clock = time.perf_counter()
+    clock = time.process_time()
     problem = problem.weighted(method.frame_weights)
     if state is None:
         state = method.init(problem, np.random.default_rng(seed))
-    seconds = time.perf_counter() - clock
+    seconds = time.process_time() - clock
     for iteration in chosen:
-        clock = time.perf_counter()
+        clock = time.process_time()
         if iteration > state.iteration:
             state = method.advance(problem, state, iteration - state.iteration, stop)
-        now = time.perf_counter()
+        now = time.process_time()
         seconds += now - clock
         signal = method.signal(problem, state)
-        yield Checkpoint(state.iteration, signal, seconds + time.perf_counter() - now, state)
+        yield Checkpoint(state.iteration, signal, seconds + time.process_time() - now, state)
         if state.iteration < iteration:
             return
 
@@ -124,9 +125,9 @@ def _solve_peer(
             "and stop"
         )
     for iteration in checkpoints:
-        clock = time.perf_counter()
+        clock = time.process_time()
         signal = peer.run(problem, np.random.default_rng(seed), iteration)
-        yield Checkpoint(iteration, signal, time.perf_counter() - clock, None)
+        yield Checkpoint(iteration, signal, time.process_time() - clock, None)
 
 
 @cache

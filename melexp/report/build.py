@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from melexp.files.received import inside
-from melexp.report.listening import RANGE, Sample, durations, samples
+from melexp.report.listening import DIFFERENCE, RANGE, Sample, durations, samples
 from melexp.report.received import CAPTION, FIGURE, is_report, named_datasets, plain_file
 from melexp.report.views import View, metrics, views
 from melexp.results.provenance import provenance
 from melexp.results.records import canonical
-from melexp.results.statistics import BEST, metric_facts
+from melexp.results.statistics import BEST, metric_facts, p_text
 
 HERE = Path(__file__).parent
 PAGES = ("index", "listen", "sources")
@@ -105,7 +105,7 @@ def _write_pages(
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {}  # keep the order of the metrics
-    environment.filters |= {"score": score_text, "yaml": _yaml}
+    environment.filters |= {"score": score_text, "p": p_text, "yaml": _yaml}
     known = metrics(shown)
     context: dict[str, Any] = {
         "title": results.resolve().name,
@@ -118,6 +118,7 @@ def _write_pages(
         "clips": {key: clip for view in shown for key, clip in view.clips.items()}.values(),
         "samples": heard,
         "range": RANGE,
+        "difference": DIFFERENCE,
         "built": provenance() | {"plotly": plotly.__version__},
         "pages": [page for page in PAGES if heard or page != "listen"],
     }

@@ -41,6 +41,8 @@ OPUS_COMPRESSION = 0.64
 CLIPS = 6
 #: Range of the mel-spectrogram images, in dB below the maximum of the original.
 RANGE = 80.0
+#: Range of the images of differences, in dB above and below the original.
+DIFFERENCE = 12.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,9 @@ class Version:
     ----------
     label : str
         Label of the method; "original" for the clip itself.
-    audio, image : str
-        Names of the files; they do not reveal the label.
+    audio, image, difference : str
+        Names of the files; they do not reveal the label. `difference` is the image of the
+        difference from the original; that of the original itself is empty.
     scores : dict
         The stored values, by metric.
     scm : float
@@ -62,6 +65,7 @@ class Version:
     label: str
     audio: str
     image: str
+    difference: str
     scores: dict[str, float]
     scm: float = float("nan")
 
@@ -81,7 +85,11 @@ class Sample:
         Common loudness of all versions.
     unit : str
         Unit of the level: LUFS, or dB (RMS) if a clip is too short or too quiet for LUFS.
-    seed : int
+    seed, iterations : int
+    seconds : float
+        Length of the clip, which the images span.
+    band : tuple of float
+        Lowest and highest frequency of the images, in Hz; the scale between is that of the mel.
     """
 
     clip: Clip
@@ -90,6 +98,13 @@ class Sample:
     unit: str
     seed: int
     iterations: int
+    seconds: float
+    band: tuple[float, float]
+
+    @property
+    def changed(self) -> list[Version]:
+        """The versions whose rendering has not the stored SCM."""
+        return [version for version in self.versions if not version.is_as_stored]
 
 
 def chosen_clips(clips: Sequence[Clip], count: int | None) -> list[Clip]:
@@ -221,18 +236,35 @@ def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Samp
         stored[label] = dict(zip(of_run["metric"], of_run["value"], strict=True))
         scm[label] = score("scm", reference, signals[label], transform=one.transform).value
     louder, level, unit = equally_loud(list(signals.values()), round(task.transform.sr))
-    peak = float(decibels(reference, task.transform).max())
+    shown = decibels(reference, task.transform)
+    peak = float(shown.max())
+    target = np.maximum(shown - peak, -RANGE)
+    mels = {
+        label: np.maximum(decibels(y, task.transform) - peak, -RANGE)
+        for label, y in signals.items()
+    }
     versions = [
         Version(
             label,
             audio=write_audio(folder, y, round(task.transform.sr)),
-            image=write_mel(folder, decibels(signals[label], task.transform) - peak),
+            image=write_mel(folder, mels[label]),
+            difference=write_difference(folder, mels[label] - target) if n else "",
             scores=stored[label],
             scm=scm[label],
         )
-        for label, y in zip(signals, louder, strict=True)
+        for n, (label, y) in enumerate(zip(signals, louder, strict=True))
     ]
-    return Sample(task.clip, versions, level, unit, task.seed, view.iterations()[job.dataset])
+    t = task.transform
+    return Sample(
+        task.clip,
+        versions,
+        level,
+        unit,
+        seed=task.seed,
+        iterations=view.iterations()[job.dataset],
+        seconds=len(reference) / t.sr,
+        band=(t.fmin, t.sr / 2 if t.fmax is None else t.fmax),
+    )
 
 
 def equally_loud(signals: Iterable[np.ndarray], sr: int) -> tuple[list[np.ndarray], float, str]:
@@ -295,7 +327,17 @@ def write_audio(folder: Path, y: np.ndarray, sr: int) -> str:
 
 def write_mel(folder: Path, mel: np.ndarray) -> str:
     """Write an image of a mel-spectrogram in dB, 0 dB at the top of the range; return the name."""
-    shades = matplotlib.colormaps["magma"](np.clip(1 + mel[::-1] / RANGE, 0, 1), bytes=True)
+    return _write_image(folder, "magma", 1 + mel / RANGE)
+
+
+def write_difference(folder: Path, difference: np.ndarray) -> str:
+    """Write an image of a difference in dB: louder is red, quieter is blue; return the name."""
+    return _write_image(folder, "RdBu_r", 0.5 + difference / (2 * DIFFERENCE))
+
+
+def _write_image(folder: Path, colours: str, values: np.ndarray) -> str:
+    """Write values from 0 to 1 as an image with the first row at the bottom; return the name."""
+    shades = matplotlib.colormaps[colours](np.clip(values[::-1], 0, 1), bytes=True)
     name = f"{hashlib.sha256(shades.tobytes()).hexdigest()[:16]}.webp"
     Image.fromarray(np.ascontiguousarray(shades[..., :3])).save(folder / name, quality=80)
     return name

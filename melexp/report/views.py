@@ -38,6 +38,12 @@ _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-dow
 _SYMBOLS |= {"P": "cross", "x": "x-thin-open", "X": "x", "*": "star", "h": "hexagon"}
 
 
+#: Colour of the panels behind the plots in each scheme, as in ``static/report.css``.
+PANELS = {"light": "#f6f7f9", "dark": "#1d2128"}
+#: Least contrast of a line or a mark on its panel (WCAG 2.2, 1.4.11).
+CONTRAST = 3.0
+
+
 @dataclass(frozen=True)
 class Job:
     """One method on one data set with one seed: its configuration and its provenance.
@@ -75,7 +81,9 @@ class Job:
             method = make_method(self.config["method"]["name"], **given)
         except TypeError as error:  # a comparison of text with a number
             raise ValueError(f"{self.label}: a parameter is invalid ({one_line(error)})") from error
-        return method.parameters() | {"dtype": self.config["dtype"]}
+        settings = method.parameters() | {"dtype": self.config["dtype"]}
+        imperfection = self.config.get("imperfection")
+        return settings | ({"imperfection": imperfection} if imperfection else {})
 
 
 @dataclass(frozen=True)
@@ -175,14 +183,18 @@ class View:
         return columns | {str(m): rounded(wide[m]) for m in wide.columns if m not in keys}
 
     def looks(self) -> dict[str, dict[str, str]]:
-        """Return colour, dash and symbol of each label, as in the figures."""
+        """Return the colour in each scheme, the dash and the symbol of each label.
+
+        They are those of the figures; a colour that is too faint on a panel is made stronger.
+        """
         shades = _shades(len(self.labels))
         looks = {}
         for label, shade in zip(self.labels, shades, strict=True):
             style = look_of(label, self.labels)
             colour = style.colour if self.compares else shade
             dash, symbol = _DASHES[style.line], _SYMBOLS[style.marker]
-            looks[label] = {"colour": colour, "dash": dash, "symbol": symbol}
+            colours = {scheme: readable(colour, panel) for scheme, panel in PANELS.items()}
+            looks[label] = {**colours, "dash": dash, "symbol": symbol}
         return looks
 
     def data(self) -> dict[str, Any]:
@@ -262,6 +274,34 @@ def _join(parts: Sequence[View]) -> View:
         setting = {key: parameter_text(value) for key, value in job.settings().items()}
         named.append(dataclasses.replace(job, name=name(job.label, setting)))
     return View("-".join(part.name for part in parts), rows, named, clips)
+
+
+def contrast(colour: str, other: str) -> float:
+    """Return the contrast of two colours ``#rrggbb``, from 1 to 21 (WCAG 2.2)."""
+    dark, light = sorted(map(_luminance, (colour, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def readable(colour: str, background: str) -> str:
+    """Return a colour, mixed with white or black until its contrast is at least `CONTRAST`."""
+    end = np.full(3, 255.0 if _luminance(background) < 0.18 else 0.0)
+    start = np.array(_channels(colour))
+    for share in np.linspace(0, 1, 51):
+        mixed = "#" + "".join(f"{round(c):02x}" for c in start + share * (end - start))
+        if contrast(mixed, background) >= CONTRAST:
+            break
+    return mixed
+
+
+def _channels(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
+
+
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of a colour, from 0 to 1 (WCAG 2.2)."""
+    c = np.array(_channels(colour)) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def _shades(n: int) -> list[str]:

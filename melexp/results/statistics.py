@@ -189,6 +189,23 @@ def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, fl
     return mean, mean - half, mean + half
 
 
+def p_text(p: float | None) -> str:
+    """Return a p-value with two digits, such as 0.17 or < 0.001; empty if there is none."""
+    if p is None or np.isnan(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.2f}" if p >= 0.0995 else f"{p:.3f}"
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number (Holm 1979), in the given order."""
+    order = np.argsort(p)
+    factors = np.arange(len(p), 0, -1)
+    corrected = np.minimum(np.maximum.accumulate(np.asarray(p)[order] * factors), 1)
+    result = np.empty(len(p))
+    result[order] = corrected
+    return [float(value) for value in result]
+
+
 def mean_table(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Return the mean over clips with its 95 % interval, for each value of the columns `by`."""
     rows = []

@@ -48,7 +48,9 @@ class RunConfig:
     seed: int = MISSING
     dtype: str = MISSING
     timed: bool = MISSING
+    imperfection: str | None = None
     limit: int | None = MISSING
+    spread: bool = False
     workers: int | None = MISSING
 
 

@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
-from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.datasets import Clip, ClipError, limited, load_dataset
 from melexp.errors import MissingExtra, one_line
 from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
@@ -29,6 +29,7 @@ from melexp.results.records import check_name, digest
 from melexp.results.store import FORMAT, Store
 from melexp.results.tables import check_place
 from melexp.runs.events import tell
+from melexp.runs.imperfect import check_imperfection, given_mel
 from melexp.runs.interrupts import raise_if_stopped, signals_blocked_in_children
 from melexp.runs.processes import worker_processes
 from melexp.start import VERSIONS
@@ -51,6 +52,8 @@ class Task:
     dtype: str
     #: Name of the experiment that alone owns the task, so that its times are those of one run.
     scope: str = ""
+    #: Error of the mel-spectrogram: a name of `melexp.runs.imperfect`; empty if there is none.
+    imperfection: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -68,6 +71,7 @@ class Task:
                 "starts": self._starts(),
                 "scope": self.scope,
             }
+            | ({"imperfection": self.imperfection} if self.imperfection else {})
         )
 
     @property
@@ -104,11 +108,11 @@ class Task:
 
         The random start depends on the clip and the seed only, so methods are compared in pairs.
         """
-        mel = self.transform(reference)
+        seed = [self.seed, int(self.clip.sha256[:16], 16)]
+        mel = given_mel(reference, self.transform, imperfection=self.imperfection, seed=seed)
         if not np.isfinite(mel).all():
             raise ClipError(f"{self.clip.source}: too loud for its mel in float32; lower its level")
         problem = Problem(mel, self.transform, length=len(reference), dtype=self.dtype)
-        seed = [self.seed, int(self.clip.sha256[:16], 16)]
         return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
 
     def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
@@ -185,10 +189,12 @@ def plan(config: dict[str, Any]) -> list[Task]:
     name = config["method"]["name"]
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
-    clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
+    clips = load_dataset(config["dataset"]["name"], **dataset)
+    clips = limited(clips, config["limit"], spread=config.get("spread", False))
     scope = config["experiment"] if config["timed"] else ""
+    imperfection = config.get("imperfection") or ""
     return [
-        Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
+        Task(clip, method, name, transform, config["seed"], config["dtype"], scope, imperfection)
         for clip in clips
     ]
 
@@ -224,7 +230,7 @@ def run(config: DictConfig) -> list[str]:
     if not metrics or not checkpoints or checkpoints[0] < 0:
         raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
     tasks = plan(plain)
-    name, method = tasks[0].name, tasks[0].method
+    name, method, imperfection = tasks[0].name, tasks[0].method, tasks[0].imperfection
     store = Store(plain["results"])
     sparse = sparse_checkpoints(plain)
     metrics = available(tasks, pairs(checkpoints, metrics, sparse), metrics, store)
@@ -236,9 +242,10 @@ def run(config: DictConfig) -> list[str]:
 
     workers = plain["workers"] or os.cpu_count() or 1
     # The identity of a job excludes the output folder and the number of workers. It is the same as
-    # before there were `metric_checkpoints`, for a job without any.
+    # before there were `metric_checkpoints`, `spread` and `imperfection`, for a job without any.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
     asked = {k: v for k, v in asked.items() if k != "metric_checkpoints" or sparse}
+    asked = {k: v for k, v in asked.items() if k not in ("spread", "imperfection") or v}
     reasons = [""] * len(tasks)
     check_place(store, plain["experiment"])
     store.begin()
@@ -255,7 +262,8 @@ def run(config: DictConfig) -> list[str]:
             plain["experiment"],
             {
                 "config": asked,
-                "method": {"method": name, "label": label, **method.parameters()},
+                "method": {"method": name, "label": label, **method.parameters()}
+                | ({"imperfection": imperfection} if imperfection else {}),
                 "version": tasks[0].version,
                 "seed": plain["seed"],
                 "dtype": plain["dtype"],
@@ -302,6 +310,8 @@ def available(tasks: list[Task], wanted: list[Pair], metrics: list[str], store: 
     lacking = {metric for task in tasks for _, metric in missing(task, wanted, store)[0]}
     method = tasks[0].method
     if lacking and isinstance(method, Peer) and left_out(method.check_installed):
+        return []
+    if lacking and left_out(partial(check_imperfection, tasks[0].imperfection)):
         return []
     return [m for m in metrics if m not in lacking or not left_out(partial(check_installed, m))]
 

@@ -9,7 +9,7 @@
   /** Escape text for plotly, which interprets markup. */
   const plain = (text) =>
     String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const colourOf = (look) => (dark.matches && look.colour === "#000000" ? "#ffffff" : look.colour);
+  const colourOf = (look) => (dark.matches ? look.dark : look.light);
   const faint = (hex) =>
     `rgba(${[1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)).join(",")},0.15)`;
 
@@ -148,7 +148,7 @@
         x: means(0),
         y: means(1),
         text: [...clips.keys()].map(plain),
-        marker: { color: colourOf(look), symbol: look.symbol, size: 8, opacity: 0.8 },
+        marker: { color: colourOf(look), symbol: look.symbol, size: 8 },
         hovertemplate: `%{text}<br>%{x:.4g}, %{y:.4g}<extra>${plain(label)}</extra>`,
       };
     });

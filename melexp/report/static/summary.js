@@ -24,6 +24,8 @@
       return sign * (x - y);
     });
     body.append(...rows);
+    document.getElementById("sorted").textContent =
+      `Sorted by ${heading.textContent.trim()}, ${direction}.`;
   };
 
   for (const heading of headings) {
