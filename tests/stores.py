@@ -41,7 +41,7 @@ def add_job(
     for clip, (content, value) in clips.items():
         task = sha(f"{content} {label} {version} {config.get('mel')}")[:32]
         row = {"iteration": 5, "metric": "scm", "value": value, "reason": "", "seconds": 1.0}
-        store.save(task, {"task": task, "clip": clip, "rows": [row]})
+        store.save({"task": task, "clip": clip, "rows": [row]})
         entries.append({"task": task, "dataset": dataset, "clip": clip, "category": category})
         credits.append(
             {"dataset": dataset, "id": clip, "category": category, "sha256": sha(content)}

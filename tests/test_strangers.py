@@ -63,7 +63,7 @@ def store(root: Path) -> Path:
     made.begin()
     row = {"iteration": 5, "metric": "scm", "value": 1.0, "reason": "", "seconds": 1.0}
     for task in ("aa" * 16, "bb" * 16):
-        made.save(task, {"task": task, "clip": task[:2], "rows": [row]})
+        made.save({"task": task, "clip": task[:2], "rows": [row]})
     entries = [{"task": t * 16, "dataset": "d", "clip": t, "category": "c"} for t in ("aa", "bb")]
     config = {"experiment": "run", "seed": 0}
     body = {"config": config, "method": {"method": "admm", "label": "ADMM"}, "seed": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from melexp.inversion.solve import Checkpoint, solve, warm_up
 from melexp.methods import Method, Peer, make_method
 from melexp.metrics import available_metrics, check_installed, score
 from melexp.problem import Problem
+from melexp.results.index import Stamp
 from melexp.results.pairs import Pair, pairs
 from melexp.results.provenance import provenance
 from melexp.results.records import check_name, digest
@@ -135,34 +136,44 @@ class Outcome(NamedTuple):
     is_busy: bool = False  # another worker computes the task
 
 
-def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
-    """Return the wanted pairs of a task that are not stored, and its stored rows."""
-    done = store.load(task.id)
-    rows = [] if done is None else done["rows"]
-    have = {(row["iteration"], row["metric"]) for row in rows}
-    return [pair for pair in wanted if pair not in have], rows
-
-
-def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) -> Outcome:
-    """Compute and store the missing rows of a task.
+def finish(
+    task: Task,
+    lacking: list[Pair],
+    store: Store,
+    *,
+    since: Mapping[str, Stamp],
+    wait: bool = False,
+) -> Outcome:
+    """Compute and store the lacking values of a task.
 
     If another worker holds the task, either wait for it or return at once.
+
+    Parameters
+    ----------
+    task : Task
+    lacking : list of Pair
+        What the index had not, when its parts had the stamps `since`.
+    store : Store
+    since : mapping
+        As of `Store.since`.
+    wait : bool
     """
     began = time.perf_counter()
     with store.claim(task.id, wait=wait) as ours:
         if not ours:
             return Outcome(is_busy=True)
-        lacking, rows = missing(task, wanted, store)
+        have = store.since(since).pairs(task.id)
+        lacking = [pair for pair in lacking if pair not in have]
         if not lacking:
             return Outcome()
         try:
-            rows = rows + list(task.compute(lacking))
+            rows = list(task.compute(lacking))
         except Exception as error:  # one bad clip must not end the others
             raise_if_stopped()
             reason = f"{type(error).__name__}: {one_line(error)}"
             return Outcome(reason, time.perf_counter() - began)
         rows.sort(key=lambda row: (row["iteration"], row["metric"]))
-        store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
+        store.save({"task": task.id, "clip": task.clip.id, "rows": rows})
     return Outcome(seconds=time.perf_counter() - began)
 
 
@@ -245,12 +256,6 @@ def run(config: DictConfig) -> list[str]:
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
     finally:  # also after a signal, so that the table gets the finished tasks
-        entries = [
-            {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
-            | {"category": task.clip.category}
-            | ({"reason": reason} if reason else {})
-            for task, reason in zip(tasks, reasons, strict=True)
-        ]
         store.save_job(
             plain["experiment"],
             {
@@ -262,10 +267,11 @@ def run(config: DictConfig) -> list[str]:
                 "checkpoints": checkpoints,
                 "metrics": metrics,
                 **({"metric_checkpoints": sparse} if sparse else {}),
-                "tasks": entries,
+                "clips": [task.clip.provenance() | {"dataset": dataset_name} for task in tasks],
+                "tasks": [task.id for task in tasks],
+                "reasons": {str(n): reason for n, reason in enumerate(reasons) if reason},
                 "provenance": provenance()
-                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)}
-                | {"clips": [task.clip.provenance() for task in tasks]},
+                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)},
             },
         )
     return [
@@ -299,7 +305,9 @@ def available(tasks: list[Task], wanted: list[Pair], metrics: list[str], store: 
     If the package of the method is missing, no metric is left. A metric that is stored for every
     task is kept.
     """
-    lacking = {metric for task in tasks for _, metric in missing(task, wanted, store)[0]}
+    index = store.index()
+    todo = [task.id for task in tasks if not index.has_all(task.id, wanted)]
+    lacking = {metric for task in todo for _, metric in set(wanted) - index.pairs(task)}
     method = tasks[0].method
     if lacking and isinstance(method, Peer) and left_out(method.check_installed):
         return []
@@ -332,13 +340,20 @@ def finish_all(
     reasons: list[str],
 ) -> None:
     """Run `finish` for every task; put the reasons of failures into `reasons`."""
-    todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
+    index, lacking = store.index(), dict[int, list[Pair]]()
+    since = dict(index.stamps)
+    for n, task in enumerate(tasks):
+        if not index.has_all(task.id, wanted):
+            have = index.pairs(task.id)
+            lacking[n] = [pair for pair in wanted if pair not in have]
+    todo = list(lacking)
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
     # First skip the tasks that another sweep computes, then wait for them.
     for wait in (False, True):
         busy = []
-        chosen = {n: tasks[n] for n in todo}
-        for n, outcome in _over_processes(chosen, wanted, store, workers, wait=wait):
+        chosen = {n: (tasks[n], lacking[n]) for n in todo}
+        work = partial(finish, store=store, since=since, wait=wait)
+        for n, outcome in _over_processes(chosen, work, workers):
             if outcome.is_busy:
                 busy.append(n)
                 continue
@@ -351,7 +366,7 @@ def finish_all(
 
 
 def _over_processes(
-    tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
+    tasks: dict[int, tuple[Task, list[Pair]]], work: Callable[..., Outcome], workers: int
 ) -> Iterator[tuple[int, Outcome]]:
     """Run `finish` in processes with one arithmetic thread each; yield in any order.
 
@@ -367,8 +382,7 @@ def _over_processes(
             with worker_processes(n_jobs), threadpool_limits(1):
                 with signals_blocked_in_children() if n_jobs > 1 else nullcontext():
                     outcomes = Parallel(return_as="generator_unordered")(
-                        delayed(_numbered)(n, task, wanted, store, wait)
-                        for n, task in list(left.items())
+                        delayed(_numbered)(n, work, *task) for n, task in list(left.items())
                     )
                 for n, outcome in outcomes:
                     del left[n]
@@ -384,6 +398,6 @@ def _over_processes(
 
 
 def _numbered(
-    n: int, task: Task, wanted: list[Pair], store: Store, wait: bool
+    n: int, work: Callable[..., Outcome], task: Task, lacking: list[Pair]
 ) -> tuple[int, Outcome]:
-    return n, finish(task, wanted, store, wait=wait)
+    return n, work(task, lacking)
