@@ -112,7 +112,7 @@ class _Results(Check):
     def run(self) -> int:
         self._clear()
         for path in self.inside(self.root / "tasks"):
-            if NAME.fullmatch(path.name) and path.is_file():
+            if NAME.fullmatch(path.name):
                 self._verify_part(path)
             elif path.is_dir() and re.fullmatch("[0-9a-f]{1,2}", path.name):
                 self._verify_older(path)
@@ -190,6 +190,9 @@ class _Results(Check):
 
     def _verify_part(self, path: Path) -> None:
         """Verify each line of a part; move bad ones aside and remove a torn last one."""
+        if not path.is_file():
+            self.bad(f"{path} is a folder, device or pipe", path, self.again)
+            return
         found = repair(path, self.root / "damaged", dry_run=self.dry_run)
         if found is None:  # a live run writes it for longer than a line takes
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 #: The first columns of every table; the methods' parameters stand between `label` and `seed`.
@@ -15,6 +16,37 @@ LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
 #: Text that a spreadsheet would run as a formula, behind any number of apostrophes.
 _FORMULA = re.compile(r"'*[=+\-@]")
+
+
+def row_keys(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """Return a number for each row, the same for rows that are equal in some columns.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    columns : list of str
+        Missing values are equal to each other.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_rows,), int64]
+    """
+    key, size = np.zeros(len(table), np.int64), 1
+    for name in columns:
+        column = table[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            codes, count = column.cat.codes.to_numpy(), len(column.cat.categories) + 1
+        else:
+            codes, values = pd.factorize(column)
+            count = len(values) + 1
+        if size * count >= 2**62:
+            key, distinct = pd.factorize(key)
+            key, size = key.astype(np.int64), len(distinct)
+        key *= count
+        key += codes
+        key += 1
+        size = size * count + 1
+    return key
 
 
 def to_csv(table: pd.DataFrame, **options: Any) -> str:

@@ -126,14 +126,18 @@ class Index:
             found.update(layouts[self._layout[line]])
         return found
 
-    def has_all(self, task: str, wanted: Sequence[Pair]) -> bool:
-        """Return whether a task has all the wanted pairs; `wanted` is sorted."""
-        line = self._place.get(task)
-        if line is None:
-            return False
-        if self._layouts.get(tuple(wanted)) == self._layout[line]:  # nearly always
-            return True
-        return set(wanted) <= self.pairs(task)
+    def lacking(self, tasks: Sequence[str], wanted: Sequence[Pair]) -> dict[int, list[Pair]]:
+        """Return the wanted pairs that tasks lack, by the place of the task; complete ones not."""
+        found = {}
+        layout = self._layouts.get(tuple(wanted), -1)
+        for n, task in enumerate(tasks):
+            line = self._place.get(task)
+            if line is not None and self._layout[line] == layout:  # nearly always
+                continue
+            have = self.pairs(task)
+            if lacking := [pair for pair in wanted if pair not in have]:
+                found[n] = lacking
+        return found
 
     def rows(self, task: str) -> list[dict[str, Any]]:
         """Return the values of a task as dicts with the fields of `Value`, sorted."""

@@ -134,7 +134,12 @@ def canonical(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """Return the content hash of a JSON value."""
-    return hashlib.sha256(encoded(canonical(value))).hexdigest()[:32]
+    return text_digest(canonical(value))
+
+
+def text_digest(text: str) -> str:
+    """Return the content hash of JSON text."""
+    return hashlib.sha256(encoded(text)).hexdigest()[:32]
 
 
 def encoded(text: str) -> bytes:

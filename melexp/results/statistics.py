@@ -146,7 +146,7 @@ def telling_parameters(table: pd.DataFrame) -> dict[str, list[str]]:
     names = [*parameters_of(table), "dtype"] if "dtype" in table else parameters_of(table)
     return {
         str(label): [p for p in names if rows[p].nunique(dropna=False) > 1]
-        for label, rows in table.groupby("label")
+        for label, rows in table.groupby("label", observed=True)
     }
 
 
@@ -189,7 +189,7 @@ def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, fl
 def mean_table(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Return the mean over clips with its 95 % interval, for each value of the columns `by`."""
     rows = []
-    for key, group in table.groupby(by, sort=False):
+    for key, group in table.groupby(by, sort=False, observed=True):
         mean, low, high = mean_interval(group["value"].to_numpy())
         values = dict(zip(by, key, strict=True))
         n = int(group["value"].notna().sum())
@@ -217,7 +217,10 @@ def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool
         (clip and seed) in which `best` is better, `clip_win_rate` the share of clips.
     """
     rows = []
-    for (dataset, metric), group in table.groupby(["dataset", "metric"], sort=True):
+    for (dataset, metric), group in table.groupby(["dataset", "metric"], observed=True):
+        group = group.astype({"clip": object, "label": object})
+        of_label = group.groupby("label").indices
+        seconds = group["seconds"].to_numpy()
         runs = group.pivot(index=["clip", "seed"], columns="label", values="value")
         wide = runs.groupby("clip").mean()
         for label in group["label"].drop_duplicates():
@@ -232,7 +235,7 @@ def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool
                 "low95": low,
                 "high95": high,
                 "median": float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan,
-                "seconds": float(group.loc[group["label"] == label, "seconds"].mean()),
+                "seconds": float(pd.Series(seconds[of_label[label]]).mean()),
             }
             if label != best and best in wide:
                 sign = 1 if lower_is_better[str(metric)] else -1

@@ -180,6 +180,7 @@ class Store:
         body : dict
             As of `melexp.results.records.read_note`.
         """
+        check_name(experiment)
         body = modern(body)
         with self.writing(experiment):
             name = self.save_clips(body["clips"])

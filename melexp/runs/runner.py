@@ -8,124 +8,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
-import numpy as np
 from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
-from melexp.datasets import Clip, ClipError, load_dataset
+from melexp.datasets import Clip, load_dataset
 from melexp.errors import MissingExtra, one_line
-from melexp.inversion.solve import Checkpoint, solve, warm_up
-from melexp.methods import Method, Peer, make_method
-from melexp.metrics import available_metrics, check_installed, score
-from melexp.problem import Problem
+from melexp.methods import Peer, make_method
+from melexp.metrics import available_metrics, check_installed
 from melexp.results.index import Stamp
 from melexp.results.pairs import Pair, pairs
 from melexp.results.provenance import provenance
-from melexp.results.records import check_name, digest
-from melexp.results.store import FORMAT, Store
+from melexp.results.records import canonical, check_name
+from melexp.results.store import Store
 from melexp.results.tables import check_place
 from melexp.runs.events import tell
 from melexp.runs.interrupts import raise_if_stopped, signals_blocked_in_children
 from melexp.runs.processes import worker_processes
-from melexp.start import VERSIONS
+from melexp.runs.task import Task
 from melexp.transforms.mel import MelTransform
-
-#: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
-#: memory would end the others too.
-LONGEST = 600
-
-
-@dataclass(frozen=True)
-class Task:
-    """One clip, one method with its parameters, one seed."""
-
-    clip: Clip
-    method: Method[Any] | Peer
-    name: str
-    transform: MelTransform
-    seed: int
-    dtype: str
-    #: Name of the experiment that alone owns the task, so that its times are those of one run.
-    scope: str = ""
-
-    @cached_property
-    def id(self) -> str:
-        """Hash of everything that affects the result, and of the `scope`."""
-        return digest(
-            {
-                "format": FORMAT,
-                "clip": self.clip.sha256,
-                "method": self.name,
-                "version": self.method.version,
-                "parameters": self.method.parameters(),
-                "transform": self.transform.settings(),
-                "seed": self.seed,
-                "dtype": self.dtype,
-                "starts": self._starts(),
-                "scope": self.scope,
-            }
-        )
-
-    @property
-    def version(self) -> str:
-        """What makes the ids of tasks with one clip and one setting differ."""
-        starts = [f"{name} {version}" for name, version in sorted(self._starts().items())]
-        timed = ["timed"] if self.scope else []
-        return ", ".join([f"v{FORMAT}.{self.method.version}", *starts, *timed])
-
-    def _starts(self) -> dict[str, int]:
-        parameters = self.method.parameters()
-        chosen = (parameters.get("magnitude"), parameters.get("phase"))
-        return {name: VERSIONS[name] for name in chosen if name in VERSIONS}
-
-    def reference(self) -> np.ndarray:
-        """Return the samples of the clip at the sampling rate of the transform.
-
-        Raises
-        ------
-        ClipError
-            If the clip cannot be read, or is longer than `LONGEST`.
-        """
-        y = self.clip.load(round(self.transform.sr))
-        seconds = len(y) / self.transform.sr
-        if seconds > LONGEST:
-            raise ClipError(
-                f"{self.clip.source}: {seconds:.0f} s exceed the limit of {LONGEST} s of a run;"
-                " split the file, or use melexp invert"
-            )
-        return y
-
-    def observe(self, reference: np.ndarray, checkpoints: list[int]) -> Iterator[Checkpoint]:
-        """Invert the mel-spectrogram of the samples and yield at the checkpoints.
-
-        The random start depends on the clip and the seed only, so methods are compared in pairs.
-        """
-        mel = self.transform(reference)
-        if not np.isfinite(mel).all():
-            raise ClipError(f"{self.clip.source}: too loud for its mel in float32; lower its level")
-        problem = Problem(mel, self.transform, length=len(reference), dtype=self.dtype)
-        seed = [self.seed, int(self.clip.sha256[:16], 16)]
-        return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
-
-    def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-        """Yield the rows at the wanted (iteration, metric) pairs, in one pass."""
-        reference = self.reference()
-        warm_up(self.method, self.transform, self.dtype)
-        for point in self.observe(reference, [iteration for iteration, _ in wanted]):
-            for metric in [m for iteration, m in wanted if iteration == point.iteration]:
-                value, reason = score(metric, reference, point.signal, transform=self.transform)
-                yield {
-                    "iteration": point.iteration,
-                    "metric": metric,
-                    "value": value if np.isfinite(value) else None,
-                    "reason": reason,
-                    "seconds": round(point.seconds, 6),
-                }
 
 
 class Outcome(NamedTuple):
@@ -177,8 +81,14 @@ def finish(
     return Outcome(seconds=time.perf_counter() - began)
 
 
-def plan(config: dict[str, Any]) -> list[Task]:
+def plan(config: dict[str, Any], listed: dict[str, list[Clip]] | None = None) -> list[Task]:
     """Return the tasks of a configuration, which is resolved to plain values.
+
+    Parameters
+    ----------
+    config : dict
+    listed : dict or None
+        Data sets that were listed before; this one is added.
 
     Raises
     ------
@@ -196,15 +106,17 @@ def plan(config: dict[str, Any]) -> list[Task]:
     name = config["method"]["name"]
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
-    clips = load_dataset(config["dataset"]["name"], **dataset)[: config["limit"]]
+    listed, key = {} if listed is None else listed, canonical(config["dataset"])
+    if key not in listed:
+        listed[key] = load_dataset(config["dataset"]["name"], **dataset)
     scope = config["experiment"] if config["timed"] else ""
-    return [
-        Task(clip, method, name, transform, config["seed"], config["dtype"], scope)
-        for clip in clips
-    ]
+    clips = listed[key][: config["limit"]]
+    shared = (method, name, transform, config["seed"], config["dtype"], scope)
+    setting = Task(clips[0], *shared).setting()
+    return [Task(clip, *shared, setting) for clip in clips]
 
 
-def run(config: DictConfig) -> list[str]:
+def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list[str]:
     """Run a configuration; skip the tasks that are stored.
 
     A peer or a metric whose package is missing is left out, with a line on stderr. Results that are
@@ -214,6 +126,8 @@ def run(config: DictConfig) -> list[str]:
     ----------
     config : DictConfig
         A `melexp.runs.config.RunConfig`, as Hydra composes it.
+    listed : dict or None
+        As of `plan`.
 
     Returns
     -------
@@ -234,7 +148,7 @@ def run(config: DictConfig) -> list[str]:
     checkpoints = sorted(set(plain["checkpoints"]))
     if not metrics or not checkpoints or checkpoints[0] < 0:
         raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
-    tasks = plan(plain)
+    tasks = plan(plain, listed)
     name, method = tasks[0].name, tasks[0].method
     store = Store(plain["results"])
     sparse = sparse_checkpoints(plain)
@@ -305,9 +219,8 @@ def available(tasks: list[Task], wanted: list[Pair], metrics: list[str], store: 
     If the package of the method is missing, no metric is left. A metric that is stored for every
     task is kept.
     """
-    index = store.index()
-    todo = [task.id for task in tasks if not index.has_all(task.id, wanted)]
-    lacking = {metric for task in todo for _, metric in set(wanted) - index.pairs(task)}
+    todo = store.index().lacking([task.id for task in tasks], wanted)
+    lacking = {metric for pairs in todo.values() for _, metric in pairs}
     method = tasks[0].method
     if lacking and isinstance(method, Peer) and left_out(method.check_installed):
         return []
@@ -340,12 +253,8 @@ def finish_all(
     reasons: list[str],
 ) -> None:
     """Run `finish` for every task; put the reasons of failures into `reasons`."""
-    index, lacking = store.index(), dict[int, list[Pair]]()
-    since = dict(index.stamps)
-    for n, task in enumerate(tasks):
-        if not index.has_all(task.id, wanted):
-            have = index.pairs(task.id)
-            lacking[n] = [pair for pair in wanted if pair not in have]
+    index = store.index()
+    since, lacking = dict(index.stamps), index.lacking([task.id for task in tasks], wanted)
     todo = list(lacking)
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
     # First skip the tasks that another sweep computes, then wait for them.
