@@ -18,7 +18,7 @@ from plotly.colors import sample_colorscale
 from melexp.errors import one_line
 from melexp.methods import make_method
 from melexp.report.received import check_job
-from melexp.results.columns import row_keys
+from melexp.results.columns import distinct, has_twins, row_keys
 from melexp.results.records import canonical, read_provenance
 from melexp.results.statistics import (
     at_last,
@@ -145,9 +145,9 @@ class View:
     def summary(self, durations: Mapping[tuple[str, str], float]) -> pd.DataFrame:
         """Return the summary after the last iteration; `seconds` are per second of audio."""
         place = ["dataset", "clip"]
-        _, first, inverse = _distinct(self.last, place)
+        first, which = distinct(self.last, place)
         clips = self.last[place].iloc[first].itertuples(index=False, name=None)
-        length = np.array([durations.get(clip, np.nan) for clip in clips])[inverse]
+        length = np.array([durations.get(clip, np.nan) for clip in clips])[which]
         rows = summary(self.last.assign(seconds=self.last["seconds"] / length))
         columns = ["win_rate", "clip_win_rate", "p"]  # none where nothing is compared
         return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *columns])))
@@ -191,17 +191,17 @@ class View:
     @cached_property
     def _shown(self) -> pd.DataFrame:
         """The rows of `last` that are drawn one by one."""
-        *_, inverse = _distinct(self.last, ["dataset", "clip"])
+        _, which = distinct(self.last, ["dataset", "clip"])
         step = -(-len(self.last) // (RUNS * max(self.last["metric"].nunique(), 1)))
         if step <= 1:
             return self.last
-        return self.last[(inverse % step) == 0]
+        return self.last[(which % step) == 0]
 
     @property
     def shown_clips(self) -> tuple[int, int]:
         """How many clips are drawn one by one, and how many there are."""
         place = ["dataset", "clip"]
-        return len(_distinct(self._shown, place)[0]), len(_distinct(self.last, place)[0])
+        return len(distinct(self._shown, place)[0]), len(distinct(self.last, place)[0])
 
     def looks(self) -> dict[str, dict[str, str]]:
         """Return colour, dash and symbol of each label, as in the figures."""
@@ -253,11 +253,6 @@ def chosen(table: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _distinct(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `np.unique` of `row_keys`: keys, place of the first of each, place of each row."""
-    return np.unique(row_keys(table, columns), return_index=True, return_inverse=True)
-
-
 def views(results: Path, where: Sequence[str] = ()) -> list[View]:
     """Return the views of a folder of results.
 
@@ -289,7 +284,7 @@ def views(results: Path, where: Sequence[str] = ()) -> list[View]:
         key = canonical(mels) if compares else experiment
         table = chosen(read_table(results, experiment), where)
         told = [name for name in table if name not in ("value", "reason", "seconds")]
-        if len(mels) > 1 or len(_distinct(table, told)[0]) < len(table):
+        if len(mels) > 1 or has_twins(table, told):
             raise ValueError(
                 f"{experiment}.csv has runs that its columns cannot tell apart; use one "
                 "experiment name per mel transform"
@@ -307,7 +302,7 @@ def _join(parts: Sequence[View]) -> View:
     jobs = [job for part in parts for job in part.jobs]
     clips = {key: clip for part in parts for key, clip in part.clips.items()}
     parameters = [*parameters_of(rows), "dtype"]
-    _, first, inverse = _distinct(rows, ["label", *parameters])
+    first, which = distinct(rows, ["label", *parameters])
     settings = rows[["label", *parameters]].iloc[first].astype(object)
     settings[parameters] = settings[parameters].map(parameter_text)
     telling = telling_parameters(settings)
@@ -317,14 +312,12 @@ def _join(parts: Sequence[View]) -> View:
 
     names = [name(setting["label"], setting) for setting in settings.to_dict("records")]
     rows["label"] = (
-        pd.Categorical(names)[inverse]
-        if len(rows) > LARGE
-        else np.array(names, dtype=object)[inverse]
+        pd.Categorical(names)[which] if len(rows) > LARGE else np.array(names, dtype=object)[which]
     )
     # Experiments may share runs; count each once.
-    _, first, _ = _distinct(rows, ["dataset", "clip", "label", "seed", "iteration", "metric"])
-    if len(first) < len(rows):
-        rows = rows.iloc[np.sort(first)]
+    run = ["dataset", "clip", "label", "seed", "iteration", "metric"]
+    if has_twins(rows, run):
+        rows = rows.iloc[distinct(rows, run)[0]]
     named = []
     for job in jobs:
         setting = {key: parameter_text(value) for key, value in job.settings().items()}

@@ -49,6 +49,28 @@ def row_keys(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
     return key
 
 
+def distinct(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that differ in some columns, in order, and of which of them each row is one.
+
+    Returns
+    -------
+    first : np.ndarray [shape=(n_distinct,), int64]
+        Places of rows in the table.
+    which : np.ndarray [shape=(n_rows,), int64]
+        Places in `first`.
+    """
+    which, _ = pd.factorize(row_keys(table, columns))
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(which), prepend=-1))
+    return first, which
+
+
+def has_twins(table: pd.DataFrame, columns: list[str]) -> bool:
+    """Return whether two rows are equal in some columns."""
+    key = row_keys(table, columns)
+    key.sort()  # in place: a table of unique keys would take several times the memory
+    return bool((key[1:] == key[:-1]).any())
+
+
 def to_csv(table: pd.DataFrame, **options: Any) -> str:
     """Return a table as CSV; an apostrophe in front keeps text from being run as a formula.
 

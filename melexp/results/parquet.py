@@ -144,7 +144,7 @@ class _Column:
     def __init__(self, name: str, n_rows: int) -> None:
         self.kind = NUMBERS.get(name)
         self.filled = 0
-        self.values = np.empty(n_rows, self.kind or np.int32)
+        self.values = np.empty(n_rows, self.kind or np.int8)
         self.codes: dict[Any, int] = {}
 
     def take(self, batch: pa.Array) -> None:
@@ -164,6 +164,8 @@ class _Column:
         ]
         if len(self.codes) > LARGEST_CATEGORIES:
             raise ValueError(f"a column has more than {LARGEST_CATEGORIES} values")
+        if len(self.codes) > np.iinfo(self.values.dtype).max:
+            self.values = self.values.astype(np.int16 if len(self.codes) < 2**15 else np.int32)
         place = coded.indices.fill_null(len(own)).to_numpy(zero_copy_only=False)
         self.values[rows] = np.array([*own, -1], np.int32)[place]
 
@@ -174,8 +176,7 @@ class _Column:
         order = sorted(range(len(categories)), key=lambda n: _key(categories[n]))
         rank = np.full(len(order) + 1, -1, np.int32)  # its last entry is that of -1
         rank[order] = np.arange(len(order))
-        dtype = np.int8 if len(order) < 2**7 else np.int16 if len(order) < 2**15 else np.int32
-        codes = rank.astype(dtype)[self.values]
+        codes = rank.astype(self.values.dtype)[self.values]
         self.values = np.empty(0)
         found = pd.Categorical.from_codes(codes, [categories[n] for n in order])
         return pd.Series(found, copy=False)

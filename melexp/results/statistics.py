@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.stats
 
 from melexp.discovery import read_config
-from melexp.results.columns import FIRST, LAST
+from melexp.results.columns import FIRST, LAST, distinct
 
 
 class Look(NamedTuple):
@@ -159,18 +159,20 @@ def variants(table: pd.DataFrame) -> pd.Series:
         Such as ``ADMM`` or ``ADMM (rho=0.2)``.
     """
     telling = telling_parameters(table)
-    labels = table["label"].astype(str)
     varying = sorted({p for names in telling.values() for p in names})
     if not varying:
-        return labels
-    records = table[varying].to_dict("records")
-    return pd.Series(
-        [
-            named_setting(label, {p: record[p] for p in telling[label]})
-            for label, record in zip(labels, records, strict=True)
-        ],
-        index=table.index,
-    )
+        return table["label"]
+    first, which = distinct(table, ["label", *varying])
+    records = table[["label", *varying]].iloc[first].astype(object).to_dict("records")
+    names = [
+        named_setting(record["label"], {p: record[p] for p in telling[record["label"]]})
+        for record in records
+    ]
+    if isinstance(table["label"].dtype, pd.CategoricalDtype):
+        codes, several = pd.factorize(np.array(names, dtype=object))
+        small = codes.astype(np.min_scalar_type(len(names)))
+        return pd.Series(pd.Categorical.from_codes(small[which], several), index=table.index)
+    return pd.Series(np.array(names, dtype=object)[which], index=table.index)
 
 
 def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float, float]:
