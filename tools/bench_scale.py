@@ -15,6 +15,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -35,7 +36,7 @@ LAM = tuple(range(1000, 20000, 1000))
 CHECKPOINTS = (10, 50, 200, 500)
 METRICS = ("scm", "sc", "pesq", "estoi")
 #: Tasks that are written one by one, to measure the rate.
-WRITTEN = 20_000
+WRITTEN = 5_000
 
 DATASET = '''
 """Invented clips, without sound."""
@@ -174,12 +175,16 @@ def group(root: Path, workers: int, count: int, after: float | None) -> tuple[fl
     return seconds, {said[n : n + 32].decode() for n in range(0, len(said) - 31, 32)}
 
 
-def writing(folder: Path, count: int) -> tuple[float, int, int]:
+def writing(folder: Path, count: int) -> tuple[str, int, int]:
     """Return the rate of two workers, and how many of the tasks of killed ones are lost."""
     from melexp.results.store import Store
 
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds, ids = group(folder / "rate", 2, count, None)
-    rate, tried, lost = len(ids) / seconds, 0, 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    rate = f"{len(ids) / seconds:,.0f} tasks/s ({len(ids) / cpu:,.0f} per second of CPU)"
+    tried = lost = 0
     for n, after in enumerate((0.2, 0.5, 1.0, 1.5, 2.0)):
         root = folder / f"killed-{n}"
         _, ids = group(root, 2, count, after)
@@ -203,7 +208,7 @@ def bench(folder: Path, n: int) -> Iterator[tuple[str, str, str]]:
     count = max(n // (len(RHO) * len(LAM)), 1)
     yield "tasks, rows", "", f"{count * 76:,}, {count * 76 * 16:,}"
     rate, tried, lost = writing(folder, min(WRITTEN, n))
-    yield "writing, two workers, each task flushed", "1,000 tasks/s", f"{rate:,.0f} tasks/s"
+    yield "writing, two workers, each task flushed", "1,000 tasks/s", rate
     yield "tasks lost at SIGKILL", "0", f"{lost} of {tried:,}"
     halves = {folder / "a": RHO[:2], folder / "b": RHO[2:]}
     for root, rho in halves.items():
