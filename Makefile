@@ -9,7 +9,7 @@ comma := ,
 STAMP := $(VENV)/.installed$(if $(EXTRAS),-$(subst $(comma),-,$(EXTRAS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce figures report sweep quick test torture lint docs audit bench regress clean
+.PHONY: help setup reproduce figures report sweep quick test torture lint docs audit bench bench-scale regress clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ audit: ## check all pinned versions for known vulnerabilities, with pip-audit
 bench: setup ## time the methods against a lower bound and their peers, in one run
 	$(BIN)/melexp bench
 	$(BIN)/python -m pytest -q tests/benchmarks/bench_speed.py --benchmark-autosave --benchmark-storage=file://./results/bench/history
+
+N ?= 1000000
+bench-scale: setup ## measure a folder of N tasks (default 1000000) against its bounds, without audio
+	$(BIN)/python tools/bench_scale.py $(N)
 
 regress: setup ## recompute a subset of the committed results and compare
 	$(BIN)/melexp regress --profile core

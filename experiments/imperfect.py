@@ -7,7 +7,6 @@ import pandas as pd
 from melexp.report.figures import Drawing, draw_figure
 from melexp.report.plots import WIDTH, legend_above, look, panel
 from melexp.results.statistics import mean_table, methods_in_order, metric_facts, summarise
-from melexp.transforms.imperfect import IMPERFECTIONS
 
 #: Metrics of the panels, of speech and of other sound.
 PANELS = {True: ["pesq", "dnsmos"], False: ["zimtohrli", "lsd"]}
@@ -59,10 +58,9 @@ def draw(table: pd.DataFrame) -> Drawing:
 
 
 def errors_in_order(table: pd.DataFrame) -> list[str]:
-    """Return the errors of a table: none first, then those of the package, then the others."""
+    """Return the errors of a table in its order, which is that of the sweep; none comes first."""
     found = list(table["imperfection"].unique())
-    known = [name for name in (EXACT, *IMPERFECTIONS) if name in found]
-    return known + sorted(set(found) - set(known))
+    return [EXACT] * (EXACT in found) + [name for name in found if name != EXACT]
 
 
 def markdown(table: pd.DataFrame, datasets: list[str]) -> str:

@@ -113,15 +113,18 @@ def melexp_text(*arguments: object, **options: Any) -> subprocess.CompletedProce
 
 
 def at_each_write(fault: Callable[[str, Path], None]) -> None:
-    """Call `fault` with a point and a path at four points of each atomic write of this process.
+    """Call `fault` with a point and a path at four points of each write of this process.
 
     The points are ``before`` the write, ``during`` it (half of the content is in the file),
-    ``synced`` (the new file is complete but not yet renamed), and ``after`` it.
+    ``synced`` (the new file is complete but not yet renamed; the line of a task is complete), and
+    ``after`` it.
     """
     from melexp.files import atomic
+    from melexp.results import parts
 
-    write, sync, replace = atomic._write, os.fsync, os.replace
+    write, sync, replace, append = atomic._write, os.fsync, os.replace, parts._append
     paths: list[Path] = []
+    appended: list[int] = []
 
     def faulty_write(path: Path, content: bytes) -> None:
         fault("before", path)
@@ -132,15 +135,30 @@ def at_each_write(fault: Callable[[str, Path], None]) -> None:
             paths.pop()
         fault("after", path)
 
+    def faulty_append(folder: Path, content: bytes) -> None:
+        fault("before", folder)
+        paths.append(folder)
+        appended.append(len(content))
+        try:
+            append(folder, content)
+        finally:
+            paths.pop()
+            appended.clear()
+        fault("after", folder)
+
     def faulty_sync(handle: int) -> None:
         status = os.fstat(handle)
         if paths and stat.S_ISREG(status.st_mode):
             half = status.st_size // 2
+            if appended:
+                half = status.st_size - appended[-1] // 2
             rest = os.pread(handle, status.st_size, half)
             os.ftruncate(handle, half)
             fault("during", paths[-1])
             os.pwrite(handle, rest, half)
         sync(handle)
+        if appended and stat.S_ISREG(status.st_mode):
+            fault("synced", paths[-1])
 
     def faulty_replace(source: str, target: str) -> None:
         if paths:
@@ -148,6 +166,7 @@ def at_each_write(fault: Callable[[str, Path], None]) -> None:
         replace(source, target)
 
     atomic._write, os.fsync, os.replace = faulty_write, faulty_sync, faulty_replace
+    parts._append = faulty_append
 
 
 def set_fault(spec: dict[str, Any]) -> None:
@@ -170,7 +189,7 @@ def serve() -> None:
     """Fork for each request of the standard input; in the child, return when it has its turn."""
     from melexp.methods import make_method
     from melexp.runs.interrupts import stop_on_signals
-    from melexp.runs.runner import warm_up
+    from melexp.runs.task import warm_up
     from melexp.transforms.mel import MelTransform
 
     for method in ("admm", "gla"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from crashing import Ended, Forge
+from stores import finished
 
 from melexp.commands.doctor import doctor
 from melexp.results.tables import read_table
@@ -121,8 +122,8 @@ def values(root: Path) -> pd.DataFrame:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Return the files of the finished tasks."""
-    return {p.name: p.read_bytes() for p in (root / "tasks").glob("*/*.json")}
+    """Return the lines of the finished tasks."""
+    return finished(root)
 
 
 def leftovers(root: Path) -> list[str]:

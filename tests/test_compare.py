@@ -146,7 +146,7 @@ def fill(root: Path, clips: dict[str, float], seed: int = 0) -> Path:
     store = Store(root)
     for clip, value in clips.items():
         row = {"iteration": 5, "metric": "scm", "value": value, "reason": "", "seconds": 1.0}
-        store.save(f"{clip}{seed}ff", {"task": f"{clip}{seed}ff", "clip": clip, "rows": [row]})
+        store.save({"task": f"{clip}{seed}ff", "clip": clip, "rows": [row]})
     store.save_job(
         "e",
         {

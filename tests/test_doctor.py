@@ -6,6 +6,7 @@ Counted and printed as in `test_crash`; with ``-m torture`` every file is damage
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import http.server
 import io
@@ -25,11 +26,13 @@ import pytest
 import soundfile
 from crashing import Ended
 from faults import SIGNALS, TORTURE, Bench, Tried, leftovers, values
+from stores import finished, part
 
 from melexp.commands.doctor import doctor
 from melexp.datasets import _registry
 from melexp.files.atomic import held
-from melexp.results.records import DamagedFile, read_note, read_task
+from melexp.results.parts import is_torn, parse
+from melexp.results.records import DamagedFile, read_clips, read_note
 from melexp.results.tables import read_table
 
 # --- Results ----------------------------------------------------------------------------------
@@ -49,8 +52,8 @@ def damages(content: bytes, other: bytes, rng: np.random.Generator) -> dict[str,
 
 def stored(root: Path) -> list[Path]:
     """Return the files of the store, relative to its folder."""
-    found = [*root.glob("tasks/*/*.json"), *root.glob("jobs/*/*.json"), *root.glob("run.*")]
-    return sorted(path.relative_to(root) for path in found)
+    names = ("tasks/*.jsonl", "clips/*.json", "jobs/*/*.json", "run.*")
+    return sorted(path.relative_to(root) for name in names for path in root.glob(name))
 
 
 def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> None:
@@ -60,6 +63,8 @@ def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> Non
     other = (bench.reference / others[0]).read_bytes() if others else b"a,b\n1,2\n"
     content = damages(whole, other, np.random.default_rng(seed))[kind]
     by_itself = file.suffix == ".csv" or "provenance" in file.name  # the run writes it again
+    # A part that ends early, or is another part, is as if its other tasks were never computed.
+    unseen = file.suffix == ".jsonl" and not bad_lines(content)
     for finder in ("doctor", "run"):
         what = f"{kind} {file}, found by {finder}"
         root = bench.new(filled=True)
@@ -72,7 +77,7 @@ def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> Non
         if finder == "doctor":
             with contextlib.redirect_stdout(said := io.StringIO()):
                 status = doctor([root])
-            if not same and (status != 1 or file.name not in said.getvalue()):
+            if not (same or unseen) and (status != 1 or file.name not in said.getvalue()):
                 tried.changed += 1
                 tried.wrong.append(f"{what}: not found: {said.getvalue()}")
             with contextlib.redirect_stdout(said):
@@ -81,12 +86,25 @@ def damaged(bench: Bench, tried: Tried, file: Path, kind: str, seed: int) -> Non
                 tried.unclear += 1
                 tried.wrong.append(f"{what}: doctor is not done after once: {said.getvalue()}")
         ended = bench.run(root)
-        if finder == "run" and not by_itself and not same and file.parts[0] == "tasks":
+        if finder == "run" and file.suffix == ".jsonl" and not unseen:
             aside = root / "damaged" / file.name
-            if file.name not in ended.said or aside.read_bytes() != content:
+            if file.name not in ended.said or aside.read_bytes() != b"\n".join(bad_lines(content)):
                 tried.changed += 1
                 tried.wrong.append(f"{what}: not named or not moved: {ended}")
         bench.compare(root, tried, what, ended)
+
+
+def bad_lines(content: bytes) -> list[bytes]:
+    """Return the lines of a part that are not finished tasks; a torn last line is none."""
+    *lines, end = content.split(b"\n")
+    return [line for line in lines if not is_good(line)] + ([] if is_torn(end) else [end])
+
+
+def is_good(line: bytes) -> bool:
+    try:
+        return parse(line) is not None
+    except DamagedFile:
+        return False
 
 
 def parsed(content: bytes) -> object:
@@ -116,7 +134,7 @@ def test_every_damaged_file(sweep: Bench, tried: Tried, kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tasks/*/*.json", "jobs/*/*.json", "run.*"])
+@pytest.mark.parametrize("name", ["tasks/*.jsonl", "clips/*.json", "jobs/*/*.json", "run.*"])
 def test_every_flipped_byte_is_noticed(bench: Bench, tmp_path: Path, name: str) -> None:
     root = bench.new(filled=True)
     for path in sorted(root.glob(name))[:2]:
@@ -129,8 +147,12 @@ def test_every_flipped_byte_is_noticed(bench: Bench, tmp_path: Path, name: str) 
             try:
                 if name.startswith("run"):
                     read_table(root, "run")
+                elif name.startswith("tasks"):
+                    lost = bad_lines(bytes(content))
+                    assert lost or not is_good(bytes(content).split(b"\n")[-1])
+                    continue
                 else:
-                    (read_task if name.startswith("tasks") else read_note)(path)
+                    (read_clips if name.startswith("clips") else read_note)(path)
             except DamagedFile:
                 continue
             assert parsed(bytes(content)) == parsed(whole)  # white space in JSON
@@ -157,28 +179,29 @@ def test_a_damaged_note_does_not_stop_the_table(sweep: Bench) -> None:
 def test_doctor_leaves_what_is_at_work(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Doctor keeps a held lock and a file that is being written, and removes leftovers."""
     root = bench.new(filled=True)
-    task = sorted((root / "tasks").glob("*/*.json"))[0]
-    (task.parent / ".ab.json.12345678.part").write_bytes(b"half")  # of an older version
+    (root / "tasks" / "ab").mkdir()
+    (root / "tasks" / "ab" / ".ab.json.12345678.part").write_bytes(b"half")  # of an older version
     (root / ".run.csv.k2_x4567.melexp.part").write_bytes(b"half")
-    (task.parent / "ab.lock").touch()
+    (root / "tasks" / "ab.lock").touch()
+    note = next(root.glob("jobs/run/*.json"))
     (root / ".hydra" / "progress-0123abcd").mkdir(parents=True)
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(task)],
+        [sys.executable, "-c", WRITER, str(note)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
         stdout=subprocess.PIPE,
         text=True,
     )
     assert writer.stdout is not None
     assert writer.stdout.readline() == "during\n"
-    with held(task.with_suffix(".lock"), wait=False) as ours:
+    with held(root / "tasks" / "cd.lock", wait=False) as ours:
         assert ours
         assert doctor([root]) == 0
-        (part,) = leftovers(root)[:1]
-        assert sorted(Path(p).suffix for p in leftovers(root)) == [".lock", ".part"]
-        assert task.name in part or task.stem in part
+        left = sorted(leftovers(root), key=lambda name: Path(name).suffix, reverse=True)
+        assert [Path(name).suffix for name in left] == [".part", ".lock"]
+        assert note.name in left[0]
     writer.communicate("\n" if writer.stdin else None, timeout=30)
     assert capsys.readouterr().out.count("leftover: ") == 4
-    assert task.read_text() == "new"
+    assert note.read_text() == "new"
     assert leftovers(root) == []
 
 
@@ -197,6 +220,22 @@ write_text(Path(sys.argv[1]), "new")
 
 
 @pytest.mark.slow
+def test_doctor_waits_for_the_writer_of_a_part(bench: Bench) -> None:
+    """A part that is locked for longer than a line takes is left alone."""
+    root = bench.new(filled=True)
+    before = finished(root)
+    with part(root).open("ab") as file:
+        file.write(b'{"checksum":"half')
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert doctor([root]) == 0
+        assert part(root).read_bytes().endswith(b"half")
+    assert doctor([root]) == 0
+    assert finished(root) == before
+    assert part(root).read_bytes().endswith(b"\n")
+
+
+@pytest.mark.slow
 def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
     assert bench.forge.run("doctor", tmp_path, log=bench.log).status == 2
     assert "is not a results folder" in bench.log.read_text()
@@ -205,12 +244,11 @@ def test_doctor_says_what_it_is_for(bench: Bench, tmp_path: Path) -> None:
         2, "melexp: there is no folder to verify; give a results folder or --cache\n"
     )
     root = bench.new(filled=True)
-    task = next((root / "tasks").glob("*/*.json"))
-    task.write_text("hello")
+    part(root).write_text("hello\n")
     (root / "tasks" / "foreign.txt").write_text("hello")
     ended = bench.forge.run("doctor", root, log=bench.log)
     assert ended.status == 1
-    assert f"{task.name} is not a file of a results folder" in ended.said
+    assert f"{part(root)}: 1 damaged lines; moved to" in ended.said
     assert "foreign.txt is not a file of melexp, left alone" in ended.said
     assert "next: re-run the commands that wrote" in ended.said
     assert bench.forge.run("doctor", root, log=bench.log).status == 0

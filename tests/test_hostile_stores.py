@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stores import add_job
+from stores import add_job, change_line, older, part
 from test_strangers import tree
 
 from melexp.commands.doctor import doctor
@@ -74,6 +75,7 @@ def _replace(find: Callable[[Path], Path], make: Callable[[Path], Any]) -> Calla
     return attack
 
 
+#: Attacks on folders of older versions, with a file per task and the clips in each note.
 HOSTILE: dict[str, Callable[[Path], None]] = {
     **{
         f"no {key}": note(lambda body, key=key: body.pop(key))
@@ -135,6 +137,78 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
 }
 
 
+def line(change: Callable[[Body], Any]) -> Callable[[Path], None]:
+    return lambda root: change_line(root, change)
+
+
+def value(place: int, new: Any) -> Callable[[Path], None]:
+    return line(lambda body: body["rows"][0].__setitem__(place, new))
+
+
+def _clips(root: Path) -> Path:
+    return next(root.glob("clips/*.json"))
+
+
+def clips(content: bytes) -> Callable[[Path], None]:
+    """Store other clips under the hash of their content, and name them in the note."""
+    name = hashlib.sha256(content).hexdigest()[:32]
+
+    def attack(root: Path) -> None:
+        note(lambda body: body.update(clips=name))(root)
+        (root / "clips" / f"{name}.json").write_bytes(content)
+
+    return attack
+
+
+#: Attacks on folders as they are now.
+HOSTILE_NOW: dict[str, Callable[[Path], None]] = {
+    "line that is a list": raw(part, b"[]\n"),
+    "line that is deep": raw(part, b"[" * 10**5 + b"]" * 10**5 + b"\n"),
+    "line that is not UTF-8": raw(part, b"\xff\xfe\n"),
+    "line with a wrong checksum": raw(part, b'{"checksum":"0123456789abcdef","task":"ab"}\n'),
+    "end that is foreign": raw(part, b"no newline"),
+    "zeros": raw(part, bytes(10**5)),
+    "part that is a link": _replace(part, lambda path: path.symlink_to("/etc/hostname")),
+    "part that is a device": _replace(part, lambda path: path.symlink_to("/dev/zero")),
+    "part that is a pipe": _replace(part, os.mkfifo),
+    "part that is a folder": _replace(part, Path.mkdir),
+    "rows that are a dict": line(lambda body: body.update(rows={})),
+    "row without a value": line(lambda body: body["rows"][0].pop(2)),
+    "row that is short": line(lambda body: body["rows"].append([5])),
+    "row with more values": line(lambda body: body["rows"][0].append("other")),
+    "value that is text": value(2, "1"),
+    "value that is a list": value(2, [1]),
+    "value that is huge": value(2, 10**400),
+    "value that is above the limit": value(2, 1e301),
+    "iteration that is text": value(0, "5"),
+    "iteration that is huge": value(0, 10**30),
+    "iteration that is negative": value(0, -1),
+    "metric that is a number": value(1, 3),
+    "metric that is a path": value(1, "../../x"),
+    "task that is a path": line(lambda body: body.update(task="../../x")),
+    "task without a clip": line(lambda body: body.pop("clip")),
+    "line with more fields": line(lambda body: body.update(more=1)),
+    "note without clips": note(lambda body: body.pop("clips")),
+    "note with fewer tasks": note(lambda body: body["tasks"].pop()),
+    "note whose clips are a path": note(lambda body: body.update(clips="../../x")),
+    "note of both forms": note(
+        lambda body: body["tasks"].append(
+            {"task": "a", "dataset": "d", "clip": "a", "category": ""}
+        )
+    ),
+    "reason of no task": note(lambda body: body.update(reasons={"x": "y"})),
+    "clips that are missing": lambda root: _clips(root).unlink(),
+    "clips of another hash": raw(_clips, b"[]"),
+    "clips that are a pipe": _replace(_clips, os.mkfifo),
+    "clips that are a dict": clips(b"{}"),
+    "clips without a hash": clips(b'[{"dataset": "d", "id": "a"}, {"dataset": "d", "id": "b"}]'),
+    "clips that are not UTF-8": clips(b"\xff"),
+    "clips that are deep": clips(b"[" * 10**5),
+}
+ATTACKS = [pytest.param(older, attack, id=f"old-{name}") for name, attack in HOSTILE.items()]
+ATTACKS += [pytest.param(Path, attack, id=name) for name, attack in HOSTILE_NOW.items()]
+
+
 @pytest.mark.parametrize("name", ["a b", "-rf", "a\nb", ".x", "x\u202e"])
 def test_an_experiment_of_another_name_is_refused(tmp_path: Path, good: Path, name: str) -> None:
     root = tmp_path / "hostile"
@@ -154,11 +228,11 @@ def good(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("attack", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("form", "attack"), ATTACKS)
 def test_a_merge_of_a_hostile_store_changes_nothing(
-    tmp_path: Path, good: Path, attack: Callable[[Path], None]
+    tmp_path: Path, good: Path, form: Callable[[Path], Path], attack: Callable[[Path], None]
 ) -> None:
-    hostile = add_job(tmp_path / "hostile", {"a": ("x", 1.0), "b": ("y", 2.0)})
+    hostile = form(add_job(tmp_path / "hostile", {"a": ("x", 1.0), "b": ("y", 2.0)}))
     attack(hostile)
     before = tree(good)
     for sources in ([hostile], [good, hostile]):
@@ -174,23 +248,28 @@ def test_a_merge_of_a_hostile_store_changes_nothing(
     assert tree(good) == before
 
 
-@pytest.mark.parametrize("attack", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("form", "attack"), ATTACKS)
 def test_doctor_and_the_next_table_survive_a_hostile_file(
-    tmp_path: Path, attack: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    form: Callable[[Path], Path],
+    attack: Callable[[Path], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The file is moved aside or, if it is a link or no file, left alone; the table is written."""
     root = add_job(tmp_path / "r", {"a": ("x", 1.0), "b": ("y", 2.0)})
-    add_job(root, {"a": ("x", 1.0), "b": ("y", 2.0)}, label="GLA")
-    attack(root)
+    add_job(root, {"a": ("x", 1.0), "b": ("y", 2.0)}, label="GLA", limit=3)
+    attack(form(root))
     assert doctor([root]) == 1
     assert "Traceback" not in capsys.readouterr().out
+    if not any(root.glob("jobs/run/*.json")):  # both jobs had the clips that are lost
+        return
     write_table(root, "run")
     assert "GLA" in set(read_table(root, "run")["label"])
 
 
 def test_a_damaged_note_of_the_target_stops_a_merge(tmp_path: Path, good: Path) -> None:
     target = add_job(tmp_path / "target", {"a": ("x", 1.0)})
-    HOSTILE["no clips"](target)
+    HOSTILE["no clips"](older(target))
     before = tree(target)
     with pytest.raises(ValueError, match="is not the file of a job"):
         merge(target, [good])

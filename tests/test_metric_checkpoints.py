@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
+from stores import finished
 
 from melexp.discovery import conf_dir
 from melexp.results.records import read_json
@@ -28,10 +29,6 @@ def values(results: Path, experiment: str = "run") -> pd.DataFrame:
     return write_table(results, experiment).drop(columns="seconds").reset_index(drop=True)
 
 
-def stamps(results: Path) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in (results / "tasks").rglob("*.json")}
-
-
 SPARSE = "+metric_checkpoints={sc: [2]}"
 
 
@@ -41,18 +38,20 @@ def test_a_metric_is_computed_at_its_own_checkpoints_and_the_last(tmp_path: Path
     found = set(zip(table["metric"], table["iteration"], strict=True))
     assert found == {("scm", 1), ("scm", 2), ("scm", 3), ("sc", 2), ("sc", 3)}
     assert table["value"].notna().all()
-    before = stamps(tmp_path)
+    before = finished(tmp_path)
     go(tmp_path, "checkpoints=[1,2,3]", SPARSE)
-    assert stamps(tmp_path) == before
+    assert finished(tmp_path) == before
 
 
 def test_metric_checkpoints_change_no_value_and_no_task(tmp_path: Path) -> None:
     """A run of all metrics finds the tasks of a sparse one, and computes the rest."""
     go(tmp_path / "all", "checkpoints=[1,2,3]")
     go(tmp_path / "both", "checkpoints=[1,2,3]", SPARSE)
-    names = {path.name for path in stamps(tmp_path / "both")}
+    before = finished(tmp_path / "both")
     go(tmp_path / "both", "checkpoints=[1,2,3]")
-    assert {path.name for path in stamps(tmp_path / "both")} == names
+    after = finished(tmp_path / "both")
+    assert after.keys() == before.keys()
+    assert all(after[task].startswith(before[task]) for task in before)
     pd.testing.assert_frame_equal(values(tmp_path / "both"), values(tmp_path / "all"))
 
 

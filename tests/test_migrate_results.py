@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from stores import older
 
 from melexp.discovery import conf_dir
 from melexp.results.records import digest, read_json, write_json
@@ -17,7 +18,8 @@ from melexp.results.statistics import metric_facts
 from melexp.results.store import Store
 from melexp.results.tables import read_table, table_checksum, write_table
 from melexp.runs.hydra_app import register
-from melexp.runs.runner import Task, run
+from melexp.runs.runner import run
+from melexp.runs.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "results" / "core"
@@ -126,17 +128,17 @@ def old_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def age(results: Path) -> None:
-    """Turn a new store into one of the old form."""
-    store = Store(results)
+    """Turn a new store into one of the old form, with the old names."""
+    older(results)
     for path in list(results.glob("jobs/*/*.json")):
         note = read_json(path)
         config = note["config"]
         (clip,), (entry,) = note["provenance"]["clips"], note["tasks"]
         old = old_id(config, clip["sha256"])
-        task = store.load(entry["task"])
-        assert task is not None
-        store.path(entry["task"]).unlink()
-        store.save(old, task | {"task": old})
+        new_file, old_file = (results / "tasks" / t[:2] / f"{t}.json" for t in (entry["task"], old))
+        task = read_json(new_file)
+        new_file.unlink()
+        write_json(old_file, task | {"task": old})
         entry["task"] = old
         name, label = config["method"]["name"], config["method"]["label"]
         parameters = old_parameters(name, config["method"])
@@ -169,8 +171,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run(config) == []
     for experiment in RUNS:
         write_table(root / "new", experiment)
-    shutil.copytree(root / "new", root / "old")
-    age(root / "old")
+    older(Path(shutil.copytree(root / "new", root / "renamed")))
+    age(Path(shutil.copytree(root / "new", root / "old")))
     return root
 
 
@@ -193,7 +195,7 @@ def test_migrated_results_are_recognised(
     assert migrate(old, write=True) == counts
     assert tables(old) == tables(made / "new")
     assert {p for p in content(old) if p.suffix == ".json"} == set(
-        p for p in content(made / "new") if p.suffix == ".json"
+        p for p in content(made / "renamed") if p.suffix == ".json"
     )
 
     def compute(*_: object) -> None:
@@ -225,13 +227,13 @@ def test_without_the_migration_all_is_computed_again(
 def test_rows_of_the_present_code_are_kept(made: Path, old: Path) -> None:
     """A task that was computed in part after the renaming, before the migration."""
     note = read_json(next((made / "new" / "jobs" / "walltime").glob("*.json")))
-    (entry,) = note["tasks"]
-    task = Store(made / "new").load(entry["task"])
+    (name,) = note["tasks"]
+    task = Store(made / "new").load(name)
     assert task is not None
     own = {"iteration": 9, "metric": "scm", "value": -1.0, "reason": "", "seconds": 1.0}
-    Store(old).save(entry["task"], task | {"rows": [own]})
+    Store(old).save({"task": name, "clip": "c", "rows": [own]})
     migrate(old, write=True)
-    joined = Store(old).load(entry["task"])
+    joined = Store(old).load(name)
     assert joined is not None
     assert joined["rows"] == [*task["rows"], own]
 
@@ -260,7 +262,8 @@ def test_results_that_cannot_be_understood_are_refused(old: Path, spoil: str, me
         path.unlink()
         write_json(path.with_name(f"{digest(note['config'])}.json"), note)
     elif spoil == "task":
-        file = Store(old).path(note["tasks"][0]["task"])
+        task = note["tasks"][0]["task"]
+        file = old / "tasks" / task[:2] / f"{task}.json"
         file.write_text(file.read_text().replace("scm", "sc", 1))
     else:
         file = old / "run.csv"

@@ -236,7 +236,7 @@ def test_levels_do_not_change_a_metric(paper: object, speech: np.ndarray) -> Non
 
 def test_a_clip_too_long_for_a_run_is_refused(tmp_path: Path) -> None:
     from melexp.methods import make_method
-    from melexp.runs.runner import Task
+    from melexp.runs.task import Task
     from melexp.transforms.mel import MelTransform
 
     soundfile.write(tmp_path / "long.wav", np.zeros(601 * 1000), 1000, subtype="PCM_U8")

@@ -28,6 +28,7 @@ pytest.importorskip("plotly", reason="the report needs the extra: pip install 'm
 pyln = pytest.importorskip("pyloudnorm", reason="the report needs the extra 'melexp[report]'")
 
 from melexp.report import report  # noqa: E402
+from melexp.report.colours import CONTRAST, PANELS, contrast  # noqa: E402
 from melexp.report.listening import (  # noqa: E402
     CEILING,
     LOUDNESS,
@@ -36,7 +37,7 @@ from melexp.report.listening import (  # noqa: E402
     render,
     write_audio,
 )
-from melexp.report.views import _DASHES, _SYMBOLS, CONTRAST, PANELS, contrast, views  # noqa: E402
+from melexp.report.views import _DASHES, _SYMBOLS, views  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<script>window.pwned = 1</script>"

@@ -19,6 +19,7 @@ from crashing import melexp_text as app
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
+from stores import finished, part
 
 from melexp.commands.reproduce import FROM_TABLES, experiment_configs
 from melexp.discovery import conf_dir
@@ -48,16 +49,12 @@ def values(results: Path, experiment: str = "run") -> pd.DataFrame:
     return write_table(results, experiment).drop(columns="seconds").reset_index(drop=True)
 
 
-def stamps(results: Path) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in (results / "tasks").rglob("*.json")}
-
-
 def test_a_timed_run_computes_what_another_experiment_has(tmp_path: Path) -> None:
     """The times of a timed experiment come from one run; its values are the same."""
     go(tmp_path)
-    before = stamps(tmp_path)
+    before = finished(tmp_path)
     go(tmp_path, "experiment=walltime", "method=admm", *QUICK)
-    after = stamps(tmp_path)
+    after = finished(tmp_path)
     assert before.items() <= after.items()
     assert len(after) == 2 * len(before)
     pd.testing.assert_frame_equal(
@@ -65,7 +62,7 @@ def test_a_timed_run_computes_what_another_experiment_has(tmp_path: Path) -> Non
         values(tmp_path, "walltime").drop(columns="experiment"),
     )
     go(tmp_path, "experiment=walltime", "method=admm", *QUICK)  # which then are there
-    assert stamps(tmp_path) == after
+    assert finished(tmp_path) == after
 
 
 # --- Tasks and tables -------------------------------------------------------------------------
@@ -94,18 +91,18 @@ def test_table_has_a_row_per_clip_checkpoint_and_metric(tmp_path: Path) -> None:
 
 def test_a_second_run_computes_nothing(tmp_path: Path) -> None:
     go(tmp_path)
-    before = stamps(tmp_path)
+    before = finished(tmp_path)
     go(tmp_path)
-    assert stamps(tmp_path) == before
+    assert finished(tmp_path) == before
     assert len(before) == 2
 
 
 def test_only_what_is_missing_is_computed(tmp_path: Path) -> None:
     go(tmp_path)
-    first, before = values(tmp_path), stamps(tmp_path)
+    first, before = values(tmp_path), finished(tmp_path)
     go(tmp_path, "method.rho=0.2")
-    assert {p: t for p, t in stamps(tmp_path).items() if p in before} == before
-    assert len(stamps(tmp_path)) == 4
+    assert {p: t for p, t in finished(tmp_path).items() if p in before} == before
+    assert len(finished(tmp_path)) == 4
     go(tmp_path, "checkpoints=[2,4,6]")  # a longer curve: the old values stay as they are
     longer = values(tmp_path)
     old = longer[(longer["rho"] == 0.1) & (longer["iteration"] <= 4)].reset_index(drop=True)
@@ -132,13 +129,13 @@ def test_seeds_differ_and_methods_share_their_start(tmp_path: Path) -> None:
 def test_another_start_is_another_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task from an older version of the start is computed again."""
     go(tmp_path, "method=admm_ramp")
-    before = stamps(tmp_path)
+    before = finished(tmp_path)
     monkeypatch.setitem(VERSIONS, "nnls", 5)  # which it does not begin with
     go(tmp_path, "method=admm_ramp")
-    assert stamps(tmp_path) == before
+    assert finished(tmp_path) == before
     monkeypatch.setitem(VERSIONS, "pghi", VERSIONS["pghi"] + 1)
     go(tmp_path, "method=admm_ramp")
-    assert len(stamps(tmp_path)) == 2 * len(before)
+    assert len(finished(tmp_path)) == 2 * len(before)
 
 
 def test_a_recorded_configuration_is_run(tmp_path: Path) -> None:
@@ -196,7 +193,7 @@ def test_damaged_files_are_moved_aside_and_recomputed(
 ) -> None:
     go(tmp_path)
     whole = values(tmp_path)
-    victim = min((tmp_path / "tasks").rglob("*.json"))
+    victim = part(tmp_path)
     victim.write_bytes(damage(victim.read_bytes()))
     go(tmp_path)
     pd.testing.assert_frame_equal(values(tmp_path), whole)
@@ -221,11 +218,11 @@ def test_killed_and_started_again_is_as_if_undisturbed(tmp_path: Path) -> None:
     assert start(tmp_path / "undisturbed").wait() == 0
     for wanted in (1, 7):  # kill it when so many of the 12 tasks are done
         process = start(tmp_path / "killed")
-        while len(stamps(tmp_path / "killed")) < wanted and process.poll() is None:
+        while len(finished(tmp_path / "killed")) < wanted and process.poll() is None:
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert len(stamps(tmp_path / "killed")) >= wanted
+        assert len(finished(tmp_path / "killed")) >= wanted
     assert start(tmp_path / "killed").wait() == 0
     pd.testing.assert_frame_equal(values(tmp_path / "killed"), values(tmp_path / "undisturbed"))
     assert len(values(tmp_path / "killed")) == 3 * 4 * 2 * 2
@@ -345,16 +342,18 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     store = Store(tmp_path)
     row = {"iteration": 1, "metric": "sc", "value": -1.0, "reason": "", "seconds": 1.0}
     body = {"task": "ab12", "clip": "c", "rows": [row]}
-    store.save("ab12", body)
+    store.save(body)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.save("ab12", body | {"rows": []})
-    assert store.load("ab12") == body
-    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["ab12.json"]
+        store.save(body | {"task": "cd34"})
+    assert store.load("ab12") == {"task": "ab12", "rows": [row]}
+    assert list(finished(tmp_path)) == ["ab12"]
+    assert part(tmp_path).read_bytes().endswith(b"\n")
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [part(tmp_path)]
 
 
 def test_mean_interval_by_hand() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from stores import part
 
 from melexp.commands.doctor import doctor
 from melexp.discovery import conf_dir
@@ -23,6 +24,8 @@ FOREIGN = {
     "tasks/todo.md": "buy milk",
     "tasks/poetry.lock": "package = 1",
     "tasks/ab/poetry.lock": "package = 1",
+    "tasks/lines.jsonl": "{}",
+    "clips/list.json": "[]",
     "tasks/ab/cd.lock": "not empty, so no lock of melexp",
     "tasks/ab/notes.json": "{}",
     "tasks/ab/.film.mkv.part": "half a film",
@@ -63,7 +66,7 @@ def store(root: Path) -> Path:
     made.begin()
     row = {"iteration": 5, "metric": "scm", "value": 1.0, "reason": "", "seconds": 1.0}
     for task in ("aa" * 16, "bb" * 16):
-        made.save(task, {"task": task, "clip": task[:2], "rows": [row]})
+        made.save({"task": task, "clip": task[:2], "rows": [row]})
     entries = [{"task": t * 16, "dataset": "d", "clip": t, "category": "c"} for t in ("aa", "bb")]
     config = {"experiment": "run", "seed": 0}
     body = {"config": config, "method": {"method": "admm", "label": "ADMM"}, "seed": 0}
@@ -91,10 +94,12 @@ def test_foreign_files_in_a_folder_of_results_stay(
     assert f"other: {tmp_path / 'tasks' / 'todo.md'} is not a file of melexp" in said
 
 
-@pytest.mark.parametrize("linked", ["tasks", "jobs", ".hydra", "damaged", "tasks/aa", "run.csv"])
+@pytest.mark.parametrize(
+    "linked", ["tasks", "jobs", ".hydra", "damaged", "clips", "part", "run.csv"]
+)
 def test_links_are_not_followed(tmp_path: Path, linked: str) -> None:
     root, other = store(tmp_path / "results"), tmp_path / "other"
-    place = root / linked
+    place = part(root) if linked == "part" else root / linked
     if place.exists():
         place.rename(other)
     else:
@@ -107,7 +112,8 @@ def test_links_are_not_followed(tmp_path: Path, linked: str) -> None:
     if other.is_dir():
         (other / f".{'ab' * 16}.json.12345678.part").write_text("half")
     place.symlink_to(other)
-    (root / "tasks" / "bb" / f"{'bb' * 16}.json").write_text("damaged")
+    if linked not in ("tasks", "part"):
+        part(root).write_text("damaged\n")
     before = tree(other) if other.is_dir() else other.read_bytes()
     if linked == "damaged":
         with pytest.raises(ValueError, match="damaged is a link"):
@@ -121,20 +127,21 @@ def test_a_dry_run_says_all_and_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = store(tmp_path)
-    (root / "tasks" / "aa" / f"{'aa' * 16}.json").write_text("damaged")
-    (root / "tasks" / "aa" / f"{'ab' * 16}.lock").touch()
+    whole = part(root).read_bytes()
+    part(root).write_bytes(whole.replace(b"aaaa", b"aaab", 1) + whole[:30])
+    (root / "tasks" / f"{'ab' * 16}.lock").touch()
     (root / ".run.csv.abcdefgh.melexp.part").write_text("half")
     (root / "run.csv").write_text("damaged")
     (root / ".hydra" / "progress-0123abcd").mkdir(parents=True)
     before, folders = tree(root), sorted(root.rglob("*"))
     assert doctor([root], dry_run=True) == 1
     said = capsys.readouterr().out
-    assert said.count("would be removed") == 3
+    assert said.count("would be removed") == 4
     assert said.count("would be moved to") == 1
     assert said.count("would be rewritten") == 1
     assert (tree(root), sorted(root.rglob("*"))) == (before, folders)
     assert doctor([root]) == 1
-    assert capsys.readouterr().out.count("leftover: ") == 3
+    assert capsys.readouterr().out.count("leftover: ") == 4
     assert doctor([root]) == 0
 
 

@@ -272,7 +272,7 @@ def test_a_claim_excludes_others_and_ends_with_its_holder(tmp_path: Path) -> Non
         assert not ours
     holder.kill()
     holder.communicate()
-    assert store.path("ab12").with_suffix(".lock").exists()  # a leftover, which locks nothing
+    assert (tmp_path / "tasks" / "ab12.lock").exists()  # a leftover, which locks nothing
     with store.claim("ab12", wait=False) as ours:
         assert ours
     assert not list(tmp_path.rglob("*.lock"))

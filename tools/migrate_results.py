@@ -6,9 +6,10 @@
 - Drop the parameters ``magnitude`` and ``phase`` of ``librosa``.
 - Give each finished task the id of the present code, so that a re-run skips it.
 
-Values and times are unchanged. The command refuses a folder that it cannot convert completely. It
-prints the numbers of files; ``--write`` converts them. Stop every run in the folder first. After an
-interruption, run the same command again.
+Such a folder has a file per task and the clips in each note, and keeps this form, which is still
+read. Values and times are unchanged. The command refuses a folder that it cannot convert
+completely. It prints the numbers of files; ``--write`` converts them. Stop every run in the folder
+first. After an interruption, run the same command again.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from melexp.results.tables import (
     read_table,
     table_checksum,
 )
-from melexp.runs.runner import Task
+from melexp.runs.task import Task
 from melexp.start import VERSIONS
 from melexp.transforms.mel import MelTransform
 
@@ -190,7 +191,10 @@ def naming(path: Path) -> Iterator[None]:
 
 def convert_note(path: Path, store: Store, conversion: Conversion) -> None:
     """Add the note of a job and its tasks to a conversion."""
-    note = read_note(path)
+    note = read_json(path)
+    if "clips" in note:  # in the present form, so with the present names
+        return
+    read_note(path)
     config = new_config(note["config"])
     shas = {(c["dataset"], c["id"]): c["sha256"] for c in note["provenance"]["clips"]}
     for entry in note["tasks"]:
@@ -201,11 +205,11 @@ def convert_note(path: Path, store: Store, conversion: Conversion) -> None:
             conversion.other += 1
             continue
         entry["task"] = new
-        source, target = store.path(old), store.path(new)
+        source, target = file_of(store, old), file_of(store, new)
         if source.exists():
             rows = read_task(source)["rows"]
             # A run with the present code may have stored some of the rows already.
-            stored = read_task(target)["rows"] if target.exists() else []
+            stored = (store.load(new) or {"rows": []})["rows"]
             joined = {(row["iteration"], row["metric"]): row for row in [*rows, *stored]}
             conversion.tasks[target] = {
                 **read_task(source),
@@ -219,15 +223,20 @@ def convert_note(path: Path, store: Store, conversion: Conversion) -> None:
     conversion.gone.add(path)
     present = conversion.notes.get(place)
     if present is None and place != path and place.exists():
-        present = read_note(place)
+        present = read_json(place)
     if present is not None and asked(present) != asked(note):
         raise ValueError(f"{place.name} is the same job with other clips")
     conversion.notes[place] = present or note
 
 
+def file_of(store: Store, task: str) -> Path:
+    """Return the file of a task in the old form."""
+    return store.root / "tasks" / task[:2] / f"{task}.json"
+
+
 def asked(note: dict[str, Any]) -> list[str]:
     """Return the ids of the tasks of a job, sorted."""
-    return sorted(entry["task"] for entry in note["tasks"])
+    return sorted(task if isinstance(task, str) else task["task"] for task in note["tasks"])
 
 
 def convert_table(path: Path, conversion: Conversion) -> None:

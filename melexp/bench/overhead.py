@@ -17,7 +17,8 @@ from melexp.datasets import load_dataset
 from melexp.methods import make_method
 from melexp.results.pairs import Pair
 from melexp.results.store import Store
-from melexp.runs.runner import Task, finish_all
+from melexp.runs.runner import finish_all
+from melexp.runs.task import Task
 from melexp.transforms.mel import MelTransform
 
 

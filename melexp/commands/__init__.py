@@ -124,11 +124,15 @@ def report(
         list[str] | None,
         Option(metavar="NAME[=PATH]", help="Render the clips of this data set too (repeatable)."),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        Option(metavar="COLUMN=VALUE", help="Show these rows only: rho=0.1 (repeatable)."),
+    ] = None,
 ) -> None:
     """Write pages to look at and listen to, from results."""
     from melexp.report import report
 
-    report(results, output, clips=clips, datasets=dataset or [])
+    report(results, output, clips=clips, datasets=dataset or [], where=where or [])
 
 
 @app.command(

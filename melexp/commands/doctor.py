@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
+from melexp.commands.doctor_check import NO_LINKS, Check
 from melexp.datasets._clip import sha256_of
 from melexp.datasets._registry import cache_folder, lock_of, move_damaged, registered
-from melexp.files.atomic import PART, held, is_in_use, move_aside, remove_leftover
-from melexp.results.records import DamagedFile, read_note, read_provenance, read_task
+from melexp.files.atomic import PART, held, is_in_use, remove_leftover
+from melexp.results.index import older_files
+from melexp.results.parts import NAME, lines, parse, parts_of, repair
+from melexp.results.records import (
+    DamagedFile,
+    content_of,
+    read_clips,
+    read_note,
+    read_provenance,
+    read_task,
+)
 from melexp.results.store import MARKER, Store
 from melexp.results.tables import (
+    Content,
     check_table,
     collect,
     provenance_of,
     put_table,
-    table_checksum,
+    table_of,
 )
 from melexp.runs.display import leftover_progress, remove_progress
 
@@ -28,7 +39,9 @@ from melexp.runs.display import leftover_progress, remove_progress
 _ID, _NAME, _RANDOM = r"[0-9a-f]+", r"\w[\w.-]*", r"[a-z0-9_]{8}"
 _TASK = re.compile(rf"{_ID}\.json")
 #: Older versions wrote parts of tasks without the program's name; an id makes them ours too.
-_PART_OF_TASK = re.compile(rf"\.{_ID}\.json\.{_RANDOM}(\.melexp)?\.part")
+_PART_OF_TASK = re.compile(
+    rf"\.{_ID}\.json\.{_RANDOM}(\.melexp)?\.part|\.{NAME.pattern}\.{_RANDOM}{re.escape(PART)}"
+)
 _PART = re.compile(rf"\..+\.{_RANDOM}{re.escape(PART)}|\.probe-\d+{re.escape(PART)}")
 _LOCK_OF_TASK = re.compile(rf"{_ID}\.lock")
 #: What `_clear` has left among tasks and jobs: files of a live run.
@@ -69,73 +82,12 @@ def doctor(
     """
     if not results and not cache:
         raise ValueError("there is no folder to verify; give a results folder or --cache")
-    checks: list[_Check] = [_Results(folder, adopt=adopt, dry_run=dry_run) for folder in results]
+    checks: list[Check] = [_Results(folder, adopt=adopt, dry_run=dry_run) for folder in results]
     checks += [_Cache(dry_run=dry_run)] if cache else []
     return max(check.run() for check in checks)
 
 
-class _Check(ABC):
-    """The findings in one folder, printed and counted."""
-
-    def __init__(self, root: Path, *, dry_run: bool) -> None:
-        self.root, self.dry_run = root, dry_run
-        self.verified = self.damaged = self.removed = self.others = 0
-        self.advice: dict[str, None] = {}  # an ordered set
-
-    @abstractmethod
-    def run(self) -> int:
-        """Check the folder; return the exit code."""
-
-    def bad(self, message: str, path: Path | None = None, advice: str = "") -> None:
-        """Report a fault and move its file aside."""
-        if path is not None and self.dry_run:
-            message += f"; would be moved to {self.root / 'damaged'}"
-        elif path is not None:
-            aside = move_aside(path, self.root / "damaged")
-            message += f"; moved to {aside}" if aside else ""
-        print(f"bad: {message}")
-        self.damaged += 1
-        if advice:
-            self.advice[advice] = None
-
-    def leftover(self, path: Path, remove: Callable[[Path], bool]) -> None:
-        """Remove a leftover and report it."""
-        if self.dry_run or remove(path):
-            print(f"leftover: {path} {'would be removed' if self.dry_run else 'removed'}")
-            self.removed += 1
-
-    def inside(self, folder: Path) -> Iterator[Path]:
-        """Yield the entries of a folder, sorted; report links instead of following them."""
-        if folder.is_symlink() and folder != self.root:
-            self.bad(f"{folder} is a link, which is not followed", advice=_NO_LINKS)
-        elif folder.is_dir():
-            for path in sorted(folder.iterdir()):
-                if path.is_symlink():
-                    self.bad(f"{path} is a link, which is not followed", advice=_NO_LINKS)
-                else:
-                    yield path
-
-    def other(self, path: Path) -> None:
-        """Report a file that melexp does not write."""
-        print(f"other: {path} is not a file of melexp, left alone")
-        self.others += 1
-
-    def summary(self) -> int:
-        """Print the counts and return the exit code."""
-        others = f", {self.others} others left alone" if self.others else ""
-        print(
-            f"{self.root}: {self.verified} files verified, {self.damaged} bad, "
-            f"{self.removed} leftovers {'to remove' if self.dry_run else 'removed'}{others}"
-        )
-        for advice in self.advice:
-            print(f"next: {advice}")
-        return int(self.damaged > 0)
-
-
-_NO_LINKS = "replace the links by the files, or name the folder that they lead to"
-
-
-class _Results(_Check):
+class _Results(Check):
     """The check of a results folder."""
 
     def __init__(self, root: Path, *, adopt: bool, dry_run: bool) -> None:
@@ -159,13 +111,22 @@ class _Results(_Check):
 
     def run(self) -> int:
         self._clear()
-        for folder in self._folders("tasks"):
-            for path in self.inside(folder):
-                if _TASK.fullmatch(path.name) and path.stem[:2] == folder.name:
-                    self._verify(path, read_task, path.with_suffix(".lock"))
-                elif not _AT_WORK.fullmatch(path.name):
-                    self.other(path)
-        for folder in self._folders("jobs"):
+        for path in self.inside(self.root / "tasks"):
+            if NAME.fullmatch(path.name):
+                self._verify_part(path)
+            elif path.is_dir() and re.fullmatch("[0-9a-f]{1,2}", path.name):
+                self._verify_older(path)
+            elif not _AT_WORK.fullmatch(path.name):
+                self.other(path)
+        for path in self.inside(self.root / "clips"):
+            if _TASK.fullmatch(path.name):
+                self._verify(path, read_clips, None)
+            elif not _AT_WORK.fullmatch(path.name):
+                self.other(path)
+        for folder in self.inside(self.root / "jobs"):
+            if not folder.is_dir() or not re.fullmatch(_NAME, folder.name):
+                self.other(folder)
+                continue
             for path in self.inside(folder):
                 if _TASK.fullmatch(path.name):
                     self._verify(path, read_note, self.root / f".{folder.name}.lock")
@@ -184,21 +145,12 @@ class _Results(_Check):
     def _has_valid_file(self) -> bool:
         """Return whether the folder has a file that only melexp can have written."""
         found = [
-            *((read_task, path) for path in self.root.glob("tasks/??/*.json")),
+            *((_read_part, path) for path in parts_of(self.root / "tasks", plain=True)),
+            *((read_task, path) for path in older_files(self.root)),
             *((read_note, path) for path in self.root.glob("jobs/*/*.json")),
             *((read_provenance, path) for path in self.root.glob("*.provenance.json")),
         ]
         return any(_fault(path, read) is None for read, path in found)
-
-    def _folders(self, name: str) -> Iterator[Path]:
-        """Yield the folders of tasks or of jobs."""
-        for folder in self.inside(self.root / name):
-            if folder.is_dir() and re.fullmatch(
-                "[0-9a-f]{1,2}" if name == "tasks" else _NAME, folder.name
-            ):
-                yield folder
-            else:
-                self.other(folder)
 
     def _noted(self) -> list[str]:
         return [
@@ -221,11 +173,14 @@ class _Results(_Check):
         for path in leftover_progress(self.root):
             self.leftover(path, remove_progress)
         places: list[tuple[Path, re.Pattern[str], re.Pattern[str] | None]]
-        places = [(self.root, _PART, _LOCK)]
-        places += [(path, _PART_OF_TASK, _LOCK_OF_TASK) for path in _plain(self.root / "tasks")]
+        tasks = self.root / "tasks"
+        places = [(self.root, _PART, _LOCK), (tasks, _PART_OF_TASK, _LOCK_OF_TASK)]
+        places += [(path, _PART_OF_TASK, _LOCK_OF_TASK) for path in _plain(tasks)]
         places += [(path, _PART_OF_TASK, None) for path in _plain(self.root / "jobs")]
+        places += [(self.root / "clips", _PART_OF_TASK, None), (self.root / "damaged", _PART, None)]
         for folder, parts, locks in places:
-            for path in sorted(folder.iterdir()):
+            is_there = folder.is_dir() and not (folder.is_symlink() and folder != self.root)
+            for path in sorted(folder.iterdir()) if is_there else ():
                 if path.is_symlink() or not path.is_file() or is_in_use(path):
                     continue
                 if parts.fullmatch(path.name):
@@ -233,7 +188,34 @@ class _Results(_Check):
                 elif locks and locks.fullmatch(path.name) and path.stat().st_size == 0:
                     self.leftover(path, _remove_lock)
 
-    def _verify(self, path: Path, read: Callable[[Path], dict[str, Any]], lock: Path) -> None:
+    def _verify_part(self, path: Path) -> None:
+        """Verify each line of a part; move bad ones aside and remove a torn last one."""
+        if not path.is_file():
+            self.bad(f"{path} is a folder, device or pipe", path, self.again)
+            return
+        found = repair(path, self.root / "damaged", dry_run=self.dry_run)
+        if found is None:  # a live run writes it for longer than a line takes
+            return
+        self.tasks += found.good
+        self.verified += not found.bad
+        would = "would be " if self.dry_run else ""
+        if found.torn:
+            print(f"leftover: torn last line of {path} {would}removed")
+            self.removed += 1
+        if found.bad:
+            where = found.aside or self.root / "damaged"
+            self.bad(f"{path}: {found.bad} damaged lines; {would}moved to {where}")
+            self.advice[self.again] = None
+
+    def _verify_older(self, folder: Path) -> None:
+        """Verify the files of tasks that an older version wrote."""
+        for path in self.inside(folder):
+            if _TASK.fullmatch(path.name) and path.stem[:2] == folder.name:
+                self._verify(path, read_task, path.with_suffix(".lock"))
+            elif not _AT_WORK.fullmatch(path.name):
+                self.other(path)
+
+    def _verify(self, path: Path, read: Callable[[Path], Any], lock: Path | None) -> None:
         if _fault(path, read) is None:
             self.verified += 1
             return
@@ -241,14 +223,14 @@ class _Results(_Check):
             self.bad(str(_fault(path, read)), path, self.again)
             return
         # A worker that holds the task will replace it; a note is written quickly.
-        with held(lock, wait=read is read_note) as ours:
+        with held(lock, wait=read is read_note) if lock else nullcontext(True) as ours:
             message = _fault(path, read)
             if ours and message is not None:
                 self.bad(message, path, self.again)
 
     def _table_fault(self, experiment: str) -> str:
         """Return the fault of a table or of its provenance, or ""."""
-        table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
+        table, provenance = table_of(self.root, experiment), provenance_of(self.root, experiment)
         for path in (table, provenance):
             if path.is_symlink():
                 return f"{path} is a link, which is not followed"
@@ -262,12 +244,12 @@ class _Results(_Check):
 
     def _rewrite_table(self, experiment: str) -> None:
         """Rewrite a table and its provenance from the tasks, if these exist."""
-        table, provenance = self.root / f"{experiment}.csv", provenance_of(self.root, experiment)
+        table, provenance = table_of(self.root, experiment), provenance_of(self.root, experiment)
         fault = self._table_fault(experiment)
         if not fault:
             return
         if table.is_symlink() or provenance.is_symlink():
-            self.bad(fault, advice=_NO_LINKS)
+            self.bad(fault, advice=NO_LINKS)
             return
         unreadable = provenance.exists() and _fault(provenance, read_provenance)
         if experiment not in self._noted():
@@ -278,18 +260,17 @@ class _Results(_Check):
         if self.dry_run:
             print(f"would be rewritten from the tasks: {table} and {provenance.name} ({fault})")
             return
-        _, text, notes = collect(self.store, experiment)
-        # A run that was killed between the two files leaves a correct table.
-        expected = table_checksum(text.encode())
-        if table.exists() and table_checksum(table.read_bytes()) != expected:
+        content = collect(self.store, experiment)
+        if table.exists() and not _is_right(table, content):
             self.bad(f"{table} does not match its tasks", table)
         if unreadable:
             self.bad(unreadable, provenance)
-        put_table(self.store, experiment, text, notes)
+        put_table(self.store, experiment, content)
+        table = table_of(self.root, experiment)
         print(f"rewritten from the tasks: {table} and {provenance.name}")
 
 
-class _Cache(_Check):
+class _Cache(Check):
     """The check of the cache of recordings."""
 
     def __init__(self, *, dry_run: bool) -> None:
@@ -349,7 +330,27 @@ def _remove_download(path: Path) -> bool:
     return True
 
 
-def _fault(path: Path, read: Callable[[Path], dict[str, Any]]) -> str | None:
+def _is_right(table: Path, content: Content) -> bool:
+    """Return whether a table has its content: a killed run may have left no provenance of it."""
+    if table.suffix != content.suffix:
+        return True  # an older, smaller table
+    content.write(expected := io.BytesIO())
+    try:
+        return content_of(table, len(expected.getvalue())) == expected.getvalue()
+    except DamagedFile:
+        return False
+
+
+def _read_part(path: Path) -> None:
+    """Raise DamagedFile unless the first line of a part is a finished task."""
+    with path.open("rb") as file:
+        for _, _, line in lines(file):
+            parse(line)
+            return
+    raise DamagedFile(f"{path} has no line")
+
+
+def _fault(path: Path, read: Callable[[Path], Any]) -> str | None:
     """Return the fault of a file, or None."""
     try:
         read(path)

@@ -26,7 +26,7 @@ from melexp.methods import Peer, make_method
 from melexp.metrics import score
 from melexp.metrics.scm import long_scm
 from melexp.results.statistics import metric_facts
-from melexp.runs.runner import LONGEST
+from melexp.runs.task import LONGEST
 from melexp.transforms.mel import MelTransform
 
 #: SCM in dB that the default method falls below in 100 iterations if the front end is right.

@@ -13,15 +13,17 @@ import soundfile
 
 from melexp.errors import one_line, printable
 
-from ._clip import Clip, sha256_of
+from ._clip import Clip
+from ._hashes import Hashes
 
 
 def clips(*, path: str) -> list[Clip]:
     """List the sound files in a folder and its subfolders, sorted by path.
 
-    The category of a clip is the name of its subfolder, or ``all`` at the top. Every file is read
-    once to compute its SHA-256; no file is decoded. Hidden files are skipped. An unreadable file is
-    listed without a hash, and its load fails. An unreadable folder is named in a warning.
+    The category of a clip is the name of its subfolder, or ``all`` at the top. A file that
+    is new or was changed is read to compute its SHA-256; no file is decoded. Hidden files are
+    skipped. An unreadable file is listed without a hash, and its load fails. An unreadable folder
+    is named in a warning.
 
     Parameters
     ----------
@@ -51,15 +53,16 @@ def clips(*, path: str) -> list[Clip]:
             f"{root} holds no sound file; set path to a folder of files with a suffix of "
             f"{' '.join(sorted(suffixes))}"
         )
+    hashes = Hashes(root)
     plain = {file: re.sub(r"[^\w.-]+", "_", "-".join(file.with_suffix("").parts)) for file in files}
     # Some file systems ignore case, so ids that differ in case only count as equal.
     uses = Counter(name.casefold() for name in plain.values())
-    return [
+    clips = [
         Clip(
             id=name if uses[name.casefold()] == 1 else f"{name}-{_digest(file)}",
             dataset="folder",
             category=file.parent.name or "all",
-            sha256=_sha256_if_readable(root / file),
+            sha256=_sha256_if_readable(root / file, hashes),
             licence="not stated",
             author="not stated",
             source=file.as_posix(),
@@ -67,6 +70,8 @@ def clips(*, path: str) -> list[Clip]:
         )
         for file, name in plain.items()
     ]
+    hashes.save()
+    return clips
 
 
 def _digest(file: Path) -> str:
@@ -88,8 +93,8 @@ def _files(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-def _sha256_if_readable(file: Path) -> str:
+def _sha256_if_readable(file: Path, hashes: Hashes) -> str:
     try:
-        return sha256_of(file)
+        return hashes.of(file)
     except OSError:  # `Clip.load` gives the reason, so that the run goes on without this clip
         return ""

@@ -6,9 +6,10 @@ import errno
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -18,6 +19,9 @@ if sys.platform != "win32":  # Windows cannot remove an open file, so it needs n
 #: End of the name of a file that is being written. The program's name tells a leftover from files
 #: of other programs.
 PART = ".melexp.part"
+
+#: Content of a file, or a function that writes it.
+Content = bytes | Callable[[BinaryIO], None]
 
 _REMEDIES = dict.fromkeys([errno.ENOSPC, errno.EDQUOT], "free some space there") | dict.fromkeys(
     [errno.EROFS, errno.EACCES, errno.EPERM], "make it writable, or name another folder"
@@ -42,8 +46,14 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: Content) -> None:
     """Write a file atomically.
+
+    Parameters
+    ----------
+    path : Path
+    content : bytes or callable
+        A function that writes the content into an open binary file, if it is large.
 
     Raises
     ------
@@ -56,12 +66,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise Unwritable.because(error, path) from error
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: Content) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = _open_aside(path)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
             os.chmod(aside, 0o666 & ~_umask())  # mkstemp gives access to the owner only
@@ -69,7 +82,7 @@ def _write(path: Path, content: bytes) -> None:
                 os.replace(aside, path)
         if sys.platform == "win32":
             os.replace(aside, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
@@ -124,7 +137,7 @@ def is_in_use(path: Path) -> bool:
     return False
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Flush a rename to disk, so that it survives a power cut, if the system can sync folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -142,16 +155,28 @@ def move_aside(path: Path, damaged: Path) -> Path | None:
     ValueError
         If `damaged` is a link: the file would leave its folder.
     """
+    aside = free_name(path, damaged)
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:
+        return None
+    return aside
+
+
+def free_name(path: Path, damaged: Path) -> Path:
+    """Return an unused path in `damaged`, named like `path`; create the folder.
+
+    Raises
+    ------
+    ValueError
+        If `damaged` is a link.
+    """
     if damaged.is_symlink():
         raise ValueError(f"{damaged} is a link, so {path} is not moved there; remove the link")
     damaged.mkdir(parents=True, exist_ok=True)
     aside, n = damaged / path.name, 1
     while aside.exists():
         aside, n = damaged / f"{path.name}.{n}", n + 1
-    try:
-        os.replace(path, aside)
-    except FileNotFoundError:
-        return None
     return aside
 
 

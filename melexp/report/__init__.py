@@ -17,6 +17,7 @@ def report(
     *,
     clips: int | None = None,
     datasets: Sequence[str] = (),
+    where: Sequence[str] = (),
 ) -> Path:
     """Write the report of a folder of results.
 
@@ -32,6 +33,8 @@ def report(
     datasets : sequence of str
         Data sets to render in addition to those of the local configuration, as ``NAME`` (the
         stored location) or ``NAME=PATH``. Results from elsewhere cannot choose what is read here.
+    where : sequence of str
+        Show these rows only, such as ``label=ADMM`` and ``rho=0.1``.
 
     Returns
     -------
@@ -51,6 +54,5 @@ def report(
         raise ValueError(f"clips must not be negative; got {clips}")
     from melexp.report.build import build
 
-    return build(
-        Path(results), Path(output or Path(results) / "report"), clips=clips, datasets=datasets
-    )
+    output = Path(output or Path(results) / "report")
+    return build(Path(results), output, clips=clips, datasets=datasets, where=where)

@@ -26,6 +26,7 @@ from melexp.report.views import View, metrics, views
 from melexp.results.provenance import provenance
 from melexp.results.records import canonical
 from melexp.results.statistics import BEST, metric_facts, p_text
+from melexp.results.tables import provenance_of, table_of
 
 HERE = Path(__file__).parent
 PAGES = ("index", "listen", "sources")
@@ -35,13 +36,18 @@ BUDGET = 30_000_000
 
 
 def build(
-    results: Path, output: Path, *, clips: int | None = None, datasets: Sequence[str] = ()
+    results: Path,
+    output: Path,
+    *,
+    clips: int | None = None,
+    datasets: Sequence[str] = (),
+    where: Sequence[str] = (),
 ) -> Path:
     """Write the report; see `melexp.report.report`."""
     named = named_datasets(datasets)
     if output.exists() and not (output.is_dir() and is_report(output)):
         raise ValueError(f"{output} exists and is not a report; remove it or name another folder")
-    shown = views(results)
+    shown = views(results, where)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".report.", dir=output.parent) as aside:
         folder = (
@@ -70,9 +76,9 @@ def _copy(results: Path, shown: list[View], folder: Path) -> None:
     for path in [*results.glob("*.png"), *results.glob("*.pdf")]:
         shutil.copyfile(plain_file(results, path, FIGURE), folder / "figures" / path.name)
     for experiment in (name for view in shown for name in view.experiments):
-        for suffix in ("csv", "provenance.json"):
-            name = f"{experiment}.{suffix}"
-            shutil.copyfile(inside(results, results / name), folder / "data" / name)
+        for path in (table_of(results, experiment), provenance_of(results, experiment)):
+            if path.suffix != ".parquet":  # too large to share
+                shutil.copyfile(inside(results, path), folder / "data" / path.name)
 
 
 def _listen(
@@ -109,6 +115,7 @@ def _write_pages(
     known = metrics(shown)
     context: dict[str, Any] = {
         "title": results.resolve().name,
+        "large": {e for v in shown for e in v.experiments if _is_large(results, e)},
         "best": BEST,
         "views": shown,
         "metrics": known,
@@ -125,6 +132,10 @@ def _write_pages(
     for page in context["pages"]:
         text = environment.get_template(f"{page}.html.j2").render(context, page=page)
         (folder / f"{page}.html").write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _is_large(results: Path, experiment: str) -> bool:
+    return table_of(results, experiment).suffix == ".parquet"
 
 
 def _yaml(config: dict[str, Any]) -> str:

@@ -25,7 +25,8 @@ from melexp.metrics import score
 from melexp.report.received import config_to_render
 from melexp.report.views import Job, View
 from melexp.results.records import canonical
-from melexp.runs.runner import Task, left_out, plan
+from melexp.runs.runner import left_out, plan
+from melexp.runs.task import Task
 from melexp.transforms.mel import MelTransform
 
 #: Target loudness (EBU R 128) in LUFS, and the largest allowed peak.

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 from plotly.colors import sample_colorscale
 
 from melexp.errors import one_line
 from melexp.methods import make_method
+from melexp.report.colours import PANELS, readable
 from melexp.report.received import check_job
+from melexp.results.columns import distinct, has_twins, row_keys
 from melexp.results.records import canonical, read_provenance
 from melexp.results.statistics import (
     at_last,
@@ -30,18 +33,15 @@ from melexp.results.statistics import (
     summary,
     telling_parameters,
 )
-from melexp.results.tables import read_table
+from melexp.results.tables import LARGE, read_table
 
 #: Names in plotly of matplotlib's line styles and markers.
 _DASHES = {"-": "solid", "--": "dash", "-.": "dashdot", ":": "dot"}
 _SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond"}
 _SYMBOLS |= {"P": "cross", "x": "x-thin-open", "X": "x", "*": "star", "h": "hexagon"}
 
-
-#: Colour of the panels behind the plots in each scheme, as in ``static/report.css``.
-PANELS = {"light": "#f6f7f9", "dark": "#1d2128"}
-#: Least contrast of a line or a mark on its panel (WCAG 2.2, 1.4.11).
-CONTRAST = 3.0
+#: Runs that are drawn one by one; of more, some are chosen.
+RUNS = 20_000
 
 
 @dataclass(frozen=True)
@@ -131,22 +131,26 @@ class View:
     @property
     def datasets(self) -> list[str]:
         """Names of the data sets, those with the most metrics (speech) first."""
-        metrics = self.rows.groupby("dataset")["metric"].nunique()
+        metrics = self.rows.groupby("dataset", observed=True)["metric"].nunique()
         return [str(name) for name in metrics.sort_values(ascending=False, kind="stable").index]
 
     @cached_property
     def last(self) -> pd.DataFrame:
         """The rows of each data set's last iteration."""
-        return pd.concat([at_last(rows)[0] for _, rows in self.rows.groupby("dataset")])
+        groups = self.rows.groupby("dataset", observed=True)
+        return pd.concat([at_last(rows)[0] for _, rows in groups])
 
     def iterations(self) -> dict[str, int]:
         """Return the last iteration of each data set."""
-        return {str(k): int(v) for k, v in self.last.groupby("dataset")["iteration"].max().items()}
+        last = self.last.groupby("dataset", observed=True)["iteration"].max()
+        return {str(name): int(iteration) for name, iteration in last.items()}
 
     def summary(self, durations: Mapping[tuple[str, str], float]) -> pd.DataFrame:
         """Return the summary after the last iteration; `seconds` are per second of audio."""
-        clips = zip(self.last["dataset"], self.last["clip"], strict=True)
-        length = np.array([durations.get(clip, np.nan) for clip in clips])
+        place = ["dataset", "clip"]
+        first, which = distinct(self.last, place)
+        clips = self.last[place].iloc[first].itertuples(index=False, name=None)
+        length = np.array([durations.get(clip, np.nan) for clip in clips])[which]
         rows = summary(self.last.assign(seconds=self.last["seconds"] / length))
         columns = ["win_rate", "clip_win_rate", "p"]  # none where nothing is compared
         return rows.reindex(columns=list(dict.fromkeys([*rows.columns, *columns])))
@@ -158,11 +162,12 @@ class View:
         curve belong to the same runs. `seconds` is the mean time of a run.
         """
         curve = ["dataset", "metric", "label"]
-        checkpoints = self.rows.groupby([*curve, "seed", "clip"])["iteration"].transform("nunique")
-        most = checkpoints.groupby([self.rows[name] for name in curve]).transform("max")
-        rows = self.rows[checkpoints == most]
+        used = [*curve, "seed", "clip", "iteration", "value", "seconds"]
         curves = []
-        for (dataset, metric, label), group in rows.groupby(curve):
+        for (dataset, metric, label), rows in self.rows[used].groupby(curve, observed=True):
+            run = pd.Series(row_keys(rows, ["seed", "clip"]), rows.index)
+            checkpoints = rows.groupby(run)["iteration"].transform("nunique")
+            group = rows[checkpoints == checkpoints.max()].astype({"clip": object})
             clips = group.groupby(["iteration", "clip"])[["value", "seconds"]].mean().reset_index()
             means = mean_table(clips, ["iteration"]).sort_values("iteration")
             seconds = clips.groupby("iteration")["seconds"].mean()
@@ -175,12 +180,31 @@ class View:
         return curves
 
     def runs(self) -> dict[str, list[Any]]:
-        """Return columns with an entry per run of the last iteration, one for each metric."""
+        """Return columns with an entry per run of the last iteration, one for each metric.
+
+        Of more than `RUNS` runs, those of some clips are returned, evenly chosen.
+        """
         keys = ["dataset", "category", "clip", "label", "seed"]
-        wide = self.last.pivot_table(index=keys, columns="metric", values="value", dropna=True)
+        wide = self._shown.astype({key: object for key in keys[:4]} | {"metric": object})
+        wide = wide.pivot_table(index=keys, columns="metric", values="value", dropna=True)
         wide = wide.reset_index()
         columns = {key: wide[key].tolist() for key in keys}
         return columns | {str(m): rounded(wide[m]) for m in wide.columns if m not in keys}
+
+    @cached_property
+    def _shown(self) -> pd.DataFrame:
+        """The rows of `last` that are drawn one by one."""
+        _, which = distinct(self.last, ["dataset", "clip"])
+        step = -(-len(self.last) // (RUNS * max(self.last["metric"].nunique(), 1)))
+        if step <= 1:
+            return self.last
+        return self.last[(which % step) == 0]
+
+    @property
+    def shown_clips(self) -> tuple[int, int]:
+        """How many clips are drawn one by one, and how many there are."""
+        place = ["dataset", "clip"]
+        return len(distinct(self._shown, place)[0]), len(distinct(self.last, place)[0])
 
     def looks(self) -> dict[str, dict[str, str]]:
         """Return the colour in each scheme, the dash and the symbol of each label.
@@ -212,7 +236,31 @@ class View:
         }
 
 
-def views(results: Path) -> list[View]:
+def chosen(table: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of a table with some values.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    where : sequence of str
+        Such as ``label=ADMM`` or ``rho=0.1``; values as in `parameter_text`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    for text in where:
+        column, _, value = text.partition("=")
+        if column not in table:
+            raise ValueError(f"--where {text}: there is no column {column!r} in a table")
+        codes, values = pd.factorize(table[column])
+        right = np.array([parameter_text(one) == value for one in values] + [value == ""])
+        table = table[right[codes]]
+    return table
+
+
+def views(results: Path, where: Sequence[str] = ()) -> list[View]:
     """Return the views of a folder of results.
 
     Experiments with one setting of each method, on the same mel-spectrograms, form one view. Every
@@ -241,67 +289,66 @@ def views(results: Path) -> list[View]:
         compares = len(settings) == len({job.label for job in jobs})
         mels = sorted({canonical(job.config["mel"]) for job in jobs})
         key = canonical(mels) if compares else experiment
-        table = read_table(results, experiment)
-        if len(mels) > 1 or table.drop(columns=["value", "reason", "seconds"]).duplicated().any():
+        table = chosen(read_table(results, experiment), where)
+        told = [name for name in table if name not in ("value", "reason", "seconds")]
+        if len(mels) > 1 or has_twins(table, told):
             raise ValueError(
                 f"{experiment}.csv has runs that its columns cannot tell apart; use one "
                 "experiment name per mel transform"
             )
         groups.setdefault(key, []).append(View(experiment, table, jobs, stored["clips"]))
-    joined = [_join(group) for group in groups.values()]
+    joined = [_join(group) for group in groups.values() if any(len(part.rows) for part in group)]
+    if not joined:
+        raise ValueError(f"{results} has no rows with {' and '.join(where)}")
     return sorted(joined, key=lambda view: (not view.compares, -len(view.rows)))
 
 
 def _join(parts: Sequence[View]) -> View:
     """Join several views into one whose labels tell all settings apart."""
-    rows = pd.concat([part.rows for part in parts], ignore_index=True)
+    rows = _concatenated([part.rows for part in parts])
     jobs = [job for part in parts for job in part.jobs]
     clips = {key: clip for part in parts for key, clip in part.clips.items()}
     parameters = [*parameters_of(rows), "dtype"]
-    settings = rows[parameters].map(parameter_text)
-    telling = telling_parameters(rows.assign(**settings))
+    first, which = distinct(rows, ["label", *parameters])
+    settings = rows[["label", *parameters]].iloc[first].astype(object)
+    settings[parameters] = settings[parameters].map(parameter_text)
+    telling = telling_parameters(settings)
 
     def name(label: str, setting: Mapping[str, Any]) -> str:
         return named_setting(label, {p: setting.get(p) or "none" for p in telling.get(label, [])})
 
-    records = zip(rows["label"], settings.to_dict("records"), strict=True)
-    rows["label"] = [name(label, setting) for label, setting in records]
+    names = [name(setting["label"], setting) for setting in settings.to_dict("records")]
+    rows["label"] = (
+        pd.Categorical(names)[which] if len(rows) > LARGE else np.array(names, dtype=object)[which]
+    )
     # Experiments may share runs; count each once.
     run = ["dataset", "clip", "label", "seed", "iteration", "metric"]
-    rows = rows.drop_duplicates(run)
+    if has_twins(rows, run):
+        rows = rows.iloc[distinct(rows, run)[0]]
     named = []
     for job in jobs:
         setting = {key: parameter_text(value) for key, value in job.settings().items()}
         named.append(dataclasses.replace(job, name=name(job.label, setting)))
+    there = set(names)
+    named = [job for job in named if job.name in there]
     return View("-".join(part.name for part in parts), rows, named, clips)
 
 
-def contrast(colour: str, other: str) -> float:
-    """Return the contrast of two colours ``#rrggbb``, from 1 to 21 (WCAG 2.2)."""
-    dark, light = sorted(map(_luminance, (colour, other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def readable(colour: str, background: str) -> str:
-    """Return a colour, mixed with white or black until its contrast is at least `CONTRAST`."""
-    end = np.full(3, 255.0 if _luminance(background) < 0.18 else 0.0)
-    start = np.array(_channels(colour))
-    for share in np.linspace(0, 1, 51):
-        mixed = "#" + "".join(f"{round(c):02x}" for c in start + share * (end - start))
-        if contrast(mixed, background) >= CONTRAST:
-            break
-    return mixed
-
-
-def _channels(colour: str) -> tuple[int, ...]:
-    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
-
-
-def _luminance(colour: str) -> float:
-    """Return the relative luminance of a colour, from 0 to 1 (WCAG 2.2)."""
-    c = np.array(_channels(colour)) / 255
-    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
+def _concatenated(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables below each other; columns that are categorical in all stay so."""
+    parts = [part for part in parts if len(part)]
+    if len(parts) == 1:
+        return parts[0].reset_index(drop=True)
+    joined = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        columns = [part[name] for part in parts if name in part]
+        if len(columns) == len(parts) and all(
+            isinstance(column.dtype, pd.CategoricalDtype) for column in columns
+        ):
+            joined[name] = union_categoricals(columns, sort_categories=True)
+    rest = [part.drop(columns=list(joined)) for part in parts]
+    order = list(dict.fromkeys(name for part in parts for name in part))
+    return pd.concat(rest, ignore_index=True).assign(**joined)[order]
 
 
 def _shades(n: int) -> list[str]:

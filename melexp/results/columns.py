@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 #: The first columns of every table; the methods' parameters stand between `label` and `seed`.
@@ -15,6 +16,59 @@ LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
 #: Text that a spreadsheet would run as a formula, behind any number of apostrophes.
 _FORMULA = re.compile(r"'*[=+\-@]")
+
+
+def row_keys(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """Return a number for each row, the same for rows that are equal in some columns.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    columns : list of str
+        Missing values are equal to each other.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_rows,), int64]
+    """
+    key, size = np.zeros(len(table), np.int64), 1
+    for name in columns:
+        column = table[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            codes, count = column.cat.codes.to_numpy(), len(column.cat.categories) + 1
+        else:
+            codes, values = pd.factorize(column)
+            count = len(values) + 1
+        if size * count >= 2**62:
+            key, distinct = pd.factorize(key)
+            key, size = key.astype(np.int64), len(distinct)
+        key *= count
+        key += codes
+        key += 1
+        size = size * count + 1
+    return key
+
+
+def distinct(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that differ in some columns, in order, and of which of them each row is one.
+
+    Returns
+    -------
+    first : np.ndarray [shape=(n_distinct,), int64]
+        Places of rows in the table.
+    which : np.ndarray [shape=(n_rows,), int64]
+        Places in `first`.
+    """
+    which, _ = pd.factorize(row_keys(table, columns))
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(which), prepend=-1))
+    return first, which
+
+
+def has_twins(table: pd.DataFrame, columns: list[str]) -> bool:
+    """Return whether two rows are equal in some columns."""
+    key = row_keys(table, columns)
+    key.sort()  # in place: a table of unique keys would take several times the memory
+    return bool((key[1:] == key[:-1]).any())
 
 
 def to_csv(table: pd.DataFrame, **options: Any) -> str:

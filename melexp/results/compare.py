@@ -131,7 +131,7 @@ def compare(
     both["name"] = variants(both[[*FIRST[1:3], *method[1:]]])
     rows = []
     for (dataset, name, iteration, metric), pairs in both.groupby(
-        ["dataset", "name", "iteration", "metric"], sort=False
+        ["dataset", "name", "iteration", "metric"], sort=False, observed=True
     ):
         if metric not in tolerance:
             raise ValueError(f"there is no tolerance for {metric}; give --tolerance {metric}=...")
@@ -139,7 +139,7 @@ def compare(
         finite = np.isfinite(pairs[["value_a", "value_b"]].astype(np.float64))
         lost = int((finite["value_a"] & ~finite["value_b"]).sum())
         paired = pairs[finite.all(axis=1)]
-        clips = paired.groupby("clip")[["value_a", "value_b"]].mean()
+        clips = paired.groupby("clip", observed=True)[["value_a", "value_b"]].mean()
         mean, low, high = mean_interval((clips["value_b"] - clips["value_a"]).to_numpy())
         worse = mean if metric_facts(str(metric)).lower_is_better else -mean
         rows.append(

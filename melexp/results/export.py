@@ -65,16 +65,18 @@ def latex(table: pd.DataFrame) -> str:
         Tidy rows of one experiment; each data set gets its own table.
     """
     table = table.assign(name=variants(table))
-    last = table[table["iteration"] == table.groupby("name")["iteration"].transform("max")]
-    return "\n".join(_tabular(str(d), rows) for d, rows in last.groupby("dataset", sort=False))
+    of_name = table.groupby("name", observed=True)
+    last = table[table["iteration"] == of_name["iteration"].transform("max")]
+    of_dataset = last.groupby("dataset", sort=False, observed=True)
+    return "\n".join(_tabular(str(dataset), rows) for dataset, rows in of_dataset)
 
 
 def _tabular(dataset: str, rows: pd.DataFrame) -> str:
     metrics = list(rows["metric"].drop_duplicates())
     names = list(rows["name"].drop_duplicates())
     cells = {
-        key: mean_interval(group.groupby("clip")["value"].mean().to_numpy())
-        for key, group in rows.groupby(["name", "metric"])
+        key: mean_interval(group.groupby("clip", observed=True)["value"].mean().to_numpy())
+        for key, group in rows.groupby(["name", "metric"], observed=True)
     }
     how = {metric: metric_facts(metric) for metric in metrics}
     best = {}

@@ -8,7 +8,7 @@ rows get names and columns of their own, so that no statistic pairs or averages 
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,18 +41,16 @@ class Identities:
 
     def __init__(self, jobs: Sequence[Note]) -> None:
         self.said: list[str] = []
-        self._hashes = {id(job): _hashes(job) for job in jobs}
         self._shared = self._names_of_several_sounds(jobs)
         self._columns: dict[int, dict[str, Any]] = {id(job): {} for job in jobs}
         self._tell_transforms_apart(jobs)
         self._tell_versions_apart(jobs)
 
-    def clip(self, job: Note, dataset: str, clip: str) -> str:
+    def clip(self, clip: dict[str, str]) -> str:
         """Return the name of a clip, with the start of its hash if other sounds have the name."""
-        if (dataset, clip) not in self._shared:
-            return printable(clip)
-        sha256 = self._hashes[id(job)].get(clip)
-        return printable(f"{clip}@{sha256[:8] if sha256 else 'unreadable'}")
+        if (clip["dataset"], clip["id"]) not in self._shared:
+            return printable(clip["id"])
+        return printable(f"{clip['id']}@{clip['sha256'][:8] or 'unreadable'}")
 
     def columns(self, job: Note) -> dict[str, Any]:
         """Return the columns of a job that tell transforms and versions apart."""
@@ -60,11 +58,9 @@ class Identities:
 
     def _names_of_several_sounds(self, jobs: Sequence[Note]) -> set[tuple[str, str]]:
         sounds = defaultdict(set)
-        for job in jobs:
-            hashes = self._hashes[id(job)]
-            for entry in job["tasks"]:
-                if entry["clip"] in hashes:
-                    sounds[entry["dataset"], entry["clip"]].add(hashes[entry["clip"]])
+        for clips in {id(job["clips"]): job["clips"] for job in jobs}.values():
+            for clip in clips:
+                sounds[clip["dataset"], clip["id"]].add(clip["sha256"])
         shared = {name for name, found in sounds.items() if len(found) > 1}
         if shared:
             names = ", ".join(f"{d}/{printable(c)}" for d, c in sorted(shared)[:5])
@@ -86,13 +82,20 @@ class Identities:
             )
 
     def _tell_versions_apart(self, jobs: Sequence[Note]) -> None:
-        found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        found: dict[tuple[str, str, str], dict[str, set[str]]]
+        found = defaultdict(lambda: defaultdict(set))
+        settings = {
+            id(job): canonical([job["method"], job["seed"], job["dtype"], self.columns(job)])
+            for job in jobs
+        }
+        uses = Counter(settings.values())
         for job in jobs:
-            setting = canonical([job["method"], job["seed"], job["dtype"], self.columns(job)])
-            for entry in job["tasks"]:
-                clip = self.clip(job, entry["dataset"], entry["clip"])
-                version = job.get("version", "")
-                found[canonical([setting, entry["dataset"], clip])][version].add(entry["task"])
+            setting = settings[id(job)]
+            if uses[setting] == 1:  # one job has one version
+                continue
+            for task, clip in zip(job["tasks"], job["clips"], strict=True):
+                key = (setting, clip["dataset"], self.clip(clip))
+                found[key][job.get("version", "")].add(task)
         if all(len(set().union(*tasks.values())) == 1 for tasks in found.values()):
             return
         # Notes of older versions of melexp lack the version of the code.
@@ -125,10 +128,6 @@ def transforms(jobs: Sequence[Note]) -> set[str]:
 def _mel(job: Note) -> dict[str, Any]:
     mel = job["config"].get("mel")
     return mel if isinstance(mel, dict) else {}
-
-
-def _hashes(job: Note) -> dict[str, str]:
-    return {clip["id"]: clip["sha256"] for clip in job["provenance"]["clips"]}
 
 
 def _list(names: Sequence[str]) -> str:

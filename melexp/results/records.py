@@ -10,6 +10,8 @@ import hashlib
 import json
 import re
 import stat
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -53,7 +55,7 @@ class Row(Struct, forbid_unknown_fields=True):
 
 
 class Task(Struct):
-    """A finished task."""
+    """A finished task in a file of its own, as older versions wrote it."""
 
     task: Id
     clip: Name
@@ -61,7 +63,7 @@ class Task(Struct):
 
 
 class Entry(Struct):
-    """A task in the note of a job; `reason` is that of a failure."""
+    """A task in the note of a job of an older version; `reason` is that of a failure."""
 
     task: Id
     dataset: Name
@@ -83,13 +85,17 @@ class Clip(Struct):
 
 
 class Origin(Struct):
-    """The provenance of a job; its other fields are for people."""
+    """The provenance of a job; its other fields are for people. Older versions list the clips."""
 
-    clips: list[Clip]
+    clips: list[Clip] | None = None
 
 
 class Note(Struct):
-    """A job: its configuration, its method with all parameters, and its tasks."""
+    """A job: its configuration, its method with all parameters, and its tasks.
+
+    `clips` names a list of clips, of which each has one of the tasks. `reasons` are those of
+    failures, by the place of the task.
+    """
 
     config: dict[str, Any]
     method: dict[Word, Scalar | list[Scalar]]
@@ -97,8 +103,10 @@ class Note(Struct):
     dtype: Literal["float32", "float64"]
     checkpoints: Annotated[list[Count], Meta(min_length=1, max_length=10_000)]
     metrics: Annotated[list[Word], Meta(min_length=1, max_length=1000)]
-    tasks: Annotated[list[Entry], Meta(min_length=1)]
+    tasks: Annotated[list[Id | Entry], Meta(min_length=1)]
     provenance: Origin
+    clips: Id = ""
+    reasons: dict[Annotated[str, Meta(pattern=r"^[0-9]{1,8}\Z")], Text] = {}
     version: Text = ""
     metric_checkpoints: dict[Word, list[Count]] = {}
 
@@ -126,10 +134,16 @@ def canonical(value: Any) -> str:
 
 def digest(value: Any) -> str:
     """Return the content hash of a JSON value."""
-    return hashlib.sha256(_bytes(canonical(value))).hexdigest()[:32]
+    return text_digest(canonical(value))
 
 
-def _bytes(text: str) -> bytes:
+def text_digest(text: str) -> str:
+    """Return the content hash of JSON text."""
+    return hashlib.sha256(encoded(text)).hexdigest()[:32]
+
+
+def encoded(text: str) -> bytes:
+    """Return JSON text as UTF-8."""
     # Bytes of a path that are not UTF-8 are lone surrogates, which JSON can escape.
     return text.encode("utf-8", "backslashreplace")
 
@@ -151,7 +165,7 @@ def is_task(name: Any) -> bool:
 def write_json(path: Path, body: dict[str, Any]) -> None:
     """Write a JSON file with its checksum, atomically."""
     text = json.dumps({"checksum": digest(body), **body}, indent=1, ensure_ascii=False)
-    write_bytes(path, _bytes(text))
+    write_bytes(path, encoded(text))
 
 
 def content_of(path: Path, largest: int = LARGEST) -> bytes:
@@ -215,10 +229,15 @@ def read_task(path: Path) -> dict[str, Any]:
 def read_note(path: Path) -> dict[str, Any]:
     """Read the note of a job.
 
+    Returns
+    -------
+    dict
+        As `Note`; its `clips` is the list of clips (see `Clip`), one of each task.
+
     Raises
     ------
     DamagedFile
-        If the file is corrupt, or that of another job.
+        If the file is corrupt, or that of another job, or its list of clips is corrupt or missing.
     """
     body = read_json(path)
     _check(path, body, Note, "job")
@@ -235,7 +254,76 @@ def read_note(path: Path) -> dict[str, Any]:
         raise DamagedFile(f"{path} is not the note of a job (parameters named {', '.join(taken)})")
     if len(body["checkpoints"]) * len(body["metrics"]) * len(body["tasks"]) > LARGEST_JOB:
         raise DamagedFile(f"{path} asks for more than {LARGEST_JOB} rows")
+    if {isinstance(task, str) for task in body["tasks"]} != {"clips" in body}:
+        raise DamagedFile(f"{path} is not the note of a job (its tasks or its clips are lost)")
+    if "clips" not in body:
+        if "clips" not in body["provenance"]:
+            raise DamagedFile(f"{path} is not the note of a job (its clips are lost)")
+        return modern(body)
+    place = clips_of(path.parents[2], body["clips"])
+    try:
+        body["clips"] = read_clips(place)
+    except FileNotFoundError:
+        raise DamagedFile(f"{path} needs the list of clips {place}, which is missing") from None
+    if len(body["clips"]) != len(body["tasks"]):
+        raise DamagedFile(f"{path} has another number of tasks than {place} has clips")
+    body.setdefault("reasons", {})
     return body
+
+
+def modern(note: dict[str, Any]) -> dict[str, Any]:
+    """Return a note of an older version, which repeats the clips, in the form of `read_note`."""
+    if isinstance(note["tasks"][0], str):
+        return note
+    origin = dict(note["provenance"])
+    credits = {(clip["dataset"], clip["id"]): clip for clip in origin.pop("clips")}
+    entries = note["tasks"]
+    unknown = dict.fromkeys(("licence", "author", "source", "sha256"), "")
+    clips = [
+        {**unknown, **credits.get((entry["dataset"], entry["clip"]), {})}
+        | {"dataset": entry["dataset"], "id": entry["clip"], "category": entry["category"]}
+        for entry in entries
+    ]
+    reasons = {str(n): e["reason"] for n, e in enumerate(entries) if e.get("reason")}
+    tasks = [entry["task"] for entry in entries]
+    return note | {"tasks": tasks, "clips": clips, "reasons": reasons, "provenance": origin}
+
+
+def clips_of(root: Path, name: str) -> Path:
+    """Return the file of a list of clips in a folder of results."""
+    return root / "clips" / f"{name}.json"
+
+
+def clips_content(clips: Sequence[dict[str, str]]) -> tuple[str, bytes]:
+    """Return the name of a list of clips, which is the hash of its content, and its content."""
+    rows = [json.dumps(clip, sort_keys=True, ensure_ascii=False) for clip in clips]
+    content = encoded("[\n" + ",\n".join(rows) + "\n]\n")
+    return hashlib.sha256(content).hexdigest()[:32], content
+
+
+def read_clips(path: Path) -> list[dict[str, str]]:
+    """Read a list of clips; lists that were read before are shared, so do not change them.
+
+    Raises
+    ------
+    DamagedFile
+        If the file is corrupt, or another list.
+    """
+    status = path.stat()
+    return _clips(path, (status.st_mtime_ns, status.st_ino, status.st_size))
+
+
+@lru_cache(maxsize=16)
+def _clips(path: Path, stamp: tuple[int, ...]) -> list[dict[str, str]]:
+    content = content_of(path)
+    if hashlib.sha256(content).hexdigest()[:32] != path.stem:
+        raise DamagedFile(f"{path} does not match its checksum")
+    try:
+        found = msgspec.json.decode(content, type=list[Clip])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedFile(f"{path} is not a list of clips ({one_line(error)})") from error
+    rows: list[dict[str, str]] = msgspec.to_builtins(found)
+    return rows
 
 
 def read_provenance(path: Path, content: bytes | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pandas as pd
 import scipy.stats
 
 from melexp.discovery import read_config
-from melexp.results.columns import FIRST, LAST
+from melexp.results.columns import FIRST, LAST, distinct
 
 
 class Look(NamedTuple):
@@ -149,7 +149,7 @@ def telling_parameters(table: pd.DataFrame) -> dict[str, list[str]]:
     names = [*parameters_of(table), "dtype"] if "dtype" in table else parameters_of(table)
     return {
         str(label): [p for p in names if rows[p].nunique(dropna=False) > 1]
-        for label, rows in table.groupby("label")
+        for label, rows in table.groupby("label", observed=True)
     }
 
 
@@ -162,18 +162,20 @@ def variants(table: pd.DataFrame) -> pd.Series:
         Such as ``ADMM`` or ``ADMM (rho=0.2)``.
     """
     telling = telling_parameters(table)
-    labels = table["label"].astype(str)
     varying = sorted({p for names in telling.values() for p in names})
     if not varying:
-        return labels
-    records = table[varying].to_dict("records")
-    return pd.Series(
-        [
-            named_setting(label, {p: record[p] for p in telling[label]})
-            for label, record in zip(labels, records, strict=True)
-        ],
-        index=table.index,
-    )
+        return table["label"]
+    first, which = distinct(table, ["label", *varying])
+    records = table[["label", *varying]].iloc[first].astype(object).to_dict("records")
+    names = [
+        named_setting(record["label"], {p: record[p] for p in telling[record["label"]]})
+        for record in records
+    ]
+    if isinstance(table["label"].dtype, pd.CategoricalDtype):
+        codes, several = pd.factorize(np.array(names, dtype=object))
+        small = codes.astype(np.min_scalar_type(len(names)))
+        return pd.Series(pd.Categorical.from_codes(small[which], several), index=table.index)
+    return pd.Series(np.array(names, dtype=object)[which], index=table.index)
 
 
 def mean_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float, float]:
@@ -209,7 +211,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def mean_table(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Return the mean over clips with its 95 % interval, for each value of the columns `by`."""
     rows = []
-    for key, group in table.groupby(by, sort=False):
+    for key, group in table.groupby(by, sort=False, observed=True):
         mean, low, high = mean_interval(group["value"].to_numpy())
         values = dict(zip(by, key, strict=True))
         n = int(group["value"].notna().sum())
@@ -237,7 +239,10 @@ def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool
         (clip and seed) in which `best` is better, `clip_win_rate` the share of clips.
     """
     rows = []
-    for (dataset, metric), group in table.groupby(["dataset", "metric"], sort=True):
+    for (dataset, metric), group in table.groupby(["dataset", "metric"], observed=True):
+        group = group.astype({"clip": object, "label": object})
+        of_label = group.groupby("label").indices
+        seconds = group["seconds"].to_numpy()
         runs = group.pivot(index=["clip", "seed"], columns="label", values="value")
         wide = runs.groupby("clip").mean()
         for label in group["label"].drop_duplicates():
@@ -252,7 +257,7 @@ def summarise(table: pd.DataFrame, *, best: str, lower_is_better: dict[str, bool
                 "low95": low,
                 "high95": high,
                 "median": float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan,
-                "seconds": float(group.loc[group["label"] == label, "seconds"].mean()),
+                "seconds": float(pd.Series(seconds[of_label[label]]).mean()),
             }
             if label != best and best in wide:
                 sign = 1 if lower_is_better[str(metric)] else -1

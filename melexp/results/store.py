@@ -1,40 +1,48 @@
-"""The finished tasks of a sweep on disk, and the tables made from them.
+"""The finished tasks of a sweep on disk, and the notes of its jobs.
 
 A folder of results holds::
 
-    tasks/<2 digits>/<task id>.json     one finished task: its key and its rows
-    tasks/<2 digits>/<task id>.lock     the claim of the worker that computes it
+    tasks/<machine>-<n>.jsonl           parts: finished tasks, a line each (`melexp.results.parts`)
+    tasks/<task id>.lock                the claim of the worker that computes it
+    clips/<hash>.json                   a list of clips: names, hashes, credits
     jobs/<experiment>/<job id>.json     which tasks a job asked for, with its configuration
-    <experiment>.csv                    the tidy table of an experiment, from the two above
+    <experiment>.csv                    the tidy table of an experiment, from the three above
+    <experiment>.parquet                the same of a large experiment
     <experiment>.provenance.json        configurations, versions, commits, machines, data hashes,
                                         and the checksum of the table
-    damaged/                            files that were moved aside (see `melexp.commands.doctor`)
+    damaged/                            what was corrupt (see `melexp.commands.doctor`)
     .melexp-results                     the marker: melexp has written into this folder
 
-Every file is written aside and renamed, so writes are atomic. Every file carries the checksum of
-its content.
+Finished tasks are appended to parts. Every other file is written aside and renamed, so writes are
+atomic. All carry the checksum of their content. Older versions wrote a file per task,
+``tasks/<2 digits>/<task id>.json``, and repeated the clips in each note; both are read as well.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from melexp.errors import printable
-from melexp.files.atomic import Unwritable, check_writable, held, move_aside
-from melexp.results.identity import Identities, cell
-from melexp.results.pairs import pairs
+from melexp.files.atomic import Unwritable, check_writable, held, move_aside, write_bytes
+from melexp.results.blocks import Block, blocks
+from melexp.results.identity import Identities
+from melexp.results.index import Index, Stamp
+from melexp.results.parts import append, line_of, repair
 from melexp.results.records import (
     DamagedFile,
     canonical,
     check_name,
+    clips_content,
+    clips_of,
     digest,
     is_task,
+    modern,
     read_note,
-    read_task,
     write_json,
 )
 
@@ -42,6 +50,10 @@ from melexp.results.records import (
 FORMAT = 1
 #: Name of the marker file. `melexp doctor` works in folders with a marker only.
 MARKER = ".melexp-results"
+
+#: The indexes of this process by folder, so that the jobs of a sweep read each part once.
+_indexes: dict[Path, Index] = {}
+_reading = threading.RLock()
 
 
 class Store:
@@ -99,23 +111,60 @@ class Store:
         marker = self.root / MARKER
         return marker.is_file() and not marker.is_symlink()
 
-    def path(self, task_id: str) -> Path:
-        """Return the file of a finished task."""
-        if not is_task(task_id):
-            raise DamagedFile(f"{self.root}: {task_id!r} is not a task id")
-        return self.root / "tasks" / task_id[:2] / f"{task_id}.json"
+    def index(self) -> Index:
+        """Return the finished tasks as of now; move corrupt lines aside.
+
+        All stores of this process with one folder share the index.
+        """
+        with _reading:
+            index = _indexes.setdefault(self.root.resolve(), Index(self.root))
+            index.refresh()
+            if index.damage:
+                self._repair(index)
+                index.refresh()
+            return index
+
+    def _repair(self, index: Index) -> None:
+        damage, index.damage = index.damage, []
+        for path, message in damage:
+            if path.suffix == ".jsonl":
+                found = repair(path, self.root / "damaged")
+                aside = found.aside if found else None
+            else:
+                aside = move_aside(path, self.root / "damaged")
+            where = f"moved to {aside}" if aside else "left, because a run writes this file"
+            if aside is not None:
+                self.damaged.append(aside)
+            again = "the next run that needs it recomputes it"
+            print(f"warning: {message}; {where}, {again}", file=sys.stderr)
 
     def load(self, task_id: str) -> dict[str, Any] | None:
-        """Return a finished task, or None; move a corrupt file aside."""
-        return self._read(read_task, self.path(task_id), "the next run that needs it recomputes it")
+        """Return a finished task, with its id and its rows, or None."""
+        index = self.index()
+        if task_id not in index:
+            return None
+        return {"task": task_id, "rows": index.rows(task_id)}
+
+    def since(self, stamps: Mapping[str, Stamp]) -> Index:
+        """Return the tasks that were finished since an index with these stamps was read."""
+        index = _tail(self.root.resolve(), tuple(sorted(stamps.items())))
+        with _reading:
+            index.refresh()
+        return index
 
     def claim(self, task_id: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Lock a task for this worker (see `melexp.files.atomic.held`)."""
-        return held(self.path(task_id).with_suffix(".lock"), wait=wait)
+        return held(self.root / "tasks" / f"{task_id}.lock", wait=wait)
 
-    def save(self, task_id: str, body: dict[str, Any]) -> None:
-        """Store a finished task."""
-        write_json(self.path(task_id), body)
+    def save(self, body: dict[str, Any]) -> None:
+        """Store values of a task.
+
+        Parameters
+        ----------
+        body : dict
+            As of `melexp.results.parts.line_of`; values that are stored already stay.
+        """
+        append(self.root / "tasks", line_of(body))
 
     def writing(self, experiment: str) -> AbstractContextManager[bool]:
         """Lock the notes and the table of an experiment; block until the lock is free."""
@@ -123,9 +172,32 @@ class Store:
         return held(self.root / f".{experiment}.lock", wait=True)
 
     def save_job(self, experiment: str, body: dict[str, Any]) -> None:
-        """Write the note of a job: its configuration and its tasks. A re-run replaces the note."""
+        """Write the note of a job: its configuration and its tasks. A re-run replaces the note.
+
+        Parameters
+        ----------
+        experiment : str
+        body : dict
+            As of `melexp.results.records.read_note`.
+        """
+        check_name(experiment)
+        body = modern(body)
         with self.writing(experiment):
-            write_json(self._jobs(experiment) / f"{digest(body['config'])}.json", body)
+            name = self.save_clips(body["clips"])
+            path = self._jobs(experiment) / f"{digest(body['config'])}.json"
+            write_json(
+                path, {k: v for k, v in body.items() if k != "reasons" or v} | {"clips": name}
+            )
+
+    def save_clips(self, clips: list[dict[str, str]]) -> str:
+        """Write a list of clips, unless it is there; return its name."""
+        name, content = clips_content(clips)
+        path = clips_of(self.root, name)
+        with suppress(OSError):
+            if path.read_bytes() == content:
+                return name
+        write_bytes(path, content)
+        return name
 
     def jobs(self, experiment: str) -> list[dict[str, Any]]:
         """Return the jobs of an experiment, in an order that does not depend on when they ran.
@@ -133,8 +205,7 @@ class Store:
         A corrupt note is moved aside; its job is left out.
         """
         paths = sorted(p for p in self._jobs(experiment).glob("*.json") if is_task(p.stem))
-        lost = "the table lacks this job until a re-run"
-        notes = [self._read(read_note, path, lost) for path in paths]
+        notes = [self._note(path) for path in paths]
         return sorted(
             (note for note in notes if note is not None), key=lambda job: canonical(job["config"])
         )
@@ -159,24 +230,21 @@ class Store:
                 found[path] = (status.st_mtime_ns, status.st_ino)
         return found
 
-    def _read(
-        self, read: Callable[[Path], dict[str, Any]], path: Path, then: str
-    ) -> dict[str, Any] | None:
+    def _note(self, path: Path) -> dict[str, Any] | None:
         try:
-            return read(path)
+            return read_note(path)
         except FileNotFoundError:
             return None
         except DamagedFile as error:
             aside = move_aside(path, self.root / "damaged")
             if aside is not None:
                 self.damaged.append(aside)
-                print(f"warning: {error}; moved to {aside}, {then}", file=sys.stderr)
+                lost = "the table lacks this job until a re-run"
+                print(f"warning: {error}; moved to {aside}, {lost}", file=sys.stderr)
             return None
 
-    def rows(
-        self, experiment: str, jobs: list[dict[str, Any]] | None = None
-    ) -> Iterable[dict[str, Any]]:
-        """Yield the tidy rows of an experiment, or of some of its jobs: task, checkpoint, metric.
+    def blocks(self, experiment: str, jobs: list[dict[str, Any]] | None = None) -> Iterator[Block]:
+        """Yield the tidy rows of an experiment, or of some of its jobs, job by job.
 
         Raises
         ------
@@ -189,37 +257,20 @@ class Store:
                 f"{self.root} has no results of {experiment!r}; run: melexp run "
                 f"experiment={experiment} results={self.root}"
             )
-        apart = Identities(jobs)
-        seen = set()
-        for job in jobs:
-            sparse = job.get("metric_checkpoints", {})
-            wanted = pairs(job["checkpoints"], job["metrics"], sparse)
-            method = {name: cell(value) for name, value in job["method"].items()}
-            method |= apart.columns(job)
-            for entry in job["tasks"]:
-                task = self.load(entry["task"]) or {"rows": []}
-                found = {(row["iteration"], row["metric"]): row for row in task["rows"]}
-                clip = apart.clip(job, entry["dataset"], entry["clip"])
-                for c, m in wanted:
-                    # Jobs of one experiment may share tasks, such as jobs with different limits.
-                    key = (entry["task"], entry["dataset"], clip, method["label"])
-                    if (key, c, m) in seen:
-                        continue
-                    seen.add((key, c, m))
-                    # The task of a missing value failed; the reason is in the note of the job.
-                    lost = {"iteration": c, "metric": m, "value": None, "seconds": None}
-                    lost["reason"] = printable(entry.get("reason", "not computed"))
-                    yield {
-                        "experiment": experiment,
-                        "dataset": printable(entry["dataset"]),
-                        "clip": clip,
-                        "category": printable(entry["category"]),
-                        **method,
-                        "seed": job["seed"],
-                        "dtype": job["dtype"],
-                        **found.get((c, m), lost),
-                    }
+        return blocks(self.index(), experiment, jobs, Identities(jobs))
+
+    def rows(
+        self, experiment: str, jobs: list[dict[str, Any]] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the rows of `blocks` as dicts."""
+        for block in self.blocks(experiment, jobs):
+            yield from block.rows()
 
     def _jobs(self, experiment: str) -> Path:
         check_name(experiment)
         return self.root / "jobs" / experiment
+
+
+@lru_cache(maxsize=1)
+def _tail(root: Path, stamps: tuple[tuple[str, Stamp], ...]) -> Index:
+    return Index(root, dict(stamps))

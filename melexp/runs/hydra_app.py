@@ -16,6 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from melexp.datasets import Clip
 from melexp.discovery import conf_dir, user_folders
 from melexp.errors import one_line, require
 from melexp.runs.config import register
@@ -76,6 +77,10 @@ def check_folders(config: DictConfig) -> None:
             raise ValueError(f"{name} must lie inside results = {config.results}; got {folder}")
 
 
+#: The data sets that this process has listed: each is listed and hashed once in a sweep.
+_listed: dict[str, list[Clip]] = {}
+
+
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def application(config: DictConfig) -> None:
     """Run one configuration, or with ``-m`` a sweep of them."""
@@ -83,7 +88,7 @@ def application(config: DictConfig) -> None:
 
     raise_if_stopped()
     try:
-        run(config)
+        run(config, _listed)
     except (ValueError, OSError, MissingMandatoryValue) as error:  # a wrong configuration
         raise CompactHydraException(f"melexp: {one_line(error)}") from error
 

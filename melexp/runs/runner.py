@@ -5,130 +5,32 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
-import numpy as np
 from joblib import Parallel, delayed
 from omegaconf import DictConfig, OmegaConf
 from threadpoolctl import threadpool_limits
 
-from melexp.datasets import Clip, ClipError, limited, load_dataset
+from melexp.datasets import Clip, limited, load_dataset
 from melexp.errors import MissingExtra, one_line
-from melexp.inversion.solve import Checkpoint, solve, warm_up
-from melexp.methods import Method, Peer, make_method
-from melexp.metrics import available_metrics, check_installed, score
-from melexp.problem import Problem
+from melexp.methods import Peer, make_method
+from melexp.metrics import available_metrics, check_installed
+from melexp.results.index import Stamp
 from melexp.results.pairs import Pair, pairs
 from melexp.results.provenance import provenance
-from melexp.results.records import check_name, digest
-from melexp.results.store import FORMAT, Store
+from melexp.results.records import canonical, check_name
+from melexp.results.store import Store
 from melexp.results.tables import check_place
 from melexp.runs.events import tell
-from melexp.runs.imperfect import check_imperfection, given_mel
+from melexp.runs.imperfect import check_imperfection
 from melexp.runs.interrupts import raise_if_stopped, signals_blocked_in_children
 from melexp.runs.processes import worker_processes
-from melexp.start import VERSIONS
+from melexp.runs.task import Task
 from melexp.transforms.mel import MelTransform
-
-#: Largest length of a clip in seconds. Its inversion takes about 3 GB; a process that exhausts the
-#: memory would end the others too.
-LONGEST = 600
-
-
-@dataclass(frozen=True)
-class Task:
-    """One clip, one method with its parameters, one seed."""
-
-    clip: Clip
-    method: Method[Any] | Peer
-    name: str
-    transform: MelTransform
-    seed: int
-    dtype: str
-    #: Name of the experiment that alone owns the task, so that its times are those of one run.
-    scope: str = ""
-    #: Error of the mel-spectrogram: a name of `melexp.runs.imperfect`; empty if there is none.
-    imperfection: str = ""
-
-    @cached_property
-    def id(self) -> str:
-        """Hash of everything that affects the result, and of the `scope`."""
-        return digest(
-            {
-                "format": FORMAT,
-                "clip": self.clip.sha256,
-                "method": self.name,
-                "version": self.method.version,
-                "parameters": self.method.parameters(),
-                "transform": self.transform.settings(),
-                "seed": self.seed,
-                "dtype": self.dtype,
-                "starts": self._starts(),
-                "scope": self.scope,
-            }
-            | ({"imperfection": self.imperfection} if self.imperfection else {})
-        )
-
-    @property
-    def version(self) -> str:
-        """What makes the ids of tasks with one clip and one setting differ."""
-        starts = [f"{name} {version}" for name, version in sorted(self._starts().items())]
-        timed = ["timed"] if self.scope else []
-        return ", ".join([f"v{FORMAT}.{self.method.version}", *starts, *timed])
-
-    def _starts(self) -> dict[str, int]:
-        parameters = self.method.parameters()
-        chosen = (parameters.get("magnitude"), parameters.get("phase"))
-        return {name: VERSIONS[name] for name in chosen if name in VERSIONS}
-
-    def reference(self) -> np.ndarray:
-        """Return the samples of the clip at the sampling rate of the transform.
-
-        Raises
-        ------
-        ClipError
-            If the clip cannot be read, or is longer than `LONGEST`.
-        """
-        y = self.clip.load(round(self.transform.sr))
-        seconds = len(y) / self.transform.sr
-        if seconds > LONGEST:
-            raise ClipError(
-                f"{self.clip.source}: {seconds:.0f} s exceed the limit of {LONGEST} s of a run;"
-                " split the file, or use melexp invert"
-            )
-        return y
-
-    def observe(self, reference: np.ndarray, checkpoints: list[int]) -> Iterator[Checkpoint]:
-        """Invert the mel-spectrogram of the samples and yield at the checkpoints.
-
-        The random start depends on the clip and the seed only, so methods are compared in pairs.
-        """
-        seed = [self.seed, int(self.clip.sha256[:16], 16)]
-        mel = given_mel(reference, self.transform, imperfection=self.imperfection, seed=seed)
-        if not np.isfinite(mel).all():
-            raise ClipError(f"{self.clip.source}: too loud for its mel in float32; lower its level")
-        problem = Problem(mel, self.transform, length=len(reference), dtype=self.dtype)
-        return solve(self.method, problem, checkpoints=checkpoints, seed=seed)
-
-    def compute(self, wanted: list[Pair]) -> Iterator[dict[str, Any]]:
-        """Yield the rows at the wanted (iteration, metric) pairs, in one pass."""
-        reference = self.reference()
-        warm_up(self.method, self.transform, self.dtype)
-        for point in self.observe(reference, [iteration for iteration, _ in wanted]):
-            for metric in [m for iteration, m in wanted if iteration == point.iteration]:
-                value, reason = score(metric, reference, point.signal, transform=self.transform)
-                yield {
-                    "iteration": point.iteration,
-                    "metric": metric,
-                    "value": value if np.isfinite(value) else None,
-                    "reason": reason,
-                    "seconds": round(point.seconds, 6),
-                }
 
 
 class Outcome(NamedTuple):
@@ -139,39 +41,55 @@ class Outcome(NamedTuple):
     is_busy: bool = False  # another worker computes the task
 
 
-def missing(task: Task, wanted: list[Pair], store: Store) -> tuple[list[Pair], list[Any]]:
-    """Return the wanted pairs of a task that are not stored, and its stored rows."""
-    done = store.load(task.id)
-    rows = [] if done is None else done["rows"]
-    have = {(row["iteration"], row["metric"]) for row in rows}
-    return [pair for pair in wanted if pair not in have], rows
-
-
-def finish(task: Task, wanted: list[Pair], store: Store, *, wait: bool = False) -> Outcome:
-    """Compute and store the missing rows of a task.
+def finish(
+    task: Task,
+    lacking: list[Pair],
+    store: Store,
+    *,
+    since: Mapping[str, Stamp],
+    wait: bool = False,
+) -> Outcome:
+    """Compute and store the lacking values of a task.
 
     If another worker holds the task, either wait for it or return at once.
+
+    Parameters
+    ----------
+    task : Task
+    lacking : list of Pair
+        What the index had not, when its parts had the stamps `since`.
+    store : Store
+    since : mapping
+        As of `Store.since`.
+    wait : bool
     """
     began = time.perf_counter()
     with store.claim(task.id, wait=wait) as ours:
         if not ours:
             return Outcome(is_busy=True)
-        lacking, rows = missing(task, wanted, store)
+        have = store.since(since).pairs(task.id)
+        lacking = [pair for pair in lacking if pair not in have]
         if not lacking:
             return Outcome()
         try:
-            rows = rows + list(task.compute(lacking))
+            rows = list(task.compute(lacking))
         except Exception as error:  # one bad clip must not end the others
             raise_if_stopped()
             reason = f"{type(error).__name__}: {one_line(error)}"
             return Outcome(reason, time.perf_counter() - began)
         rows.sort(key=lambda row: (row["iteration"], row["metric"]))
-        store.save(task.id, {"task": task.id, "clip": task.clip.id, "rows": rows})
+        store.save({"task": task.id, "clip": task.clip.id, "rows": rows})
     return Outcome(seconds=time.perf_counter() - began)
 
 
-def plan(config: dict[str, Any]) -> list[Task]:
+def plan(config: dict[str, Any], listed: dict[str, list[Clip]] | None = None) -> list[Task]:
     """Return the tasks of a configuration, which is resolved to plain values.
+
+    Parameters
+    ----------
+    config : dict
+    listed : dict or None
+        Data sets that were listed before; this one is added.
 
     Raises
     ------
@@ -189,17 +107,18 @@ def plan(config: dict[str, Any]) -> list[Task]:
     name = config["method"]["name"]
     method = make_method(name, **parameters)
     transform = MelTransform(**config["mel"])
-    clips = load_dataset(config["dataset"]["name"], **dataset)
-    clips = limited(clips, config["limit"], spread=config.get("spread", False))
+    listed, key = {} if listed is None else listed, canonical(config["dataset"])
+    if key not in listed:
+        listed[key] = load_dataset(config["dataset"]["name"], **dataset)
+    clips = limited(listed[key], config["limit"], spread=config.get("spread", False))
     scope = config["experiment"] if config["timed"] else ""
     imperfection = config.get("imperfection") or ""
-    return [
-        Task(clip, method, name, transform, config["seed"], config["dtype"], scope, imperfection)
-        for clip in clips
-    ]
+    shared = (method, name, transform, config["seed"], config["dtype"], scope, imperfection)
+    setting = Task(clips[0], *shared).setting()
+    return [Task(clip, *shared, setting) for clip in clips]
 
 
-def run(config: DictConfig) -> list[str]:
+def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list[str]:
     """Run a configuration; skip the tasks that are stored.
 
     A peer or a metric whose package is missing is left out, with a line on stderr. Results that are
@@ -209,6 +128,8 @@ def run(config: DictConfig) -> list[str]:
     ----------
     config : DictConfig
         A `melexp.runs.config.RunConfig`, as Hydra composes it.
+    listed : dict or None
+        As of `plan`.
 
     Returns
     -------
@@ -229,7 +150,7 @@ def run(config: DictConfig) -> list[str]:
     checkpoints = sorted(set(plain["checkpoints"]))
     if not metrics or not checkpoints or checkpoints[0] < 0:
         raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
-    tasks = plan(plain)
+    tasks = plan(plain, listed)
     name, method, imperfection = tasks[0].name, tasks[0].method, tasks[0].imperfection
     store = Store(plain["results"])
     sparse = sparse_checkpoints(plain)
@@ -252,12 +173,6 @@ def run(config: DictConfig) -> list[str]:
     try:
         finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
     finally:  # also after a signal, so that the table gets the finished tasks
-        entries = [
-            {"task": task.id, "dataset": dataset_name, "clip": task.clip.id}
-            | {"category": task.clip.category}
-            | ({"reason": reason} if reason else {})
-            for task, reason in zip(tasks, reasons, strict=True)
-        ]
         store.save_job(
             plain["experiment"],
             {
@@ -270,10 +185,11 @@ def run(config: DictConfig) -> list[str]:
                 "checkpoints": checkpoints,
                 "metrics": metrics,
                 **({"metric_checkpoints": sparse} if sparse else {}),
-                "tasks": entries,
+                "clips": [task.clip.provenance() | {"dataset": dataset_name} for task in tasks],
+                "tasks": [task.id for task in tasks],
+                "reasons": {str(n): reason for n, reason in enumerate(reasons) if reason},
                 "provenance": provenance()
-                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)}
-                | {"clips": [task.clip.provenance() for task in tasks]},
+                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)},
             },
         )
     return [
@@ -307,7 +223,8 @@ def available(tasks: list[Task], wanted: list[Pair], metrics: list[str], store: 
     If the package of the method is missing, no metric is left. A metric that is stored for every
     task is kept.
     """
-    lacking = {metric for task in tasks for _, metric in missing(task, wanted, store)[0]}
+    todo = store.index().lacking([task.id for task in tasks], wanted)
+    lacking = {metric for pairs in todo.values() for _, metric in pairs}
     method = tasks[0].method
     if lacking and isinstance(method, Peer) and left_out(method.check_installed):
         return []
@@ -342,13 +259,16 @@ def finish_all(
     reasons: list[str],
 ) -> None:
     """Run `finish` for every task; put the reasons of failures into `reasons`."""
-    todo = [n for n, task in enumerate(tasks) if missing(task, wanted, store)[0]]
+    index = store.index()
+    since, lacking = dict(index.stamps), index.lacking([task.id for task in tasks], wanted)
+    todo = list(lacking)
     tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
     # First skip the tasks that another sweep computes, then wait for them.
     for wait in (False, True):
         busy = []
-        chosen = {n: tasks[n] for n in todo}
-        for n, outcome in _over_processes(chosen, wanted, store, workers, wait=wait):
+        chosen = {n: (tasks[n], lacking[n]) for n in todo}
+        work = partial(finish, store=store, since=since, wait=wait)
+        for n, outcome in _over_processes(chosen, work, workers):
             if outcome.is_busy:
                 busy.append(n)
                 continue
@@ -361,7 +281,7 @@ def finish_all(
 
 
 def _over_processes(
-    tasks: dict[int, Task], wanted: list[Pair], store: Store, workers: int, *, wait: bool
+    tasks: dict[int, tuple[Task, list[Pair]]], work: Callable[..., Outcome], workers: int
 ) -> Iterator[tuple[int, Outcome]]:
     """Run `finish` in processes with one arithmetic thread each; yield in any order.
 
@@ -377,8 +297,7 @@ def _over_processes(
             with worker_processes(n_jobs), threadpool_limits(1):
                 with signals_blocked_in_children() if n_jobs > 1 else nullcontext():
                     outcomes = Parallel(return_as="generator_unordered")(
-                        delayed(_numbered)(n, task, wanted, store, wait)
-                        for n, task in list(left.items())
+                        delayed(_numbered)(n, work, *task) for n, task in list(left.items())
                     )
                 for n, outcome in outcomes:
                     del left[n]
@@ -394,6 +313,6 @@ def _over_processes(
 
 
 def _numbered(
-    n: int, task: Task, wanted: list[Pair], store: Store, wait: bool
+    n: int, work: Callable[..., Outcome], task: Task, lacking: list[Pair]
 ) -> tuple[int, Outcome]:
-    return n, finish(task, wanted, store, wait=wait)
+    return n, work(task, lacking)

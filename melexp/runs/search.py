@@ -21,7 +21,7 @@ from melexp.errors import one_line, require
 from melexp.files.received import inside
 from melexp.results.records import check_name
 from melexp.results.store import Store
-from melexp.results.tables import write_table
+from melexp.results.tables import update_table
 from melexp.runs.config import register
 from melexp.runs.runner import run
 
@@ -154,7 +154,7 @@ def search(
                 found.optimize(objective, n_trials=left, callbacks=[_print_trial])
         finally:  # also after a signal
             if Store(folder).jobs(study):
-                write_table(folder, study)
+                update_table(Store(folder), study)
     return found
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from melexp.results.records import read_note
 from melexp.results.statistics import named_setting, parameters_of
 from melexp.results.store import Store
-from melexp.results.tables import write_table
+from melexp.results.tables import table_of, update_table
 from melexp.runs.display import shown
 
 
@@ -79,15 +79,15 @@ class Sweep:
         failed = 0
         experiments = sorted({path.parent.name for path in changed})
         for experiment in experiments:  # all of them before the first line, which may fail
-            write_table(self.store, experiment)
+            update_table(self.store, experiment)
         for experiment in experiments:
             jobs = [read_note(path) for path in changed if path.parent.name == experiment]
-            failed += sum("reason" in task for job in jobs for task in job["tasks"])
-            rows = pd.DataFrame(list(self.store.rows(experiment, jobs)))
-            for line in [] if stopped else without_value(rows):
-                print(line, file=sys.stderr)
+            failed += sum(len(job["reasons"]) for job in jobs)
+            for block in [] if stopped else self.store.blocks(experiment, jobs):
+                for line in without_value(block.lost()):
+                    print(line, file=sys.stderr)
             if not self.quiet:
-                print(self.store.root / f"{experiment}.csv")
+                print(table_of(self.store.root, experiment))
         if not changed:
             self.store.unmark_if_empty()
         if changed and not (self.quiet or stopped):
@@ -111,15 +111,14 @@ def without_value(table: pd.DataFrame) -> list[str]:
     Parameters
     ----------
     table : pd.DataFrame
-        Tidy rows, as yielded by `melexp.results.store.Store.rows`.
+        Tidy rows without a value, as of `melexp.results.blocks.Block.lost`.
     """
     if table.empty:
         return []
     parameters = parameters_of(table)
-    lost = table[table["value"].isna()]
     lines = []
     task = ["dataset", "clip", "label", *parameters, "seed", "reason"]
-    for _, rows in lost.groupby(task, sort=False, dropna=False):
+    for _, rows in table.groupby(task, sort=False, dropna=False):
         one = rows.iloc[0]
         name = named_setting(one["label"], {p: one[p] for p in parameters})
         what = ", ".join(rows["metric"].drop_duplicates())
