@@ -18,11 +18,12 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,6 +194,37 @@ def writing(folder: Path, count: int) -> tuple[str, int, int]:
     return rate, tried, lost
 
 
+# --- Ways to store a task -----------------------------------------------------------------------
+
+
+def trial(folder: Path, count: int) -> Iterator[tuple[str, str, str]]:
+    """Yield a row per way to store tasks one by one, each on the disk before the next begins."""
+    from melexp.results.parts import append, line_of
+    from melexp.results.records import write_json
+
+    rng = np.random.default_rng(0)
+    bodies = [body(f"{n:032x}", "clip", rng) for n in range(count)]
+    base = sqlite3.connect(folder / "tasks.sqlite")
+    base.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE t(id, rows)")
+    base.execute("CREATE UNIQUE INDEX i ON t(id)")
+
+    def insert(one: dict[str, Any]) -> None:
+        base.execute("INSERT INTO t VALUES (?, ?)", (one["task"], json.dumps(one["rows"])))
+        base.commit()
+
+    ways: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "a line of a part": lambda one: append(folder / "parts", line_of(one)),
+        "a row of SQLite, in a transaction": insert,
+        "a file": lambda one: write_json(folder / one["task"][-2:] / f"{one['task']}.json", one),
+    }
+    for name, store in ways.items():
+        began, cpu = time.monotonic(), time.process_time()
+        for one in bodies:
+            store(one)
+        wall, cpu = time.monotonic() - began, time.process_time() - cpu
+        yield name, f"{count / wall:,.0f}", f"{cpu / count * 1e3:.2f} ms"
+
+
 # --- All steps ----------------------------------------------------------------------------------
 
 TABLE = """
@@ -246,7 +278,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("n", type=int, nargs="?", default=1_000_000, help="number of tasks")
     parser.add_argument("--folder", type=Path, help="keep the folders here")
+    parser.add_argument("--trial", action="store_true", help="compare ways to store a task")
     arguments = parser.parse_args()
+    if arguments.trial:
+        print("| a task is | tasks/s | CPU time of a task |\n| --- | ---: | ---: |")
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as aside:
+            for row in trial(Path(aside), arguments.n):
+                print(f"| {' | '.join(row)} |", flush=True)
+        return
     if arguments.n < 76:
         sys.exit("bench_scale: give at least 76 tasks, one per configuration")
     with tempfile.TemporaryDirectory() as aside:
