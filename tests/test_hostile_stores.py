@@ -271,7 +271,7 @@ def test_a_damaged_note_of_the_target_stops_a_merge(tmp_path: Path, good: Path) 
     target = add_job(tmp_path / "target", {"a": ("x", 1.0)})
     HOSTILE["no clips"](older(target))
     before = tree(target)
-    with pytest.raises(ValueError, match="is not the file of a job"):
+    with pytest.raises(ValueError, match="is not the note of a job"):
         merge(target, [good])
     assert tree(target) == before
 

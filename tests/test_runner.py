@@ -187,14 +187,24 @@ def test_a_bad_clip_is_named_and_the_others_are_complete(tmp_path: Path) -> None
     assert (silent["reason"] == "the reference is silent").all()
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b.replace(b"4", b"5")])
+def test_a_torn_last_line_is_removed_and_recomputed(tmp_path: Path) -> None:
+    """It is what a killed process leaves, so it is no damage."""
+    go(tmp_path)
+    whole = values(tmp_path)
+    victim = part(tmp_path)
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    go(tmp_path)
+    pd.testing.assert_frame_equal(values(tmp_path), whole)
+    assert not (tmp_path / "damaged").exists()
+
+
 def test_damaged_files_are_moved_aside_and_recomputed(
-    tmp_path: Path, damage, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     go(tmp_path)
     whole = values(tmp_path)
     victim = part(tmp_path)
-    victim.write_bytes(damage(victim.read_bytes()))
+    victim.write_bytes(victim.read_bytes().replace(b"4", b"5"))
     go(tmp_path)
     pd.testing.assert_frame_equal(values(tmp_path), whole)
     assert (tmp_path / "damaged" / victim.name).exists()
