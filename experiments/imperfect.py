@@ -7,12 +7,14 @@ import pandas as pd
 from melexp.report.figures import Drawing, draw_figure
 from melexp.report.plots import WIDTH, legend_above, look, panel
 from melexp.results.statistics import mean_table, methods_in_order, metric_facts, summarise
-from melexp.transforms.imperfect import IMPERFECTIONS
 
 #: Metrics of the panels, of speech and of other sound.
 PANELS = {True: ["pesq", "dnsmos"], False: ["zimtohrli", "lsd"]}
 #: Mel-spectrograms without an error.
 EXACT = "exact"
+#: The errors in the order of the figure: those of values, of resolution, of frames and bands.
+ORDER = [EXACT, "8bit", "noise_0.1", "noise_0.3", "blur_frames", "blur_bands", "blur_both"]
+ORDER += ["rank_20", "rank_10", "rank_5", "dropped", "repeated", "gains", "vocoded"]
 
 
 def draw(table: pd.DataFrame) -> Drawing:
@@ -59,10 +61,9 @@ def draw(table: pd.DataFrame) -> Drawing:
 
 
 def errors_in_order(table: pd.DataFrame) -> list[str]:
-    """Return the errors of a table: none first, then those of the package, then the others."""
-    found = list(table["imperfection"].unique())
-    known = [name for name in (EXACT, *IMPERFECTIONS) if name in found]
-    return known + sorted(set(found) - set(known))
+    """Return the errors of a table: those of `ORDER`, then the others."""
+    found = set(table["imperfection"])
+    return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
 
 
 def markdown(table: pd.DataFrame, datasets: list[str]) -> str:
