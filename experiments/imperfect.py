@@ -12,6 +12,9 @@ from melexp.results.statistics import mean_table, methods_in_order, metric_facts
 PANELS = {True: ["pesq", "dnsmos"], False: ["zimtohrli", "lsd"]}
 #: Mel-spectrograms without an error.
 EXACT = "exact"
+#: The errors in the order of the figure: those of values, of resolution, of frames and bands.
+ORDER = [EXACT, "8bit", "noise_0.1", "noise_0.3", "blur_frames", "blur_bands", "blur_both"]
+ORDER += ["rank_20", "rank_10", "rank_5", "dropped", "repeated", "gains", "vocoded"]
 
 
 def draw(table: pd.DataFrame) -> Drawing:
@@ -58,9 +61,9 @@ def draw(table: pd.DataFrame) -> Drawing:
 
 
 def errors_in_order(table: pd.DataFrame) -> list[str]:
-    """Return the errors of a table in its order, which is that of the sweep; none comes first."""
-    found = list(table["imperfection"].unique())
-    return [EXACT] * (EXACT in found) + [name for name in found if name != EXACT]
+    """Return the errors of a table: those of `ORDER`, then the others."""
+    found = set(table["imperfection"])
+    return [name for name in ORDER if name in found] + sorted(found - set(ORDER))
 
 
 def markdown(table: pd.DataFrame, datasets: list[str]) -> str:

@@ -11,7 +11,7 @@ from crashing import melexp_text as melexp
 
 from melexp.__main__ import main
 from melexp.commands import app
-from melexp.commands.reproduce import experiment_configs, figures
+from melexp.commands.reproduce import BY_NAME, experiment_configs, figures, reproduce
 from melexp.errors import MissingExtra, one_line, require
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,7 +155,7 @@ def test_figures_without_tables_name_the_command(
         ValueError, match=r"has no table of .*; run: melexp reproduce --profile demo$"
     ):
         figures("demo")
-    for name in set(experiment_configs()) - {"fig2"}:
+    for name in set(experiment_configs()) - {"fig2", *BY_NAME}:
         (tmp_path / f"{name}.csv").touch()
     with pytest.raises(ValueError, match=r"no table of fig2; .* reproduce --profile demo fig2$"):
         figures("demo")
@@ -177,6 +177,25 @@ def test_the_summary_is_drawn_only_with_its_tables(
     (tmp_path / "fig4.csv").touch()
     figures("demo", ["fig4"])
     assert drawn == ["fig3", "fig4", "summary"]
+
+
+def test_experiments_that_need_extras_run_only_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def call(*command: str) -> int:
+        ran.append(command[4].removeprefix("experiment="))
+        return 0
+
+    monkeypatch.setattr("melexp.commands.reproduce.results_of", lambda profile: tmp_path)
+    monkeypatch.setattr("melexp.commands.reproduce._call", call)
+    reproduce("demo")
+    configs = experiment_configs()
+    assert ran == [c for name in configs if name not in BY_NAME for c in configs[name]]
+    ran.clear()
+    reproduce("demo", ["peers"])
+    assert ran == ["peers", "peers_libraries", "peers_vocoders"]
 
 
 def test_one_line() -> None:

@@ -15,7 +15,7 @@ from melexp.report.views import views
 from melexp.results.tables import write_table
 from melexp.runs import runner
 from melexp.runs.config import register
-from melexp.runs.imperfect import given_mel
+from melexp.runs.imperfect import VOCODED, given_mel
 from melexp.runs.runner import run
 from melexp.transforms.imperfect import IMPERFECTIONS, imperfect
 from melexp.transforms.mel import MelTransform
@@ -152,6 +152,7 @@ def test_the_table_names_the_winner_and_marks_a_significant_lead() -> None:
     spec = importlib.util.spec_from_file_location("experiment_imperfect", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    assert {*IMPERFECTIONS, VOCODED, "exact"} == set(module.ORDER)
     quality = {("A", None): 3.0, ("B", None): 2.0, ("A", "8bit"): 2.0, ("B", "8bit"): 2.1}
     rows = [
         {"dataset": "d", "clip": f"{n}", "label": label, "seed": 0, "seconds": 1.0}

@@ -17,6 +17,8 @@ from melexp.runs.interrupts import Stopped
 
 #: Scripts that draw from the tables of several experiments, with these experiments.
 FROM_TABLES = {"summary": ("fig3", "fig4")}
+#: Experiments that run only by name: they compare with packages of extras, and take long.
+BY_NAME = ("imperfect", "peers")
 
 
 def experiment_configs() -> dict[str, list[str]]:
@@ -44,7 +46,7 @@ def reproduce(profile: str, experiments: Iterable[str] = ()) -> int:
     profile : str
         Name of a file in ``conf/profile``.
     experiments : iterable of str
-        Names of experiments; empty for all.
+        Names of experiments; empty for all but those of `BY_NAME`.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def reproduce(profile: str, experiments: Iterable[str] = ()) -> int:
         For an unknown profile or experiment, or if an experiment could not be run.
     """
     configs, results = experiment_configs(), results_of(profile)
-    chosen = _chosen(experiments, configs)
+    chosen = _chosen(experiments, configs, [name for name in configs if name not in BY_NAME])
     failed = 0
     for place, experiment in enumerate(chosen, 1):
         print(f"[{place}/{len(chosen)}] {experiment}", flush=True)
@@ -93,7 +95,9 @@ def figures(profile: str, experiments: Iterable[str] = ()) -> None:
             "experiments/ is missing, so no figure can be drawn: run this in a clone of the "
             "source tree"
         )
-    results, chosen = results_of(profile), _chosen(experiments, experiment_configs())
+    results, known = results_of(profile), experiment_configs()
+    drawn = [n for n in known if n not in BY_NAME or (results / f"{n}.csv").exists()]
+    chosen = _chosen(experiments, known, drawn)
     missing = [name for name in chosen if not (results / f"{name}.csv").exists()]
     if missing:
         arguments = [f"--profile {profile}", *(missing if len(missing) < len(chosen) else [])]
@@ -111,9 +115,9 @@ def figures(profile: str, experiments: Iterable[str] = ()) -> None:
             raise ValueError(f"{scripts.name}/{name}.py failed with exit code {status}")
 
 
-def _chosen(experiments: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return the chosen experiments, or all; refuse unknown names."""
-    names = list(experiments) or list(known)
+def _chosen(experiments: Iterable[str], known: Iterable[str], default: list[str]) -> list[str]:
+    """Return the chosen experiments, or the default; refuse unknown names."""
+    names = list(experiments) or default
     unknown = sorted(set(names) - set(known))
     if unknown:
         raise ValueError(
