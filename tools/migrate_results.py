@@ -30,6 +30,7 @@ from melexp.errors import one_line
 from melexp.files.atomic import write_text
 from melexp.methods import make_method
 from melexp.results.columns import FIRST, LAST
+from melexp.results.index import Index
 from melexp.results.records import (
     digest,
     read_json,
@@ -189,7 +190,7 @@ def naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def convert_note(path: Path, store: Store, conversion: Conversion) -> None:
+def convert_note(path: Path, index: Index, conversion: Conversion) -> None:
     """Add the note of a job and its tasks to a conversion."""
     note = read_json(path)
     if "clips" in note:  # in the present form, so with the present names
@@ -205,11 +206,11 @@ def convert_note(path: Path, store: Store, conversion: Conversion) -> None:
             conversion.other += 1
             continue
         entry["task"] = new
-        source, target = file_of(store, old), file_of(store, new)
+        source, target = file_of(index.root, old), file_of(index.root, new)
         if source.exists():
             rows = read_task(source)["rows"]
             # A run with the present code may have stored some of the rows already.
-            stored = (store.load(new) or {"rows": []})["rows"]
+            stored = index.rows(new) if new in index else []
             joined = {(row["iteration"], row["metric"]): row for row in [*rows, *stored]}
             conversion.tasks[target] = {
                 **read_task(source),
@@ -229,9 +230,9 @@ def convert_note(path: Path, store: Store, conversion: Conversion) -> None:
     conversion.notes[place] = present or note
 
 
-def file_of(store: Store, task: str) -> Path:
+def file_of(results: Path, task: str) -> Path:
     """Return the file of a task in the old form."""
-    return store.root / "tasks" / task[:2] / f"{task}.json"
+    return results / "tasks" / task[:2] / f"{task}.json"
 
 
 def asked(note: dict[str, Any]) -> list[str]:
@@ -261,10 +262,13 @@ def converted(results: Path) -> Conversion:
     ValueError
         If a file cannot be understood, or the folder has no results.
     """
-    store, conversion = Store(results), Conversion()
+    index, conversion = Index(results), Conversion()
+    index.refresh()
+    if index.damage:
+        raise ValueError(f"{index.damage[0].message}; nothing was written")
     for path in sorted(results.glob("jobs/*/*.json")):
         with naming(path):
-            convert_note(path, store, conversion)
+            convert_note(path, index, conversion)
     for path in sorted(results.glob("*.provenance.json")):
         with naming(path):
             if "experiment" in read_json(path):  # the other ones are of benchmarks
