@@ -3,9 +3,9 @@
     python studies/learned.py --clips 7     # makes results/prior/
 
 Each run has 100 iterations of `admm_ramp` on the first seconds of a clip. The rows have the results
-without a prior and with the network alone, and whether the test of `melexp.start.prior.guarded`
-keeps the network's guess. The table applies the test afterwards, because a dropped guess is no
-prior.
+without a prior and with the network, and what the test of `melexp.start.prior.guarded` compares.
+The table applies the test and `melexp.start.prior.suits` afterwards, because a dropped guess is no
+prior. `--table` makes it again from the rows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SETS = {
 }
 NAMES = {"pesq": "PESQ", "estoi": "ESTOI", "sc": "SC dB", "scm": "SCM dB"}
 DIGITS = {"pesq": 3, "estoi": 4, "sc": 2, "scm": 1}
-HEAD = "| layout | data | clips | kept | metric | no prior | change | worst | better |"
+HEAD = "| layout | data | clips | used | metric | no prior | change | worst | better |"
 KEYS = ["layout", "dataset", "clip"]
 
 
@@ -67,7 +67,6 @@ def rows_of(
         "prior_error": relative_error(guess.magnitude, true),
         "ratio": prior.inconsistency(guess.magnitude, guess.corrections, problem)
         / prior.inconsistency(A, None, problem),
-        "kept": prior.guarded(guess, A, problem) is guess,
     }
     for weight in (None, *weights):
         params = {} if weight is None else {"prior": lambda *_: guess, "prior_weight": weight}
@@ -84,27 +83,36 @@ def interval(d: pd.Series) -> str:
     return f"{d.mean():+.{digits}f} [{d.mean() - half:+.{digits}f}, {d.mean() + half:+.{digits}f}]"
 
 
+def used(rows: pd.DataFrame, layout: str) -> pd.Series:
+    """Return whether the shipped prior uses its network for each row."""
+    return (rows["ratio"] < prior.MARGIN) & prior.suits(LAYOUTS[layout])
+
+
 def markdown(table: pd.DataFrame) -> str:
     """Return the changes by the prior: mean, interval, worst clip and share of better clips."""
     base = table[table["weight"] == "none"].set_index(KEYS)
     lines = []
     for weight in sorted(set(table["weight"]) - {"none"}):
         for tested in (True, False):
-            lines += [f"**Weight {weight}, {'with' if tested else 'without'} the test**", ""]
+            lines += [
+                f"**{'The shipped prior' if tested else 'The network always'}, weight {weight}**",
+                "",
+            ]
             lines += [
                 "| layout | data | clips | kept | metric | no prior | change | worst | better |"
             ]
             lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |"]
             found = table[table["weight"] == weight].set_index(KEYS)
             for (layout, dataset), rows in found.groupby(["layout", "dataset"], sort=False):
+                kept = used(rows, str(layout))
                 for metric in SETS[str(dataset)]:
                     before = base.loc[rows.index, metric]
                     change = rows[metric] - before
-                    change = change.where(rows["kept"] | (not tested), 0)
+                    change = change.where(kept | (not tested), 0)
                     sign = 1 if metric in ("pesq", "estoi") else -1
                     worst = change.min() if sign > 0 else change.max()
                     lines.append(
-                        f"| {layout} | {dataset} | {len(rows)} | {rows['kept'].sum()} | "
+                        f"| {layout} | {dataset} | {len(rows)} | {kept.sum()} | "
                         f"{NAMES[metric]} | {before.mean():.{DIGITS[metric]}f} | "
                         f"{interval(change)} | {worst:+.{DIGITS[metric]}f} | "
                         f"{(sign * change > 0).mean():.0%} |"
@@ -123,7 +131,11 @@ def main() -> None:
     parser.add_argument("--n-iter", type=int, default=100)
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0])
     parser.add_argument("--output", type=Path, default=Path("results/prior"))
+    parser.add_argument("--table", action="store_true", help="only make the table again")
     a = parser.parse_args()
+    if a.table:
+        write_text(a.output / "prior.md", markdown(pd.read_csv(a.output / "prior.csv")))
+        return
     sets = {name: load_dataset(name) for name in SETS}
     rows: list[dict[str, object]] = []
     for n in range(a.clips):

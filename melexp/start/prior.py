@@ -7,6 +7,7 @@ magnitude. A method with a prior starts there, and may hold the magnitude while 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -20,13 +21,14 @@ from melexp.problem import Problem
 from melexp.start import network
 from melexp.start.magnitude import MAGNITUDES, magnitude_of
 from melexp.start.pghi import pghi
+from melexp.transforms.mel import MelTransform
 
 #: The weights of the shipped network, from ``tools/prior``.
 WEIGHTS = Path(__file__).with_name("prior.npz")
 #: Error of the root of a magnitude, relative to the root, at which a bin is held half as firmly.
 HALF = 0.15
 #: Largest inconsistency of the guess relative to that of the magnitude it was made from.
-MARGIN = 1.0
+MARGIN = 0.95
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ Prior: TypeAlias = Callable[[np.ndarray, Problem], "Guess | np.ndarray"]
 
 
 def shipped(magnitude: np.ndarray, problem: Problem) -> Guess:
-    """Return the guess of the shipped network, or none where it would not help.
+    """Return the guess of the shipped network, or the magnitude where that would not help.
 
     The network corrects the magnitude by a factor, and the two phase increments of each bin. It
-    estimates the error that remains. Its guess passes `guarded`.
+    estimates the error that remains. Its guess is used for front ends that it `suits`, and if it
+    passes `guarded`.
 
     Parameters
     ----------
@@ -68,7 +71,21 @@ def shipped(magnitude: np.ndarray, problem: Problem) -> Guess:
     -------
     guess : Guess
     """
+    if not suits(problem.transform):
+        logging.getLogger("melexp").info(
+            "the shipped prior is left out: it helps only if frames overlap by half or less"
+        )
+        return Guess(magnitude, 0.0)
     return guarded(of_network(magnitude, problem), magnitude, problem)
+
+
+def suits(transform: MelTransform) -> bool:
+    """Return whether the shipped prior helps with a front end: frames overlap by half or less.
+
+    With more overlap it brings the magnitude nearer to the truth, but the result of the iteration
+    gains nothing (docs/prior.md).
+    """
+    return 2 * transform.hop_length >= (transform.win_length or transform.n_fft)
 
 
 def of_network(magnitude: np.ndarray, problem: Problem) -> Guess:
