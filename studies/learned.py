@@ -94,13 +94,8 @@ def markdown(table: pd.DataFrame) -> str:
     lines = []
     for weight in sorted(set(table["weight"]) - {"none"}):
         for tested in (True, False):
-            lines += [
-                f"**{'The shipped prior' if tested else 'The network always'}, weight {weight}**",
-                "",
-            ]
-            lines += [
-                "| layout | data | clips | kept | metric | no prior | change | worst | better |"
-            ]
+            title = "The shipped prior" if tested else "The network always"
+            lines += [f"**{title}, weight {weight}**", "", HEAD]
             lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |"]
             found = table[table["weight"] == weight].set_index(KEYS)
             for (layout, dataset), rows in found.groupby(["layout", "dataset"], sort=False):
