@@ -28,7 +28,7 @@ WEIGHTS = Path(__file__).with_name("prior.npz")
 #: Error of the root of a magnitude, relative to the root, at which a bin is held half as firmly.
 HALF = 0.15
 #: Largest inconsistency of the guess relative to that of the magnitude it was made from.
-MARGIN = 0.95
+MARGIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,19 +73,23 @@ def shipped(magnitude: np.ndarray, problem: Problem) -> Guess:
     """
     if not suits(problem.transform):
         logging.getLogger("melexp").info(
-            "the shipped prior is left out: it helps only if frames overlap by half or less"
+            "the shipped prior is left out: it was found to help only if frames overlap by half or "
+            "less and there are two bins or more for each band"
         )
         return Guess(magnitude, 0.0)
     return guarded(of_network(magnitude, problem), magnitude, problem)
 
 
 def suits(transform: MelTransform) -> bool:
-    """Return whether the shipped prior helps with a front end: frames overlap by half or less.
+    """Return whether the shipped prior was found to help with a front end.
 
-    With more overlap it brings the magnitude nearer to the truth, but the result of the iteration
-    gains nothing (docs/prior.md).
+    It does if frames overlap by half or less, and there are two bins or more for each band.
+    Elsewhere it brings the magnitude nearer to the truth, but the result of the iteration gains
+    nothing that is certain (docs/prior.md).
     """
-    return 2 * transform.hop_length >= (transform.win_length or transform.n_fft)
+    window = transform.win_length or transform.n_fft
+    coarse = 2 * transform.n_mels <= transform.n_fft // 2 + 1
+    return coarse and 2 * transform.hop_length >= window
 
 
 def of_network(magnitude: np.ndarray, problem: Problem) -> Guess:
