@@ -208,9 +208,8 @@ def test_damaged_files_are_moved_aside_and_recomputed(
     victim.write_bytes(victim.read_bytes().replace(b"4", b"5"))
     go(tmp_path)
     pd.testing.assert_frame_equal(values(tmp_path), whole)
-    is_bad = b"\n5" in damage(b"\n4\n4")
-    assert (tmp_path / "damaged" / victim.name).exists() == is_bad
-    assert (victim.name in capsys.readouterr().err) == is_bad
+    assert (tmp_path / "damaged" / victim.name).exists()
+    assert victim.name in capsys.readouterr().err
     assert victim.read_bytes().endswith(b"\n")
 
 

@@ -135,6 +135,9 @@ def invert(
     phase: Annotated[
         str | None, _how(help="Initial phase: random, zero, spsi or pghi [the method's own].")
     ] = None,
+    prior: Annotated[
+        str | None, _how(help="A learned prior of the magnitude: shipped or none [none].")
+    ] = None,
     seed: Annotated[int, _how(help="Seed of the random start.")] = 0,
     set_: Annotated[
         list[str] | None,
@@ -179,6 +182,11 @@ def invert(
         raise ValueError(
             f"--orientation must be auto, mels-first or frames-first; got {orientation!r}"
         )
+    params = dict(parameter(text) for text in set_ or [])
+    if prior is not None:
+        if prior not in ("shipped", "none"):
+            raise ValueError(f"--prior must be shipped or none; got {prior!r}")
+        params |= {"prior": "shipped"} if prior == "shipped" else {}
     options = InvertOptions(
         transform=transform,
         compression=details,
@@ -188,7 +196,7 @@ def invert(
         method=method,
         n_iter=n_iter,
         start=start,
-        params=dict(parameter(text) for text in set_ or []),
+        params=params,
         seed=seed,
         segment=segment,
         stream=stream,

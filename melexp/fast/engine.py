@@ -239,7 +239,7 @@ class LaneEngine:
         C, R, F : sequences of numpy.ndarray, shape (F, T)
             Complex, real and fixed arrays of the state. They are not changed.
         coefficients : sequence of sequences of float
-            At most five per iteration; slices of it are read, block by block.
+            At most six per iteration; slices of it are read, block by block.
         mel : numpy.ndarray, shape (n_mels, T)
         floored : numpy.ndarray of bool, shape (n_mels, T), optional
             True where `mel` is only an upper bound.

@@ -12,7 +12,7 @@ from .lanes import F64, Real, sum_lanes, to_next_lane, to_previous_lane
 from .memory import Doubles, Floats, Integers, Rows
 from .tracing import kernel
 
-COEFFICIENTS = 5  # of an iteration, at most
+COEFFICIENTS = 6  # of an iteration, at most
 
 
 class Layout(NamedTuple):

@@ -11,7 +11,6 @@ import numpy as np
 from melexp.inversion.solve import solve
 from melexp.methods import Method, Peer, State
 from melexp.problem import Problem
-from melexp.start import start
 from melexp.transforms.blocks import linear_part
 from melexp.transforms.mel import MelTransform
 
@@ -125,7 +124,7 @@ def segment_frames(
 def _continued(method: Method[Any], problem: Problem, known: np.ndarray, seed: list[int]) -> State:
     """Return the start of a segment whose first samples are known."""
     rng = np.random.default_rng(seed)
-    Y, X = start(problem, rng, magnitude=method.magnitude, phase=method.phase)
+    Y, X = method.start(problem, rng)
     x = np.zeros(problem.n_samples, problem.dtype)
     x[: known.size] = known / problem.scale
     stft = problem.stft

@@ -98,6 +98,10 @@ class MelStream:
                 f"a stream has no frame weights; got frame_weights = {solver.frame_weights}; "
                 "leave it out"
             )
+        if getattr(solver, "prior", None) is not None:
+            raise ValueError(
+                "a stream cannot have a prior, which looks at later frames; leave it out"
+            )
         if solver.phase not in PHASES:
             raise ValueError(
                 f"the phase of a stream must be one of {', '.join(PHASES)}; got {solver.phase!r}"

@@ -137,8 +137,11 @@ class Method(Parameters, ABC, Generic[S]):
                 f"the method has frame_weights = {self.frame_weights}, the problem "
                 f"{problem.frame_weights}: give it problem.weighted({self.frame_weights})"
             )
-        Y, X = start(problem, rng, magnitude=self.magnitude, phase=self.phase)
-        return self.begin(problem, Y, X)
+        return self.begin(problem, *self.start(problem, rng))
+
+    def start(self, problem: Problem, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return the initial magnitude and spectrogram; see :func:`melexp.start.start`."""
+        return start(problem, rng, magnitude=self.magnitude, phase=self.phase)
 
     @abstractmethod
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> S:

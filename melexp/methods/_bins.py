@@ -25,7 +25,7 @@ import numpy as np
 
 from melexp.transforms.arrays import namespace, unit_phase
 
-#: Numbers that are the same for all bins of an iteration; at most five.
+#: Numbers that are the same for all bins of an iteration; at most six.
 Coefficients: TypeAlias = tuple[float, ...]
 #: A function of the complex, real and fixed arrays of a state (a tuple each) and more.
 BinFunction: TypeAlias = Callable[..., Any]

@@ -23,7 +23,7 @@ def magnitude_step(ops: Any) -> Any:
     where_positive, clip = ops.where_positive, ops.clip
 
     def pair(z: Any, w: Any, c: Coefficients) -> tuple[Any, Any]:
-        y_w, y_z, x_z, x_w, x_clipped = c
+        y_w, y_z, x_z, x_w, x_clipped = c[:5]
         y = w * y_w + z * y_z
         x = where_positive(y, z * x_z + w * x_w, z * x_clipped)
         return x, clip(y)

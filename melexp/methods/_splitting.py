@@ -10,8 +10,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from melexp.methods._base import Binwise, State
+from melexp.methods._base import State
 from melexp.methods._bins import BinFunction, Bins, Coefficients
+from melexp.methods._guided import Guided, toward
 from melexp.methods._prox import (
     any_power_pair,
     magnitude_coefficients,
@@ -51,17 +52,51 @@ def admm_power_update(ops: Any) -> BinFunction:
     return update
 
 
+def admm_held_update(ops: Any) -> BinFunction:
+    """Build the update for magnitude mels with a prior; see `Guided`."""
+    magnitude, phase, pair = ops.magnitude, ops.phase, magnitude_step(ops)
+    mean = ops.inline(toward)
+
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        (p,), (r,), (a, sure) = C, R, F
+        zeta = z + z - p
+        size = magnitude(zeta)
+        x, y = pair(size, mean(r + d + d, a, sure * c[5]), c)
+        return (p + phase(zeta, size) * x - z,), (y - d,)
+
+    return update
+
+
+def admm_held_power_update(ops: Any) -> BinFunction:
+    """Build the update for power mels with a prior."""
+    magnitude, phase, pair = ops.magnitude, ops.phase, power_step(ops)
+    mean = ops.inline(toward)
+
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        (p,), (r,), (envelope, a, sure) = C, R, F
+        d = envelope * d
+        zeta = z + z - p
+        size = magnitude(zeta)
+        x, y = pair(size, mean(r + d + d, a, sure * c[5]), envelope, c)
+        return (p + phase(zeta, size) * x - z,), (y - d,)
+
+    return update
+
+
 @cache
 def any_power(power: float) -> Bins:
     """Declare the iteration for another exponent than 1 and 2; its step has no compiled form."""
 
     def admm_any_power_update(ops: Any) -> BinFunction:
         def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
-            (p,), (r,), (envelope,) = C, R, F
+            (p,), (r,), (envelope, *prior) = C, R, F
             d = envelope * d
             zeta = z + z - p
             size = ops.magnitude(zeta)
-            x, y = any_power_pair(size, r + d + d, envelope, rho_x=c[0], rho_y=c[1], power=power)
+            w = r + d + d
+            if prior:
+                w = toward(w, prior[0], prior[1] * c[5])
+            x, y = any_power_pair(size, w, envelope, rho_x=c[0], rho_y=c[1], power=power)
             return (p + ops.phase(zeta, size) * x - z,), (y - d,)
 
         return update
@@ -71,6 +106,10 @@ def any_power(power: float) -> Bins:
 
 MAGNITUDE = Bins(complex=("P",), real=("R",), update=admm_update, fits_mel=True)
 POWER = Bins(complex=("P",), real=("R",), update=admm_power_update, fits_mel=True)
+HELD = {
+    1.0: Bins(complex=("P",), real=("R",), update=admm_held_update, fits_mel=True),
+    2.0: Bins(complex=("P",), real=("R",), update=admm_held_power_update, fits_mel=True),
+}
 
 
 @dataclass
@@ -81,8 +120,16 @@ class SplittingState(State):
     R: np.ndarray
 
 
+@dataclass
+class HeldState(SplittingState):
+    """`SplittingState` with the spectrum A of a prior, and its confidence."""
+
+    A: np.ndarray
+    confidence: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True)
-class Splitting(Binwise[SplittingState]):
+class Splitting(Guided[SplittingState]):
     r"""ADMM for the joint problem in Douglas-Rachford form.
 
     Each update of (Z, W) needs X and Y only through P = X + U and R = Y + V. These are the whole
@@ -113,14 +160,21 @@ class Splitting(Binwise[SplittingState]):
 
     def bins(self, problem: Problem) -> Bins:
         power = problem.transform.power
-        return {1.0: MAGNITUDE, 2.0: POWER}.get(power) or any_power(power)
+        known = HELD if self.holds else {1.0: MAGNITUDE, 2.0: POWER}
+        return known.get(power) or any_power(power)
 
     def coefficients(self, problem: Problem, k: int) -> Coefficients:
         of = {1.0: magnitude_coefficients, 2.0: power_coefficients}.get(problem.transform.power)
-        return self.penalties(k) if of is None else of(*self.penalties(k))
+        values = self.penalties(k) if of is None else of(*self.penalties(k))
+        if not self.holds:
+            return values
+        return *values, *(0.0,) * (5 - len(values)), self.share(k)
 
     def fixed(self, problem: Problem, state: SplittingState) -> tuple[np.ndarray, ...]:
-        return () if problem.transform.power == 1 else (problem.envelope,)
+        envelope = () if problem.transform.power == 1 else (problem.envelope,)
+        if isinstance(state, HeldState):
+            return *envelope, state.A, state.confidence
+        return envelope
 
     def mel_solver(self, problem: Problem) -> Any:
         if problem.transform.power == 1:
@@ -128,7 +182,11 @@ class Splitting(Binwise[SplittingState]):
         return power_solver(problem, self.ridge)
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> SplittingState:
-        return SplittingState(iteration=0, P=X, R=problem.transform.spectrum(Y))
+        R = problem.transform.spectrum(Y)
+        if not self.holds:
+            return SplittingState(iteration=0, P=X, R=R)
+        A, confidence = self.held(problem)
+        return HeldState(iteration=0, P=X, R=R, A=A, confidence=confidence)
 
 
 _SOLVERS: WeakKeyDictionary[Any, dict[float, Any]] = WeakKeyDictionary()

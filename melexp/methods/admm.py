@@ -36,6 +36,8 @@ class ADMM(Splitting):
         Weight lambda of the mel-spectrogram.
     rho : float > 0
         Penalty of both constraints.
+    prior, prior_weight, prior_iterations
+        See :class:`melexp.methods._guided.Guided`.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class ADMM(Splitting):
     rho: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.lam > 0 and self.rho > 0):
             raise ValueError(f"lam and rho must be above zero; got {self.lam} and {self.rho}")
 

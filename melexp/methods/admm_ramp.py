@@ -39,6 +39,8 @@ class ADMMRamp(Splitting):
         Number of iterations in which the penalties grow; 1 keeps the last penalties throughout.
         None means 100, or the number of iterations of the call (:func:`melexp.invert`), which is
         best.
+    prior, prior_weight, prior_iterations
+        See :class:`melexp.methods._guided.Guided`.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class ADMMRamp(Splitting):
     ramp: int | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("rho_x", "rho_x_last", "rho_y", "rho_y_last", "ratio"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above zero; got {getattr(self, name)}")
@@ -72,6 +75,8 @@ class ADMMRamp(Splitting):
 
     def for_budget(self, n_iter: int, n_frames: int | None = None) -> ADMMRamp:
         changes: dict[str, Any] = {} if self.ramp is not None else {"ramp": max(n_iter, 1)}
+        if self.prior is not None and self.prior_iterations is None:
+            changes["prior_iterations"] = max(n_iter, 1)
         if n_frames is not None and n_frames <= SHORT:
             changes |= {"rho_x_last": self.rho_x_last / 0.3, "rho_y_last": self.rho_y_last / 10}
         return dataclasses.replace(self, **changes)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from melexp.methods._base import Binwise, State
+from melexp.methods._base import State
 from melexp.methods._bins import BinFunction, Bins, Coefficients
+from melexp.methods._guided import Guided, toward
 from melexp.problem import Problem
 
 
@@ -39,6 +41,20 @@ def ipalm_update(ops: Any) -> BinFunction:
     return update
 
 
+def ipalm_held_update(ops: Any) -> BinFunction:
+    """Build the update with a prior: its term follows the gradient step on Y; see `Guided`."""
+    magnitude, clip, mean = ops.magnitude, ops.clip, ops.inline(toward)
+
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        a, sure = F
+        ahead = R[0] + R[1] * c[0]
+        w = ahead + (magnitude(z) - ahead) * c[1] + d * c[2]
+        y = clip(mean(w, a, sure * c[3]))
+        return (z, z - C[0]), (y, y - R[0])
+
+    return update
+
+
 BINS = Bins(
     complex=("X", "dX"),
     real=("Y", "dY"),
@@ -47,6 +63,9 @@ BINS = Bins(
     update=ipalm_update,
     fits_mel=True,
 )
+
+
+HELD = dataclasses.replace(BINS, fixed=("A", "confidence"), update=ipalm_held_update)
 
 
 @dataclass
@@ -59,8 +78,16 @@ class IPALMState(State):
     dY: np.ndarray
 
 
+@dataclass
+class HeldState(IPALMState):
+    """`IPALMState` with the magnitude A of a prior, and its confidence."""
+
+    A: np.ndarray
+    confidence: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True)
-class IPALM(Binwise[IPALMState]):
+class IPALM(Guided[IPALMState]):
     r"""Griffin-Lim and a gradient step on the magnitude in turn, both with inertia.
 
     .. math::
@@ -80,6 +107,8 @@ class IPALM(Binwise[IPALMState]):
         Weight lambda of the mel-spectrogram.
     inertia : float in [0, 1) or None
         Weight of the last change; None means (k - 1) / (k + 2) in iteration k = 1, 2, ...
+    prior, prior_weight, prior_iterations
+        See :class:`melexp.methods._guided.Guided`.
 
     Raises
     ------
@@ -98,18 +127,20 @@ class IPALM(Binwise[IPALMState]):
     inertia: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.lam > 0:
             raise ValueError(f"lam must be above zero; got {self.lam}")
         if self.inertia is not None and not 0 <= self.inertia < 1:
             raise ValueError(f"inertia must lie in [0, 1) or be None; got {self.inertia}")
 
     def bins(self, problem: Problem) -> Bins:
-        return BINS
+        return HELD if self.holds else BINS
 
     def coefficients(self, problem: Problem, k: int) -> Coefficients:
         inertia = (k - 1) / (k + 2) if self.inertia is None else self.inertia
         lipschitz = 1 + self.lam * problem.filters.norm_squared
-        return inertia, 1 / lipschitz, self.lam / lipschitz
+        values = inertia, 1 / lipschitz, self.lam / lipschitz
+        return (*values, self.share(k)) if self.holds else values
 
     def begin(self, problem: Problem, Y: np.ndarray, X: np.ndarray) -> IPALMState:
         if problem.transform.power != 1:
@@ -117,4 +148,8 @@ class IPALM(Binwise[IPALMState]):
                 "ipalm supports only magnitude mels (power = 1), because of its gradient step; "
                 "use admm"
             )
-        return IPALMState(iteration=0, X=X, Y=Y, dX=np.zeros_like(X), dY=np.zeros_like(Y))
+        values = {"X": X, "Y": Y, "dX": np.zeros_like(X), "dY": np.zeros_like(Y)}
+        if not self.holds:
+            return IPALMState(iteration=0, **values)
+        A, confidence = self.held(problem)
+        return HeldState(iteration=0, **values, A=A, confidence=confidence)

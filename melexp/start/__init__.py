@@ -11,12 +11,16 @@ from melexp.start.magnitude import MAGNITUDES, kl, magnitude_of, nnls, pinv
 from melexp.start.mel_to_magnitude import mel_to_magnitude
 from melexp.start.pghi import pghi
 from melexp.start.phase import random, spsi, zero
+from melexp.start.prior import Guess, Prior, guess_of
 
 __all__ = [
     "MAGNITUDES",
     "PHASES",
     "VERSIONS",
+    "Guess",
+    "Prior",
     "check_start",
+    "guess_of",
     "kl",
     "mel_to_magnitude",
     "nnls",
@@ -39,7 +43,12 @@ PHASES: dict[str, Callable[[np.ndarray, Problem, np.random.Generator], np.ndarra
 
 
 def start(
-    problem: Problem, rng: np.random.Generator, *, magnitude: str, phase: str
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    magnitude: str,
+    phase: str,
+    prior: Prior | str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the initial magnitude and spectrogram of a problem.
 
@@ -50,6 +59,8 @@ def start(
         Source of random phases.
     magnitude, phase : str
         Keys of `MAGNITUDES` and `PHASES`.
+    prior : callable, "shipped" or None
+        Improves the magnitude before the phase is estimated: see `melexp.start.prior`.
 
     Returns
     -------
@@ -65,9 +76,17 @@ def start(
     """
     check_start(magnitude, phase)
     plain = problem.plain
-    Y = MAGNITUDES[magnitude](plain)
-    Y = magnitude_of(Y, problem.transform.power)
-    angle = PHASES[phase](Y, plain, rng).astype(problem.dtype, copy=False)
+    if prior is None:
+        Y = magnitude_of(MAGNITUDES[magnitude](plain), problem.transform.power)
+        angle = PHASES[phase](Y, plain, rng)
+    else:
+        guess = guess_of(prior, problem, magnitude=magnitude)
+        Y = guess.magnitude
+        if phase == "pghi":
+            angle = pghi(Y, plain, rng, corrections=guess.corrections)
+        else:
+            angle = PHASES[phase](Y, plain, rng)
+    angle = angle.astype(problem.dtype, copy=False)
     if problem.frame_gains is not None:
         Y = Y * problem.frame_gains
     if phase in ("random", "zero"):

@@ -132,6 +132,7 @@ def integrate(
     delay: float,
     mirrored: bool,
     angle: np.ndarray,
+    corrections: np.ndarray | None = None,
 ) -> None:
     """Integrate the phase gradient in the order of a heap, for `melexp.start.pghi.pghi`.
 
@@ -152,13 +153,16 @@ def integrate(
         Whether the last bin is the Nyquist frequency, about which the logarithm is symmetric.
     angle : np.ndarray [shape=(n_bins, n_frames)]
         Receives the phase. Values in skipped bins are not changed.
+    corrections : np.ndarray [shape=(2, n_bins, n_frames)] or None
+        Added to the increments to the next frame and to the next bin.
     """
     n_bins, n_frames = log.shape
     size = (n_bins + 2) * (n_frames + 1) + 1  # with a column of borders between the rows
     peak = float(log.max()) if log.size else least
     per_level = (LEVELS - 1) / (peak - least) if peak > least else 0.0
     numbers = np.array([least, peak, per_level, along_t, along_f, delay], log.dtype)
-    _integrate_kernel(log.dtype.name)(
+    more = () if corrections is None else (np.ascontiguousarray(corrections),)
+    _integrate_kernel(log.dtype.name, corrections is not None)(
         log,
         numbers,
         advance.astype(log.dtype),
@@ -174,20 +178,23 @@ def integrate(
         np.empty(size, np.int32),
         np.empty(size, np.int32),
         np.zeros(64, np.int64),
+        *more,
     )
 
 
 @cache
-def _integrate_kernel(dtype: str) -> Any:
+def _integrate_kernel(dtype: str, corrected: bool) -> Any:
     number, short = Floats if dtype == "float32" else Doubles, ShortIntegers
     kinds = (number, number, number, number, int, int, int, number, short, short, short, short,
              short, short, Integers)  # fmt: skip
+    if corrected:
+        return kernel(_integrate, *kinds, number, key=f"{dtype}-corrected")
     return kernel(_integrate, *kinds, key=dtype)
 
 
 def _integrate(
     trace, log, numbers, advance, angle, n_bins, n_frames, mirrored, field, level, head, after,
-    seeds, after_seed, seed_bin, words,
+    seeds, after_seed, seed_bin, words, corrections=None,
 ):  # fmt: skip
     """Compute the increments of each bin, then visit the bins; see `integrate`.
 
@@ -217,6 +224,10 @@ def _integrate(
             field[n * 3] = advance[f] + along_t * scale * (above[t] - below[t])
             field[n * 3 + 1] = along_f * slope - delay
             field[n * 3 + 2] = zero
+            if corrections is not None:
+                at = f * n_frames + t
+                field[n * 3] = field[n * 3] + corrections[at]
+                field[n * 3 + 1] = field[n * 3 + 1] + corrections[n_bins * n_frames + at]
             with trace.when(x.compare(">", least)):
                 level[n] = ((peak - x) * per_level).integer()
                 neighbours = here[before], here[behind], below[t], above[t]

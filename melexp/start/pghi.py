@@ -17,6 +17,7 @@ def pghi(
     *,
     tol: float = 3e-3,
     floor: float = 1e-9,
+    corrections: np.ndarray | None = None,
 ) -> np.ndarray:
     r"""Estimate a phase by integrating the gradient that the magnitude implies.
 
@@ -47,6 +48,8 @@ def pghi(
         Threshold relative to the largest magnitude; the phase below is random.
     floor : float in (0, tol]
         Smallest magnitude in the logarithm, relative to the largest magnitude.
+    corrections : np.ndarray [shape=(2, n_bins, n_frames)] or None
+        Added to the increments to the next frame and to the next bin, in radians.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def pghi(
         window_delay(stft.window),
         top == n_bins and stft.n_fft % 2 == 0,
         angle[:top],
+        None if corrections is None else corrections[:, :top].astype(log.dtype),
     )
     return angle
 

@@ -1,0 +1,153 @@
+"""The shipped prior against no prior, on voices and sounds that it was not trained on.
+
+    python studies/learned.py --clips 7     # makes results/prior/
+
+Each run has 100 iterations of `admm_ramp` on the first seconds of a clip. The rows have the results
+without a prior and with the network, and what the test of `melexp.start.prior.guarded` compares.
+The table applies the test and `melexp.start.prior.suits` afterwards, because a dropped guess is no
+prior. `--table` makes it again from the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from melexp import MelTransform, Problem, make_method, solve
+from melexp.datasets import Clip, load_dataset
+from melexp.files.atomic import write_text
+from melexp.metrics import score
+from melexp.results.provenance import provenance
+from melexp.start import kl, prior
+from melexp.start.magnitude import magnitude_of
+
+LAYOUTS = {
+    "librosa": MelTransform.preset("librosa"),
+    "torchaudio": MelTransform.preset("torchaudio"),
+    "1024 / 512": MelTransform.preset("paper", hop_length=512),
+    "paper": MelTransform.preset("paper"),
+}
+#: Data sets, and the metrics of each. None of the clips is in the training data.
+SETS = {
+    "librispeech": ("pesq", "estoi", "sc", "scm"),
+    "ljspeech": ("pesq", "estoi", "sc", "scm"),
+    "esc10": ("sc", "scm"),
+}
+NAMES = {"pesq": "PESQ", "estoi": "ESTOI", "sc": "SC dB", "scm": "SCM dB"}
+DIGITS = {"pesq": 3, "estoi": 4, "sc": 2, "scm": 1}
+HEAD = "| layout | data | clips | used | metric | no prior | change | worst | better |"
+KEYS = ["layout", "dataset", "clip"]
+
+
+def relative_error(A: np.ndarray, true: np.ndarray) -> float:
+    """Return the distance of a magnitude from the true one, in dB."""
+    return float(20 * np.log10(np.linalg.norm(A - true) / np.linalg.norm(true)))
+
+
+def rows_of(
+    clip: Clip, layout: str, dataset: str, *, seconds: float, n_iter: int, weights: list[float]
+) -> Iterator[dict[str, object]]:
+    """Yield a row for the run without a prior and for each weight of the prior."""
+    transform = LAYOUTS[layout]
+    x = clip.load(round(transform.sr))[: round(seconds * transform.sr)]
+    problem = Problem(transform(x), transform, length=len(x))
+    A = magnitude_of(kl(problem), transform.power)
+    guess = prior.of_network(A, problem)
+    true = np.abs(problem.stft.forward(x / np.float32(problem.scale)))
+    facts = {
+        "layout": layout,
+        "dataset": dataset,
+        "clip": clip.id,
+        "kl_error": relative_error(A, true),
+        "prior_error": relative_error(guess.magnitude, true),
+        "ratio": prior.inconsistency(guess.magnitude, guess.corrections, problem)
+        / prior.inconsistency(A, None, problem),
+    }
+    for weight in (None, *weights):
+        params = {} if weight is None else {"prior": lambda *_: guess, "prior_weight": weight}
+        method = make_method("admm_ramp", **params).for_budget(n_iter)
+        (last,) = solve(method, problem, checkpoints=[n_iter])
+        values = {m: score(m, x, last.signal, transform=transform).value for m in SETS[dataset]}
+        yield facts | {"weight": "none" if weight is None else str(weight)} | values
+
+
+def interval(d: pd.Series) -> str:
+    """Return the mean and its normal 95 % interval."""
+    half = 1.96 * d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
+    digits = DIGITS[str(d.name)]
+    return f"{d.mean():+.{digits}f} [{d.mean() - half:+.{digits}f}, {d.mean() + half:+.{digits}f}]"
+
+
+def used(rows: pd.DataFrame, layout: str) -> pd.Series:
+    """Return whether the shipped prior uses its network for each row."""
+    return (rows["ratio"] < prior.MARGIN) & prior.suits(LAYOUTS[layout])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return the changes by the prior: mean, interval, worst clip and share of better clips."""
+    base = table[table["weight"] == "none"].set_index(KEYS)
+    lines = []
+    for weight in sorted(set(table["weight"]) - {"none"}):
+        for tested in (True, False):
+            title = "The shipped prior" if tested else "The network always"
+            lines += [f"**{title}, weight {weight}**", "", HEAD]
+            lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |"]
+            found = table[table["weight"] == weight].set_index(KEYS)
+            for (layout, dataset), rows in found.groupby(["layout", "dataset"], sort=False):
+                kept = used(rows, str(layout))
+                for metric in SETS[str(dataset)]:
+                    before = base.loc[rows.index, metric]
+                    change = rows[metric] - before
+                    change = change.where(kept | (not tested), 0)
+                    sign = 1 if metric in ("pesq", "estoi") else -1
+                    worst = change.min() if sign > 0 else change.max()
+                    lines.append(
+                        f"| {layout} | {dataset} | {len(rows)} | {kept.sum()} | "
+                        f"{NAMES[metric]} | {before.mean():.{DIGITS[metric]}f} | "
+                        f"{interval(change)} | {worst:+.{DIGITS[metric]}f} | "
+                        f"{(sign * change > 0).mean():.0%} |"
+                    )
+            lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=7, help="clips of each data set")
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--n-iter", type=int, default=100)
+    parser.add_argument("--weights", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--output", type=Path, default=Path("results/prior"))
+    parser.add_argument("--table", action="store_true", help="only make the table again")
+    a = parser.parse_args()
+    if a.table:
+        write_text(a.output / "prior.md", markdown(pd.read_csv(a.output / "prior.csv")))
+        return
+    sets = {name: load_dataset(name) for name in SETS}
+    rows: list[dict[str, object]] = []
+    for n in range(a.clips):
+        for dataset, clips in sets.items():
+            clip = clips[n * len(clips) // a.clips]  # spread over speakers and categories
+            for layout in LAYOUTS:
+                rows += rows_of(
+                    clip, layout, dataset, seconds=a.seconds, n_iter=a.n_iter, weights=a.weights
+                )
+            a.output.mkdir(parents=True, exist_ok=True)
+            table = pd.DataFrame(rows)
+            write_text(a.output / "prior.csv", table.round(4).to_csv(index=False))
+            write_text(a.output / "prior.md", markdown(table))
+            notes = {"command": vars(a) | {"output": ""}, **provenance()}
+            write_text(a.output / "prior.provenance.json", json.dumps(notes, indent=1, default=str))
+            print(n, dataset, len(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
