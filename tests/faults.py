@@ -15,6 +15,7 @@ from crashing import Ended, Forge
 from stores import finished
 
 from melexp.commands.doctor import doctor
+from melexp.results.store import Store
 from melexp.results.tables import read_table
 
 RUN = ("run", "method=admm", "limit=4", "checkpoints=[1,2]", "metric=[scm,sc]", "workers=1")
@@ -79,7 +80,7 @@ class Bench:
         """Run doctor; return the finished tasks."""
         tried.tried += 1
         before = contents(root)
-        if root.exists() and any(root.iterdir()):
+        if Store(root).is_marked:  # not if the run was refused before it stored anything
             with contextlib.redirect_stdout(said := io.StringIO()):
                 status = doctor([root])
             if status:  # a kill corrupts no file

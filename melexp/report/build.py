@@ -33,6 +33,8 @@ PAGES = ("index", "listen", "sources")
 
 #: Size in bytes above which the build warns: a larger report is hard to share.
 BUDGET = 30_000_000
+#: Largest size in bytes of a table that is copied beside the pages.
+LARGEST_TABLE = 20_000_000
 
 
 def build(
@@ -77,7 +79,7 @@ def _copy(results: Path, shown: list[View], folder: Path) -> None:
         shutil.copyfile(plain_file(results, path, FIGURE), folder / "figures" / path.name)
     for experiment in (name for view in shown for name in view.experiments):
         for path in (table_of(results, experiment), provenance_of(results, experiment)):
-            if path.suffix != ".parquet":  # too large to share
+            if path.suffix == ".json" or not _is_large(results, experiment):
                 shutil.copyfile(inside(results, path), folder / "data" / path.name)
 
 
@@ -135,7 +137,8 @@ def _write_pages(
 
 
 def _is_large(results: Path, experiment: str) -> bool:
-    return table_of(results, experiment).suffix == ".parquet"
+    table = table_of(results, experiment)
+    return table.suffix == ".parquet" or table.stat().st_size > LARGEST_TABLE
 
 
 def _yaml(config: dict[str, Any]) -> str:

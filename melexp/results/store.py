@@ -54,6 +54,8 @@ MARKER = ".melexp-results"
 #: The indexes of this process by folder, so that the jobs of a sweep read each part once.
 _indexes: dict[Path, Index] = {}
 _reading = threading.RLock()
+#: The last list of clips that was stored, with its name and its content.
+_listed: tuple[list[dict[str, str]], str, bytes] = ([], "", b"")
 
 
 class Store:
@@ -191,7 +193,10 @@ class Store:
 
     def save_clips(self, clips: list[dict[str, str]]) -> str:
         """Write a list of clips, unless it is there; return its name."""
-        name, content = clips_content(clips)
+        global _listed
+        if clips is not _listed[0]:  # the jobs of a sweep share their list
+            _listed = (clips, *clips_content(clips))
+        _, name, content = _listed
         path = clips_of(self.root, name)
         with suppress(OSError):
             if path.read_bytes() == content:

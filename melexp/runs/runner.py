@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 from joblib import Parallel, delayed
@@ -185,7 +185,7 @@ def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list
                 "checkpoints": checkpoints,
                 "metrics": metrics,
                 **({"metric_checkpoints": sparse} if sparse else {}),
-                "clips": [task.clip.provenance() | {"dataset": dataset_name} for task in tasks],
+                "clips": credits_of(tuple(task.clip for task in tasks), dataset_name),
                 "tasks": [task.id for task in tasks],
                 "reasons": {str(n): reason for n, reason in enumerate(reasons) if reason},
                 "provenance": provenance()
@@ -197,6 +197,12 @@ def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list
         for task, reason in zip(tasks, reasons, strict=True)
         if reason
     ]
+
+
+@lru_cache(maxsize=4)
+def credits_of(clips: tuple[Clip, ...], dataset: str) -> list[dict[str, str]]:
+    """Return the facts of clips for a note; the jobs of a sweep share the list."""
+    return [clip.provenance() | {"dataset": dataset} for clip in clips]
 
 
 def sparse_checkpoints(config: dict[str, Any]) -> dict[str, list[int]]:
