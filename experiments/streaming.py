@@ -59,10 +59,11 @@ def curves(means: pd.DataFrame, labels: list[str], ax: plt.Axes) -> None:
         usual = rows["iteration"].mode().max()
         for iteration, part in rows.groupby("iteration"):
             line = style if iteration == usual else style | {"linestyle": "none"}
+            x, mean, low, high = part[["delay_ms", "mean", "low95", "high95"]].to_numpy().T
             ax.errorbar(
-                part["delay_ms"],
-                part["mean"],
-                yerr=[part["mean"] - part["low95"], part["high95"] - part["mean"]],
+                x,
+                mean,
+                yerr=(mean - low, high - mean),
                 elinewidth=0.7,
                 markersize=3,
                 label=label if iteration == usual else None,

@@ -263,8 +263,9 @@ class Starter:
     def _magnitude(self, mel: np.ndarray) -> np.ndarray:
         """Return the initial magnitude [shape=(n_streams, n_bins)]."""
         peak = mel.max(axis=1)
-        # Each frame by itself, with a maximum of 1.
-        unit = np.divide(1, peak, out=np.zeros_like(peak), where=peak > 0)
+        # Each frame by itself, with a maximum of 1. Denormal numbers count as silence.
+        audible = peak >= np.finfo(np.float32).tiny
+        unit = np.divide(1, peak, out=np.zeros_like(peak), where=audible)
         problem = self.problem(np.ascontiguousarray((mel * unit[:, None]).T))
         spectrum = MAGNITUDES[self._method.magnitude](problem)
         Y = magnitude_of(spectrum * peak, self._transform.power)
