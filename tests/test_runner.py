@@ -201,7 +201,6 @@ def test_a_torn_last_line_is_removed_and_recomputed(tmp_path: Path) -> None:
 def test_damaged_files_are_moved_aside_and_recomputed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A part that ends early is as one of a killed run: its other tasks are computed again."""
     go(tmp_path)
     whole = values(tmp_path)
     victim = part(tmp_path)
