@@ -60,7 +60,7 @@ def distinct(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.nd
         Places in `first`.
     """
     which, _ = pd.factorize(row_keys(table, columns))
-    first = np.flatnonzero(np.diff(np.maximum.accumulate(which), prepend=-1))
+    first = np.flatnonzero(~pd.Series(which, copy=False).duplicated().to_numpy())
     return first, which
 
 

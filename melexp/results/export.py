@@ -64,7 +64,9 @@ def latex(table: pd.DataFrame) -> str:
     table : pd.DataFrame
         Tidy rows of one experiment; each data set gets its own table.
     """
-    table = table.assign(name=variants(table))
+    names = variants(table)
+    table = table.copy(deep=False)  # the columns of a large table take too much memory twice
+    table["name"] = names
     of_name = table.groupby("name", observed=True)
     last = table[table["iteration"] == of_name["iteration"].transform("max")]
     of_dataset = last.groupby("dataset", sort=False, observed=True)

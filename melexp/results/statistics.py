@@ -147,10 +147,11 @@ def named_setting(label: str, values: dict[Any, Any]) -> str:
 def telling_parameters(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return, for each label, the parameters that have several values."""
     names = [*parameters_of(table), "dtype"] if "dtype" in table else parameters_of(table)
-    return {
-        str(label): [p for p in names if rows[p].nunique(dropna=False) > 1]
-        for label, rows in table.groupby("label", observed=True)
-    }
+    # Column by column: the groups of a large table are as large as the table.
+    groups = table.groupby("label", observed=True)
+    several = {p: groups[p].nunique(dropna=False) > 1 for p in names}
+    labels = groups.size().index
+    return {str(label): [p for p in names if several[p][label]] for label in labels}
 
 
 def variants(table: pd.DataFrame) -> pd.Series:
