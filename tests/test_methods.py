@@ -312,7 +312,7 @@ def test_its_yaml_has_its_defaults(name: str) -> None:
     assert conf.pop("label")
     method = make_method(name)
     assert type(method) is type(make_method(module))
-    assert set(method.parameters()) == set(conf)
+    assert {f.name for f in dataclasses.fields(method)} == set(conf)
     assert {f: getattr(method, f) for f in conf} == conf
     if name == module:  # otherwise it is a named setting of that method
         assert method == type(method)()

@@ -163,10 +163,13 @@ def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list
 
     workers = plain["workers"] or os.cpu_count() or 1
     # The identity of a job excludes the output folder and the number of workers. It is the same as
-    # before there were `metric_checkpoints`, `spread` and `imperfection`, for a job without any.
+    # before there were `metric_checkpoints`, `spread`, `imperfection` and priors, for a job
+    # without any.
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
     asked = {k: v for k, v in asked.items() if k != "metric_checkpoints" or sparse}
     asked = {k: v for k, v in asked.items() if k not in ("spread", "imperfection") or v}
+    if plain["method"].get("prior") is None:
+        asked["method"] = {k: v for k, v in plain["method"].items() if not k.startswith("prior")}
     reasons = [""] * len(tasks)
     check_place(store, plain["experiment"])
     store.begin()

@@ -75,7 +75,7 @@ class Task:
 
     def _starts(self) -> dict[str, int]:
         parameters = self.method.parameters()
-        chosen = (parameters.get("magnitude"), parameters.get("phase"))
+        chosen = [parameters.get(name) for name in ("magnitude", "phase", "prior")]
         return {name: VERSIONS[name] for name in chosen if name in VERSIONS}
 
     def reference(self) -> np.ndarray:
