@@ -9,3 +9,5 @@ ITERATIVE = [name for name, method in METHODS.items() if isinstance(method, Meth
 GENERAL = [name for name, method in METHODS.items() if not getattr(method, "needs", ())]
 #: Methods whose later frames depend on earlier ones, and so on their rounding.
 ONLINE = ["rtisi_la", "rtpghi", "stream"]
+#: The others.
+OFFLINE = [name for name in GENERAL if name not in ONLINE]

@@ -7,7 +7,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-from names import GENERAL
+from names import OFFLINE
 
 from melexp import MelTransform, Problem, Stop, make_method, solve
 
@@ -21,7 +21,7 @@ def last_signal(method: str, problem: Problem, seed: int, stop: Stop | None = No
 
 
 @pytest.mark.parametrize("engine", ["fast", "portable"])
-@pytest.mark.parametrize("method", GENERAL)
+@pytest.mark.parametrize("method", OFFLINE)
 def test_threads_share_a_problem(
     method: str, engine: str, small: MelTransform, speech: np.ndarray
 ) -> None:

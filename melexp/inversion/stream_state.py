@@ -108,14 +108,17 @@ class StreamState:
     def follow_level(self, power: float, *, fits_mel: bool) -> None:
         """Let the unit of each stream follow the level of its last frames."""
         peak = self.recent[0].max(axis=1)
-        exponent = np.where(peak > 0, np.frexp(peak)[1], self.exponent)
-        change = self.exponent - exponent
-        if not change.any():
-            return
-        self.exponent = exponent.astype(np.int64)
-        factor = np.ldexp(1.0, change)
+        heard = peak > np.finfo(np.float32).tiny
+        exponent = np.where(heard, np.frexp(peak)[1], self.exponent)
         # Real arrays of a method that fits the mel are in its power; those of others magnitudes.
         real, fixed = (power, 2 * power - 2) if fits_mel else (1, 1)
+        # In steps whose powers are finite in float32; a larger change goes on with the next frame.
+        limit = int(126 / max(1, power, real, fixed))
+        change = np.clip(self.exponent - exponent, -limit, limit)
+        if not change.any():
+            return
+        self.exponent = (self.exponent - change).astype(np.int64)
+        factor = np.ldexp(1.0, change)
         kinds = ((self.C, 1), (self.R, real), (self.F, fixed))
         for arrays, degree in kinds:
             arrays *= (factor**degree).astype(np.float32)[:, None, None]
@@ -123,6 +126,7 @@ class StreamState:
         self.x *= factor.astype(np.float32)[:, None]
         if len(self.F) and fits_mel:  # the envelope is a factor of the system
             self.pivot *= (factor**fixed).astype(np.float32)[:, None, None]
+            np.maximum(self.pivot, np.finfo(np.float32).tiny, out=self.pivot)  # it is divided by
 
     def drop(self, n: int, hop_length: int) -> None:
         """Remove the first `n` frames of the window."""
