@@ -358,8 +358,10 @@ def test_committed_results() -> None:
     warned = pd.read_csv(ROOT / "results" / "inspect" / "warnings.csv")
     right = warned[warned["truth"] == warned["claimed"]]
     assert right["warned"].sum() <= 0.01 * right["mels"].sum()
-    wrong = warned[warned["truth"] != warned["claimed"]]
-    assert wrong["warned"].sum() >= 0.9 * wrong["mels"].sum()
+    # The inversion corrects these two itself, with a warning of its own.
+    corrected = warned["truth"].isin(["hifigan without a floor", "paper slightly negative"])
+    wrong = warned[(warned["truth"] != warned["claimed"]) & ~corrected]
+    assert wrong["warned"].sum() >= 0.97 * wrong["mels"].sum()
 
 
 def test_a_gain_for_each_band_raises_no_error() -> None:

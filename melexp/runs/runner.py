@@ -168,8 +168,7 @@ def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list
     asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
     asked = {k: v for k, v in asked.items() if k != "metric_checkpoints" or sparse}
     asked = {k: v for k, v in asked.items() if k not in ("spread", "imperfection") or v}
-    if plain["method"].get("prior") is None:
-        asked["method"] = {k: v for k, v in plain["method"].items() if not k.startswith("prior")}
+    asked["method"] = stored_method(plain["method"])
     reasons = [""] * len(tasks)
     check_place(store, plain["experiment"])
     store.begin()
@@ -200,6 +199,12 @@ def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list
         for task, reason in zip(tasks, reasons, strict=True)
         if reason
     ]
+
+
+def stored_method(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a method as notes of jobs hold it: without an unused prior."""
+    unused = method.get("prior") is None
+    return {k: v for k, v in method.items() if not (unused and k.startswith("prior"))}
 
 
 @lru_cache(maxsize=4)

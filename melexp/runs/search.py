@@ -23,7 +23,7 @@ from melexp.results.records import check_name
 from melexp.results.store import Store
 from melexp.results.tables import update_table
 from melexp.runs.config import register
-from melexp.runs.runner import run
+from melexp.runs.runner import run, stored_method
 
 if TYPE_CHECKING:
     import optuna
@@ -218,7 +218,7 @@ def _mean(config: DictConfig, metric: str) -> float:
     jobs = [
         job
         for job in Store(config.results).jobs(config.experiment)
-        if job["config"].get("method") == dict(config.method)
+        if job["config"].get("method") == stored_method(dict(config.method))
         and job["config"].get("checkpoints") == list(config.checkpoints)
     ]
     last = max(config.checkpoints)
