@@ -288,7 +288,10 @@ FLOORS = {
 }
 
 
-@pytest.mark.parametrize("name", GENERAL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(m, marks=[pytest.mark.long] if m in ONLINE else []) for m in GENERAL],
+)
 def test_fifty_iterations_are_worth_something(paper: MelTransform, name: str) -> None:
     """On one second of a harmonic sound with vibrato; one start moves it by several dB."""
     n = 22050

@@ -196,7 +196,7 @@ def test_the_cascades_take_the_root(speech: np.ndarray, power: MelTransform, met
 # --- Other exponents ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("exponent", [0.5, 1.5, 4.0])
+@pytest.mark.parametrize("exponent", [0.5, 1.5, pytest.param(4.0, marks=pytest.mark.long)])
 @pytest.mark.parametrize("method", ["admm", "admm_ramp", "fgla"])
 def test_any_exponent(speech: np.ndarray, exponent: float, method: str) -> None:
     """The joint methods are as good as for power 1, and the level is right."""

@@ -74,6 +74,7 @@ def hop_line(difference: np.ndarray, hop: int) -> float:
     return float(np.mean(spectrum[at] / beside))
 
 
+@pytest.mark.torture  # it compares times, in CPU time
 @pytest.mark.parametrize("power", [1.0, 2.0])
 def test_faint_frames_take_no_longer(power: float) -> None:
     transform = transform_of({"power": power})

@@ -147,10 +147,8 @@ def wait_for(log: Path, lines: int, process: subprocess.Popen[str]) -> list[str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    ["joblib", *(pytest.param(name, marks=pytest.mark.long) for name in ("submitit", "ray"))],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["joblib", "submitit", "ray"])
 def test_each_launcher_gives_the_table_of_the_basic_one(
     tmp_path: Path, toy: Path, undisturbed: pd.DataFrame, launcher: str
 ) -> None:

@@ -21,7 +21,10 @@ def last_signal(method: str, problem: Problem, seed: int, stop: Stop | None = No
 
 
 @pytest.mark.parametrize("engine", ["fast", "portable"])
-@pytest.mark.parametrize("method", OFFLINE)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=[pytest.mark.long] if m == "librosa" else []) for m in OFFLINE],
+)
 def test_threads_share_a_problem(
     method: str, engine: str, small: MelTransform, speech: np.ndarray
 ) -> None:

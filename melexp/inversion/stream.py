@@ -278,6 +278,8 @@ class MelStream:
         t, power = self.transform, self.transform.power
         mel = mel.copy()
         mel[:, t.filters().empty] = 0
+        # Float32 has no normal number for the sound of such a frame: it is silent.
+        mel[mel.max(axis=1) ** (1 / power) < np.finfo(np.float32).tiny] = 0
         s.recent[:, :, :-1] = s.recent[:, :, 1:]
         s.recent[:, :, -1] = 0
         s.recent[0, :, -1] = mel.max(axis=1) ** (1 / power)

@@ -108,8 +108,7 @@ class StreamState:
     def follow_level(self, power: float, *, fits_mel: bool) -> None:
         """Let the unit of each stream follow the level of its last frames."""
         peak = self.recent[0].max(axis=1)
-        heard = peak > np.finfo(np.float32).tiny
-        exponent = np.where(heard, np.frexp(peak)[1], self.exponent)
+        exponent = np.where(peak > 0, np.frexp(peak)[1], self.exponent)
         # Real arrays of a method that fits the mel are in its power; those of others magnitudes.
         real, fixed = (power, 2 * power - 2) if fits_mel else (1, 1)
         # In steps whose powers are finite in float32; a larger change goes on with the next frame.
