@@ -1,4 +1,4 @@
-"""Quality against wall time: every method on speech, including the time of the start."""
+"""Quality against CPU time: every method on speech, including the time of the start."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
