@@ -34,6 +34,12 @@ def configurations() -> dict[str, list[tuple[str, str, str]]]:
     return found
 
 
+def ordered() -> list[str]:
+    """Return the names of the modules: methods first, then peers."""
+    peer = {name: isinstance(make_method(of[0][0]), Peer) for name, of in configurations().items()}
+    return sorted(peer, key=lambda name: (peer[name], name))
+
+
 @functools.cache
 def curves() -> pd.DataFrame:
     """Return the mean SCM by label and iteration, of speech."""
@@ -147,9 +153,9 @@ def overview() -> str:
         "| name | in tables | kind | SCM dB | PESQ | description |",
         "| --- | --- | --- | ---: | ---: | --- |",
     ]
-    for module, entries in configurations().items():
-        for name, label, _ in entries:
-            joint = re.match("admm$|admm_ramp|ipalm", module)
+    for module in ordered():
+        for name, label, _ in configurations()[module]:
+            joint = re.match("admm$|admm_ramp|ipalm|stream", module)
             kind = "joint" if joint else "trained" if module == "hifigan" else "cascade"
             kind += ", peer" if isinstance(make_method(name), Peer) else ""
             values = ("", "")

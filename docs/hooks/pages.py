@@ -15,7 +15,7 @@ import command_line
 import method_pages
 import reference
 import tables
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = logging.getLogger("mkdocs.hooks.pages")
@@ -54,6 +54,13 @@ def contributing() -> str:
     return f"## Add a method\n{section}"
 
 
+def on_config(config: Any) -> Any:
+    """Add the pages of the methods to the navigation."""
+    methods = next(entry["Methods"] for entry in config.nav if "Methods" in entry)
+    methods += [{name: f"methods/{name}.md"} for name in method_pages.ordered()]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages of the methods, and the files of results that pages link to."""
     for path, content in method_pages.pages().items():
@@ -67,7 +74,8 @@ def on_files(files: Files, config: Any) -> Files:
             LOG.warning("a page links to %s, which does not exist", target)
             continue
         path = target.removeprefix("../")
-        files.append(File.generated(config, path, abs_src_path=str(source)))
+        outside = InclusionLevel.NOT_IN_NAV
+        files.append(File.generated(config, path, abs_src_path=str(source), inclusion=outside))
     return files
 
 
