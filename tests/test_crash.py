@@ -63,7 +63,7 @@ def killed_at(bench: Bench, tried: Tried, write: int, point: str, number: int) -
 @pytest.mark.slow
 def test_killed_at_some_points(bench: Bench, tried: Tried) -> None:
     every = [(w, p) for w in range(1, WRITES + 1) for p in POINTS]
-    for k, (write, point) in enumerate(every[2::12]):
+    for k, (write, point) in enumerate(every[2::18]):
         killed_at(bench, tried, write, point, SIGNALS[k % 3])
     tried.check()
 

@@ -23,6 +23,7 @@ from melexp.results.tables import read_table
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("method=gla", "checkpoints=[1]", "metric=[sc]", "limit=2")
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
+LONG = pytest.mark.long
 
 
 def not_ignored() -> None:
@@ -42,7 +43,7 @@ def command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=LONG), 2])
 def test_a_run_needs_no_shared_memory(tmp_path: Path, workers: int) -> None:
     """This variable makes joblib find what it finds without semaphores."""
     environment = os.environ | {"JOBLIB_MULTIPROCESSING": "0"}
@@ -53,7 +54,7 @@ def test_a_run_needs_no_shared_memory(tmp_path: Path, workers: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [pytest.param(1, marks=LONG), 2])
 def test_invert_needs_no_shared_memory(tmp_path: Path, wav: Path, jobs: int) -> None:
     (wav.parent / "in").mkdir()
     for name in ("a.wav", "b.wav"):
@@ -161,7 +162,7 @@ def living(group: int) -> list[str]:
 
 @POSIX
 @pytest.mark.slow
-@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize("whole_group", [pytest.param(False, marks=LONG), True])
 def test_a_lost_terminal_ends_a_run_with_its_table(tmp_path: Path, whole_group: bool) -> None:
     """SIGHUP to the run, or to its workers too; the terminal itself is gone."""
     import pty
@@ -191,7 +192,9 @@ def test_a_lost_terminal_ends_a_run_with_its_table(tmp_path: Path, whole_group: 
 
 @POSIX
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("arguments", ["methods", "--help", "doctor results/core --dry-run"])
+@pytest.mark.parametrize(
+    "arguments", ["methods", "--help", pytest.param("doctor results/core --dry-run", marks=LONG)]
+)
 def test_closed_streams_change_nothing(arguments: str, closed: str) -> None:
     shell = f'"{sys.executable}" -m melexp {arguments} {closed}'
     done = subprocess.run(
@@ -202,9 +205,14 @@ def test_closed_streams_change_nothing(arguments: str, closed: str) -> None:
 
 @POSIX
 @pytest.mark.parametrize(
-    "arguments", ["methods", "data list", "doctor results/core --dry-run", "--help",
-                  "compare results/core results/core --all --experiment fig4"],
-)  # fmt: skip
+    "arguments",
+    [
+        "methods",
+        "data list",
+        pytest.param("doctor results/core --dry-run", marks=LONG),
+        pytest.param("compare results/core results/core --all --experiment fig4", marks=LONG),
+    ],
+)
 def test_a_reader_that_ends_early_is_no_error(arguments: str) -> None:
     shell = f'"{sys.executable}" -m melexp {arguments} | head -1'
     done = subprocess.run(
@@ -216,7 +224,7 @@ def test_a_reader_that_ends_early_is_no_error(arguments: str) -> None:
 
 @pytest.mark.slow
 @POSIX
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", [pytest.param("", marks=LONG), "1"])
 def test_a_reader_that_ends_early_does_not_cost_a_table(tmp_path: Path, unbuffered: str) -> None:
     shell = (
         f'"{sys.executable}" -m melexp run {" ".join(QUICK)} workers=1 results={tmp_path}; '
@@ -235,7 +243,7 @@ def test_a_reader_that_ends_early_does_not_cost_a_table(tmp_path: Path, unbuffer
 # --- Optional packages --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", ["torch", "array_api_compat"])
+@pytest.mark.parametrize("missing", ["torch", pytest.param("array_api_compat", marks=LONG)])
 @pytest.mark.parametrize("how", ["absent", "refused", "odd"])
 def test_all_names_can_be_imported_without_torch(missing: str, how: str) -> None:
     code = f"""

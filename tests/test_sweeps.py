@@ -181,11 +181,8 @@ def test_two_launchers_at_once_do_each_task_once(tmp_path: Path, toy: Path) -> N
     assert not list((tmp_path / "r").rglob("*.lock"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    ["basic", *(pytest.param(name, marks=pytest.mark.long) for name in ("joblib", "ray"))],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "ray"])
 def test_killing_a_worker_changes_nothing(
     tmp_path: Path, toy: Path, undisturbed: pd.DataFrame, launcher: str
 ) -> None:

@@ -92,6 +92,7 @@ def test_the_installed_package_is_the_one_that_runs(call, scripts: Path) -> None
     assert call("python", "-c", version).strip() == __version__
 
 
+@pytest.mark.long
 def test_what_it_is_for_works(call, tmp_path: Path) -> None:
     """A run on an embedded clip, its report, the inversion of a mel, and the lists."""
     assert {"admm", "admm_ramp", "librosa"} <= set(call("melexp", "methods").split())
