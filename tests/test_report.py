@@ -28,7 +28,7 @@ pytest.importorskip("plotly", reason="the report needs the extra: pip install 'm
 pyln = pytest.importorskip("pyloudnorm", reason="the report needs the extra 'melexp[report]'")
 
 from melexp.report import report  # noqa: E402
-from melexp.report.colours import CONTRAST, PANELS, contrast  # noqa: E402
+from melexp.report.colours import CONTRAST, PANELS, contrast, darken  # noqa: E402
 from melexp.report.listening import (  # noqa: E402
     CEILING,
     LOUDNESS,
@@ -135,6 +135,26 @@ def test_every_look_has_a_symbol_and_a_dash_in_the_plots() -> None:
     for look in (*LOOKS.values(), *FURTHER):
         assert look.marker in _SYMBOLS, look
         assert look.line in _DASHES, look
+
+
+def test_figures_can_be_read_on_the_dark_panel() -> None:
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import to_hex
+
+    figure, axes = plt.subplots()
+    lines = axes.plot([0, 1], "k-") + axes.plot([1, 0], "o-", color="#0072b2")
+    bars = axes.bar([0, 1], [1, 1], color=["#ffffff", "#003366"], edgecolor="black")
+    shade = axes.fill_between([0, 1], 1, 2, color="#888888", alpha=0.3)
+    title = axes.set_title("title")
+    darken(figure)
+    for drawn in [*(line.get_color() for line in lines), title.get_color(),
+                  lines[0].get_markerfacecolor(), bars[1].get_facecolor(),
+                  bars[0].get_edgecolor()]:  # fmt: skip
+        assert contrast(to_hex(drawn), PANELS["dark"]) >= CONTRAST
+    for white in (figure.get_facecolor(), axes.get_facecolor(), bars[0].get_facecolor()):
+        assert to_hex(white) == PANELS["dark"]
+    assert shade.get_alpha() == 0.3 or shade.get_facecolor()[0][3] == pytest.approx(0.3)
+    plt.close(figure)
 
 
 def test_the_contrast_is_that_of_wcag() -> None:

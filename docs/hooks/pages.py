@@ -43,7 +43,8 @@ TARGETS = {
     "../results/core/summary.md": "results.md#all-methods-with-intervals",
     "../CONTRIBUTING.md": "extend.md",
 }
-OUTSIDE = re.compile(r"\]\((\.\./(?:results/|CONTRIBUTING)[^)#\s]*)\)")
+FIGURE = re.compile(r"(!\[[^\]]*\]\()(\.\./results/\S+)\.png\)")
+OUTSIDE = re.compile(r"\]\((\.\./(?:results/|CONTRIBUTING)[^)#\s]*)(?:#(?P<scheme>only-\w+))?\)")
 
 
 def contributing() -> str:
@@ -52,6 +53,11 @@ def contributing() -> str:
     section = text.split("## A method\n")[1].split("\n## ")[0]
     section = re.sub(r"(?m)^   (?=\S| )", "    ", section)  # Markdown indents lists by four
     return f"## Add a method\n{section}"
+
+
+def in_both_schemes(markdown: str) -> str:
+    """Show the figures of results in the scheme of the page."""
+    return FIGURE.sub(r"\1\2.png#only-light)\1\2.dark.png#only-dark)", markdown)
 
 
 def on_config(config: Any) -> Any:
@@ -67,7 +73,7 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, path, content=content))
     linked = set()
     for page in files.documentation_pages():
-        linked |= set(OUTSIDE.findall(page.content_string))
+        linked |= {m[1] for m in OUTSIDE.finditer(in_both_schemes(page.content_string))}
     for target in sorted(linked - set(TARGETS)):
         source = ROOT / target.removeprefix("../")
         if not source.is_file():
@@ -88,5 +94,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return ""
         return PARTS[m[1]]()
 
-    markdown = re.sub(r"<!-- generated: ([\w-]+) -->", part, markdown)
-    return OUTSIDE.sub(lambda m: f"]({TARGETS.get(m[1], m[1].removeprefix('../'))})", markdown)
+    markdown = in_both_schemes(re.sub(r"<!-- generated: ([\w-]+) -->", part, markdown))
+
+    def target(m: re.Match[str]) -> str:
+        scheme = f"#{m['scheme']}" if m["scheme"] else ""
+        return f"]({TARGETS.get(m[1], m[1].removeprefix('../'))}{scheme})"
+
+    return OUTSIDE.sub(target, markdown)

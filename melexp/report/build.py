@@ -29,6 +29,8 @@ from melexp.results.statistics import BEST, metric_facts, p_text
 from melexp.results.tables import provenance_of, table_of
 
 HERE = Path(__file__).parent
+#: End of the stem of a figure for the dark scheme.
+DARK = ".dark"
 PAGES = ("index", "listen", "sources")
 
 #: Size in bytes above which the build warns: a larger report is hard to share.
@@ -164,12 +166,17 @@ def _figures(results: Path) -> list[dict[str, str]]:
     """Return the name and the caption of each figure."""
     figures = []
     for path in sorted(results.glob("*.png")):
+        if path.stem.endswith(DARK):
+            continue
         caption = path.with_suffix(".txt")
         text = path.stem
         if caption.exists():
             content = plain_file(results, caption, CAPTION).read_bytes()
             text = content.decode(errors="replace").strip()
-        figures.append({"name": path.stem, "caption": text})
+        dark = path.with_suffix(f"{DARK}.png")
+        figures.append(
+            {"name": path.stem, "caption": text, "dark": dark.stem if dark.exists() else ""}
+        )
     return figures
 
 

@@ -41,7 +41,8 @@ class Drawing:
 def draw_figure(script: str | Path, results: Path | None = None) -> None:
     """Call ``draw(table) -> Drawing`` of an experiment's script and write the files.
 
-    Writes ``<name>.png``, ``<name>.pdf``, ``<name>.drawn.csv`` and ``<name>.txt`` (the caption).
+    Writes ``<name>.png``, ``<name>.dark.png`` for dark pages, ``<name>.pdf``,
+    ``<name>.drawn.csv`` and ``<name>.txt`` (the caption).
     The name of the script is also the name of the experiment, and so of its table.
 
     Parameters
@@ -58,6 +59,7 @@ def draw_figure(script: str | Path, results: Path | None = None) -> None:
     """
     import matplotlib.pyplot as plt  # here, because a table needs no matplotlib
 
+    from melexp.report.colours import darken
     from melexp.report.plots import STYLE
 
     name = Path(script).stem
@@ -72,6 +74,8 @@ def draw_figure(script: str | Path, results: Path | None = None) -> None:
         drawing: Drawing = module.draw(table)
         drawing.figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         drawing.figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        darken(drawing.figure)
+        drawing.figure.savefig(folder / f"{name}.dark.png", metadata={"Software": None})
     plt.close(drawing.figure)
     text = to_csv(drawing.drawn, float_format="%.6g")
     texts = {f"{name}.drawn.csv": text, f"{name}.txt": drawing.caption + "\n", **drawing.texts}
