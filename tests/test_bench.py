@@ -111,7 +111,7 @@ PARTS = {
 BASES = {"scipy.fft": "scipy.fft rfft + irfft", "mkl_fft": "mkl_fft rfft + irfft"}
 
 #: Benchmarks that take tens of seconds even when they are cut short.
-LONG = ("quality", "start-up", "denormals")
+LONG = ("quality", "start-up", "denormals", "cores", "starts")
 #: What rows are measured against that have no row of that name.
 ELSEWHERE = {
     *("10 iterations of admm", "scipy.fft of the same frames"),

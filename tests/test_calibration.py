@@ -25,9 +25,14 @@ CALIBRATION = [
     ("admm", {}, 500, (-39.8, -13.3, 4.21, 0.983)),
     ("admm", {}, 100, (-33.4, -13.3, 4.10, 0.978)),
     ("ipalm", {}, 500, (-32.2, -13.4, 4.16, 0.982)),
-    ("gla", {"magnitude": "pinv"}, 500, (-20.9, -11.6, 3.21, 0.945)),
-    ("fgla", {"magnitude": "pinv"}, 500, (-21.1, -11.6, 3.18, 0.949)),
-    ("admm_gla", {"magnitude": "pinv"}, 500, (-18.0, -11.2, 3.29, 0.936)),
+    *(
+        pytest.param(name, {"magnitude": "pinv"}, 500, expected, marks=pytest.mark.long)
+        for name, expected in {
+            "gla": (-20.9, -11.6, 3.21, 0.945),
+            "fgla": (-21.1, -11.6, 3.18, 0.949),
+            "admm_gla": (-18.0, -11.2, 3.29, 0.936),
+        }.items()
+    ),
 ]
 
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]

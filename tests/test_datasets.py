@@ -201,7 +201,13 @@ def make_demo(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("make_demo")
 
 
-@pytest.mark.parametrize("category", sorted(FOLEY))
+@pytest.mark.parametrize(
+    "category",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name == "rain" else [])
+        for name in sorted(FOLEY)
+    ],
+)
 def test_foley_is_regenerated_sample_by_sample(make_demo: ModuleType, category: str) -> None:
     for variant in (0, 1):
         stored, _ = soundfile.read(DEMO / f"foley/{category}-{variant}.flac", dtype="int16")

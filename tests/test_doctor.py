@@ -365,7 +365,11 @@ def test_foreign_files_in_the_cache_are_left_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, marks=[pytest.mark.long] if n != SIGNALS[0] else []) for n in SIGNALS],
+    ids=lambda number: number.name,
+)
 def test_a_killed_download_leaves_nothing_behind(cache: Path, number: int, tried: Tried) -> None:
     code = (
         "import sys; from pathlib import Path; from melexp.datasets import _registry\n"

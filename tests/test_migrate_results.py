@@ -23,7 +23,7 @@ from melexp.runs.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "results" / "core"
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 register()
 
 spec = importlib.util.spec_from_file_location("migrate", ROOT / "tools" / "migrate_results.py")

@@ -138,7 +138,7 @@ def is_equivariant(
 @pytest.mark.parametrize("method", OFFLINE)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_level_passes_through(method: str, engine: str) -> None:
-    for scale in (2.0**-40, 2.0**40, 1e-12, 1e12):
+    for scale in (2.0**-40, 1e12):
         is_equivariant("sound", method, engine, 1, scale, 60)
         is_equivariant("denormal", method, engine, 1, scale, 60)
 
@@ -154,8 +154,10 @@ def test_the_level_passes_through_for_long(name: str, method: str, engine: str, 
 
 
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("magnitude", MAGNITUDES)
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("magnitude", "phase"),
+    [*((name, "random") for name in MAGNITUDES), *(("kl", name) for name in PHASES)],
+)
 def test_every_start_is_finite(magnitude: str, phase: str, power: int) -> None:
     for name in MELS:
         given = {"magnitude": magnitude, "phase": phase}

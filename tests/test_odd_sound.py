@@ -180,7 +180,13 @@ def test_a_bad_file_has_a_line(table: tuple[pd.DataFrame, list[str]], name: str)
     assert BAD[name][1] in line
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in ("6ch.wav", "7ch.wav") else [])
+        for name in EVERY
+    ],
+)
 def test_what_invert_makes_of_it(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

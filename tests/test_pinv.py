@@ -7,8 +7,17 @@ from melexp.problem import Problem
 from melexp.start import MAGNITUDES
 from melexp.transforms.mel import MelTransform
 
+#: Presets whose n_fft is above 10,000: their singular values take seconds.
+WIDE = {"audio_diffusion", "riffusion"}
 
-@pytest.mark.parametrize("preset", MelTransform.presets())
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name in WIDE else [])
+        for name in MelTransform.presets()
+    ],
+)
 def test_pinv_is_that_of_numpy(preset: str) -> None:
     """By the tridiagonal solver where the filters are independent, by the SVD elsewhere."""
     transform = MelTransform.preset(preset, compression=None)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.signal
+from crashing import melexp_text
 
 from melexp import MelTransform, Problem, invert, make_method, solve
 from melexp.datasets import load_dataset
@@ -199,7 +200,7 @@ def test_the_shipped_weights_are_small() -> None:
     assert sum(w.size for w in priors._weights().values()) < 1e6
 
 
-@pytest.mark.parametrize("preset", ["librosa", "torchaudio"])
+@pytest.mark.parametrize("preset", [pytest.param("librosa", marks=pytest.mark.long), "torchaudio"])
 def test_the_shipped_prior_is_nearer_to_the_truth(preset: str) -> None:
     transform = MelTransform.preset(preset)
     before, after = [], []
@@ -273,9 +274,8 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", transform(load_dataset("demo_speech")[0].load(22050)[:8000]))
 
     def called(prior: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "melexp", "invert", "a.npy", f"{prior}.wav"]
         options = ["--preset", "paper", "--hop-length", "512", "--n-iter", "3", "--prior", prior]
-        return subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
+        return melexp_text("invert", "a.npy", f"{prior}.wav", *options, cwd=tmp_path)
 
     assert called("shipped").returncode == called("none").returncode == 0
     assert (tmp_path / "shipped.wav").read_bytes() != (tmp_path / "none.wav").read_bytes()

@@ -1,5 +1,6 @@
 """The search: it improves on given parameters, resumes, and refuses invalid ranges."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from melexp.runs.search import Range, search
 
 RANGES = [Range("lam", 50, 100_000, log=True), Range("rho", 0.01, 1.0, log=True)]
+SINGLE = ("method=gla", "limit=1", "checkpoints=[1]", "workers=1")
 QUICK = ("dataset=demo_speech", "limit=2", "checkpoints=[20]", "workers=1")
 
 
@@ -28,7 +30,7 @@ def test_nothing_to_search(tmp_path: Path) -> None:
         search([f"results={tmp_path}"], [], metric="scm", trials=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_improves_on_the_paper_and_resumes(tmp_path: Path) -> None:
     """On two clips and 20 iterations; the first trial has the lambda and rho of the paper."""
     pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
@@ -58,6 +60,15 @@ def test_iterations_are_searched_and_quality_maximised(tmp_path: Path) -> None:
     assert (tmp_path / "search.csv").exists()
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of two trials."""
+    pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
+    folder = tmp_path_factory.mktemp("searched")
+    search([*SINGLE, f"results={folder}"], [Range("n_iter", 1, 9)], metric="sc", trials=2)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("damage", "resumes"),
     [
@@ -72,12 +83,10 @@ def test_iterations_are_searched_and_quality_maximised(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_journals_are_one_line(
-    tmp_path: Path, damage: Callable[[list[bytes]], bytes], resumes: bool
+    searched: Path, tmp_path: Path, damage: Callable[[list[bytes]], bytes], resumes: bool
 ) -> None:
-    pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
-    where = ["method=gla", "limit=1", "checkpoints=[1]", "workers=1", f"results={tmp_path}"]
-    ranges = [Range("n_iter", 1, 9)]
-    search(where, ranges, metric="sc", trials=2)
+    where, ranges = [*SINGLE, f"results={tmp_path}"], [Range("n_iter", 1, 9)]
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
     journal = tmp_path / "studies" / "search.log"
     journal.write_bytes(damage(journal.read_bytes().splitlines(keepends=True)))
     before = journal.read_bytes()
@@ -92,7 +101,7 @@ def test_damaged_journals_are_one_line(
 
 def test_a_study_keeps_its_direction_and_its_place(tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="pip install -c constraints.txt -e '.[optuna]'")
-    where = ["method=gla", "limit=1", "checkpoints=[1]", "workers=1", f"results={tmp_path / 'r'}"]
+    where = [*SINGLE, f"results={tmp_path / 'r'}"]
     search(where, [Range("n_iter", 1, 9)], metric="sc", trials=1)
     with pytest.raises(ValueError, match="was created to minimize a metric, not to maximize"):
         search(where, [Range("n_iter", 1, 9)], metric="pesq", trials=1)

@@ -12,7 +12,12 @@ from melexp.datasets import load_dataset
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "n_frames"),
-    [("librosa", 8), ("librosa_power", 8), ("librosa_power", 16), ("paper", 8), ("paper", 24)],
+    [
+        ("librosa", 8),
+        *(pytest.param("librosa_power", n, marks=pytest.mark.long) for n in (8, 16)),
+        pytest.param("paper", 8, marks=pytest.mark.long),
+        ("paper", 24),
+    ],
 )
 def test_the_default_fits_short_mels_better_than_librosa(preset: str, n_frames: int) -> None:
     """In SCM, on average over parts of speech and foley."""

@@ -49,6 +49,7 @@ def errors_of(names: list[str], paper: MelTransform) -> tuple[np.ndarray, float]
     return sc, lines / n_clips
 
 
+@pytest.mark.long
 def test_no_click_in_synthetic_speech(paper: MelTransform) -> None:
     sc, line = errors_of(["demo_speech"], paper)
     assert sc[0] < sc[1:].mean() + 1  # the places differ by 0.4 dB (standard deviation)
