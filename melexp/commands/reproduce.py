@@ -17,8 +17,8 @@ from melexp.runs.interrupts import Stopped
 
 #: Scripts that draw from the tables of several experiments, with these experiments.
 FROM_TABLES = {"summary": ("fig3", "fig4")}
-#: Experiments that run only by name: they compare with packages of extras, and take long.
-BY_NAME = ("imperfect", "peers")
+#: Experiments that run only by name: they need packages of extras, or take long.
+BY_NAME = ("fig4_all", "imperfect", "peers")
 
 
 def experiment_configs() -> dict[str, list[str]]:
