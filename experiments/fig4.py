@@ -16,7 +16,7 @@ BASE = "ADMM"
 
 def draw(table: pd.DataFrame) -> Drawing:
     table, iterations = at_last(table)
-    table = table[(table["metric"] == "sc") & table["label"].isin(METHODS)]
+    table = table[(table["metric"] == "sc") & table["label"].isin(METHODS) & table["value"].notna()]
     methods = [label for label in METHODS if label in set(table["label"])]
     categories = [*sorted(table["category"].unique()), "all"]
 

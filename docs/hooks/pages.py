@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "cli": command_line.reference,
     "contributing": lambda: contributing(),
     "fig4": lambda: tables.text("fig4"),
+    "fig4_all": lambda: tables.text("fig4_all"),
     "imperfect": lambda: tables.text("imperfect"),
     "inspection": tables.inspection,
     "methods": method_pages.overview,
