@@ -100,7 +100,7 @@ def markdown(table: pd.DataFrame, datasets: list[str]) -> str:
         lines += [f"| setting | {heads} | seconds |", "| --- |" + " ---: |" * (len(metrics) + 1)]
         for name in sorted(rows["method"].unique(), key=order.__getitem__):
             by_metric = rows[rows["method"] == name].set_index("metric")
-            cells = [cell(by_metric.loc[m], m) for m in metrics]
+            cells = [cell(by_metric.loc[m], m) if m in by_metric.index else "–" for m in metrics]
             lines.append(f"| {name} | {' | '.join(cells)} | {by_metric['seconds'].mean():.3f} |")
     return "\n".join(lines) + "\n"
 

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -259,11 +260,17 @@ def test_a_metric_without_its_package_is_left_out_and_computed_later(
 # --- The experiment ---------------------------------------------------------------------------
 
 
-def test_the_figure_leaves_out_metrics_that_a_data_set_lacks(tmp_path: Path) -> None:
+def experiment() -> ModuleType:
+    """The script of the experiment as a module."""
     script = Path(__file__).resolve().parents[1] / "experiments" / "peers.py"
     spec = importlib.util.spec_from_file_location("experiment_peers", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_figure_leaves_out_metrics_that_a_data_set_lacks() -> None:
+    module = experiment()
     quality = {("admm", "ADMM", 100): 3.0, ("admm", "ADMM", 500): 4.0, ("hifigan", "GAN", 500): 2.0}
     metrics = {"a": ["scm", "pesq", "dnsmos"], "b": ["scm", "pesq"], "c": ["scm", "zimtohrli"]}
     rows = [
@@ -281,3 +288,15 @@ def test_the_figure_leaves_out_metrics_that_a_data_set_lacks(tmp_path: Path) -> 
     assert "| ADMM 500 | 4.35 | 4.35 |" in text  # SCM and PESQ; the one that others compare with
     assert "| ADMM 100 | 3.35 (0 %*) | 3.35 (100 %*) |" in text
     assert "| GAN | 2.35 (0 %*) | 2.35 (100 %*) | 5.000 |" in text
+
+
+def test_a_metric_of_the_last_iterations_alone_leaves_the_others_empty() -> None:
+    module = experiment()
+    rows = [
+        {"dataset": "a", "clip": f"{n}", "method": "admm", "label": "ADMM", "seed": 0}
+        | {"iteration": k, "metric": metric, "value": k + n / 10, "seconds": 1.0}
+        for metric, iterations in {"scm": [1, 2], "visqol": [2]}.items()
+        for k in iterations
+        for n in range(3)
+    ]
+    assert "| ADMM 1 | 1.10 (0 %) | – |" in module.draw(pd.DataFrame(rows)).texts["peers.md"]
