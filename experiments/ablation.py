@@ -51,9 +51,11 @@ def draw(table: pd.DataFrame) -> Drawing:
         panel(ax, letter, metric)
         ax.grid(axis="x", visible=False)
     legend_above(figure, axes[0])
+    n = table["seed"].nunique()
+    seeds = "one seed" if n == 1 else f"{n} seeds"
     caption = (
         f"Start and penalties: means over {clips_of(table, 'speech')}, each the mean over "
-        f"{table['seed'].nunique()} seeds, with 95 % intervals. Filled markers: new start "
+        f"{seeds}, with 95 % intervals. Filled markers: new start "
         "(main-lobe KL magnitude, PGHI phase). Open markers: the method's own start."
     )
     return Drawing(figure, means, caption)

@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -166,12 +167,12 @@ def test_the_summary_is_drawn_only_with_its_tables(
 ) -> None:
     drawn: list[str] = []
 
-    def call(*command: str) -> int:
-        drawn.append(Path(command[1]).stem)
+    def draw(script: Path, results: Path) -> int:
+        drawn.append(script.stem)
         return 0
 
     monkeypatch.setattr("melexp.commands.reproduce.results_of", lambda profile: tmp_path)
-    monkeypatch.setattr("melexp.commands.reproduce._call", call)
+    monkeypatch.setattr("melexp.commands.reproduce._draw", draw)
     (tmp_path / "fig3.csv").touch()
     figures("demo", ["fig3"])
     (tmp_path / "fig4.csv").touch()
@@ -183,19 +184,25 @@ def test_experiments_that_need_extras_run_only_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
+    smaller: list[bool] = []
 
-    def call(*command: str) -> int:
-        ran.append(command[4].removeprefix("experiment="))
+    def run_here(overrides: list[str], *, elsewhere: Callable[[], int]) -> int:
+        ran.append(overrides[0].removeprefix("experiment="))
+        smaller.append("limit=7" in overrides)
         return 0
 
     monkeypatch.setattr("melexp.commands.reproduce.results_of", lambda profile: tmp_path)
-    monkeypatch.setattr("melexp.commands.reproduce._call", call)
+    monkeypatch.setattr("melexp.commands.reproduce.run_here", run_here)
     reproduce("demo")
     configs = experiment_configs()
     assert ran == [c for name in configs if name not in BY_NAME for c in configs[name]]
+    assert all(smaller)
     ran.clear()
+    smaller.clear()
     reproduce("demo", ["peers"])
-    assert ran == ["peers", "peers_libraries", "peers_vocoders"]
+    reproduce("core", ["fig2"])
+    assert ran == ["peers", "peers_libraries", "peers_vocoders", "fig2"]
+    assert not any(smaller)
 
 
 def test_one_line() -> None:

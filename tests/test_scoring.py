@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pesq
 import pystoi.utils
 import pytest
 import soxr
 
 from melexp.datasets import Clip, load_dataset
+from melexp.fast.denormals import flushed
 from melexp.inversion.solve import solve
 from melexp.methods import make_method
 from melexp.metrics import score
@@ -81,6 +84,25 @@ def test_estoi_is_the_same_in_every_call(speech: np.ndarray, paper: MelTransform
     y = speech * (np.arange(len(speech)) < 12000)
     values = {score("estoi", speech, y, transform=paper).value for _ in range(3)}
     assert len(values) == 1
+
+
+# --- PESQ is that of the C library --------------------------------------------------------------
+
+
+def test_denormal_numbers_as_zero_change_no_pesq(speech: np.ndarray, paper: MelTransform) -> None:
+    gap = np.where((np.arange(len(speech)) // 4000) % 2, speech, 0)
+    noise = np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    for x, y in ((speech, speech + 1e-3 * noise), (gap, gap * (1 + 0.1 * noise))):
+        resampled = [soxr.resample(s, 22050, 16000) for s in (x, y)]
+        assert score("pesq", x, y, transform=paper).value == pesq.pesq(16000, *resampled, "wb")
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="another mode")
+def test_denormal_numbers_are_zero_within_the_context_only() -> None:
+    tiny, one = np.full(40, 1e-40, np.float32), np.ones(40, np.float32)
+    with pytest.raises(ZeroDivisionError), flushed():
+        _ = 1 / int((tiny * one).any())
+    assert (tiny * one).all()
 
 
 # --- SC, SCM and LSD are those of their formulas ------------------------------------------------

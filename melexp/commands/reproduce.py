@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -13,12 +16,16 @@ from omegaconf import OmegaConf
 from melexp.discovery import conf_dir
 from melexp.results.store import Store
 from melexp.results.tables import check_table
-from melexp.runs.interrupts import Stopped
+from melexp.runs.hydra_app import run_here
+from melexp.runs.interrupts import Stopped, raise_if_stopped
 
 #: Scripts that draw from the tables of several experiments, with these experiments.
 FROM_TABLES = {"summary": ("fig3", "fig4")}
 #: Experiments that run only by name: they need packages of extras, or take long.
 BY_NAME = ("fig4_all", "imperfect", "peers")
+#: Overrides of a profile for the other experiments. The demonstration is to take minutes: it has a
+#: clip of each class or voice, up to seven, and one seed.
+SMALLER = {"demo": ["limit=7", "spread=true", "seed=0"]}
 
 
 def experiment_configs() -> dict[str, list[str]]:
@@ -66,9 +73,11 @@ def reproduce(profile: str, experiments: Iterable[str] = ()) -> int:
         began = time.perf_counter()
         Store(results).forget_jobs(experiment)
         for config in configs[experiment]:
-            # A process each, because the state of Hydra is global.
             overrides = [f"experiment={config}", f"profile={profile}"]
-            status = _call(sys.executable, "-m", "melexp", "run", *overrides)
+            overrides += [] if experiment in BY_NAME else SMALLER.get(profile, [])
+            command = (sys.executable, "-m", "melexp", "run", *overrides)
+            status = run_here(overrides, elsewhere=partial(_call, *command))
+            raise_if_stopped()
             if status not in (0, 1):
                 raise ValueError(f"the run of {experiment} failed with exit code {status}")
             failed |= status
@@ -110,7 +119,7 @@ def figures(profile: str, experiments: Iterable[str] = ()) -> None:
             chosen.append(name)
     for name in chosen:
         check_table(results, name)
-        status = _call(sys.executable, str(scripts / f"{name}.py"), str(results))
+        status = _draw(scripts / f"{name}.py", results)
         if status:
             raise ValueError(f"{scripts.name}/{name}.py failed with exit code {status}")
 
@@ -124,6 +133,22 @@ def _chosen(experiments: Iterable[str], known: Iterable[str], default: list[str]
             f"there is no experiment {', '.join(unknown)}; the experiments are {', '.join(known)}"
         )
     return names
+
+
+def _draw(script: Path, results: Path) -> int:
+    """Execute a script in this process, which has its imports, and return the exit code."""
+    before, sys.argv = sys.argv, [str(script), str(results)]
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception:
+        raise_if_stopped()
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.argv = before
+    return 0
 
 
 def _call(*command: str) -> int:

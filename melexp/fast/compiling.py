@@ -26,7 +26,7 @@ _ADDRESSES: dict[str, int] = {}
 
 def content(files):
     """Return a digest of the content of files."""
-    return hashlib.sha256(b"".join(Path(p).read_bytes() for p in sorted(files))).hexdigest()
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted(map(Path, files)))).hexdigest()
 
 
 @cache

@@ -161,7 +161,8 @@ def address(function, *kinds, key="", parts=(), **static):
     """
     parts = [p for p in parts if p]
     folders = {Path(getsourcefile(p)).parent for p in parts}  # modules import from neighbours
-    files = content(p for folder in folders for p in folder.glob("*.py"))
+    around = (p for folder in folders for p in folder.glob("*.py"))
+    files = content([getsourcefile(function), *around])
     names = [f"{p.__module__}.{p.__qualname__}" for p in parts]
 
     def make(name):

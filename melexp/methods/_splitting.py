@@ -25,91 +25,53 @@ from melexp.problem import Problem
 
 def admm_update(ops: Any) -> BinFunction:
     """Build the update for magnitude mels; see `Splitting`."""
-    magnitude, phase, pair = ops.magnitude, ops.phase, magnitude_step(ops)
-
-    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
-        (p,), (r,) = C, R
-        zeta = z + z - p  # Z - U
-        size = magnitude(zeta)
-        x, y = pair(size, r + d + d, c)  # W = R + d, so W - V = 2 W - R = R + 2 d
-        return (p + phase(zeta, size) * x - z,), (y - d,)  # P += X - Z, R += Y - W
-
-    return update
+    return _update(ops, magnitude_step(ops), relative=False)
 
 
 def admm_power_update(ops: Any) -> BinFunction:
-    """Build the update for power mels: scale the mel step d by the envelope, use `power_step`."""
-    magnitude, phase, pair = ops.magnitude, ops.phase, power_step(ops)
-
-    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
-        (p,), (r,), (envelope,) = C, R, F
-        d = envelope * d
-        zeta = z + z - p
-        size = magnitude(zeta)
-        x, y = pair(size, r + d + d, envelope, c)
-        return (p + phase(zeta, size) * x - z,), (y - d,)
-
-    return update
-
-
-def admm_held_update(ops: Any) -> BinFunction:
-    """Build the update for magnitude mels with a prior; see `Guided`."""
-    magnitude, phase, pair = ops.magnitude, ops.phase, magnitude_step(ops)
-    mean = ops.inline(toward)
-
-    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
-        (p,), (r,), (a, sure) = C, R, F
-        zeta = z + z - p
-        size = magnitude(zeta)
-        x, y = pair(size, mean(r + d + d, a, sure * c[5]), c)
-        return (p + phase(zeta, size) * x - z,), (y - d,)
-
-    return update
-
-
-def admm_held_power_update(ops: Any) -> BinFunction:
-    """Build the update for power mels with a prior."""
-    magnitude, phase, pair = ops.magnitude, ops.phase, power_step(ops)
-    mean = ops.inline(toward)
-
-    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
-        (p,), (r,), (envelope, a, sure) = C, R, F
-        d = envelope * d
-        zeta = z + z - p
-        size = magnitude(zeta)
-        x, y = pair(size, mean(r + d + d, a, sure * c[5]), envelope, c)
-        return (p + phase(zeta, size) * x - z,), (y - d,)
-
-    return update
+    """Build the update for power mels."""
+    return _update(ops, power_step(ops), relative=True)
 
 
 @cache
 def any_power(power: float) -> Bins:
     """Declare the iteration for another exponent than 1 and 2; its step has no compiled form."""
 
-    def admm_any_power_update(ops: Any) -> BinFunction:
-        def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
-            (p,), (r,), (envelope, *prior) = C, R, F
-            d = envelope * d
-            zeta = z + z - p
-            size = ops.magnitude(zeta)
-            w = r + d + d
-            if prior:
-                w = toward(w, prior[0], prior[1] * c[5])
-            x, y = any_power_pair(size, w, envelope, rho_x=c[0], rho_y=c[1], power=power)
-            return (p + ops.phase(zeta, size) * x - z,), (y - d,)
+    def pair(z: Any, w: Any, envelope: Any, c: Coefficients) -> Any:
+        return any_power_pair(z, w, envelope, rho_x=c[0], rho_y=c[1], power=power)
 
-        return update
+    def admm_any_power_update(ops: Any) -> BinFunction:
+        return _update(ops, pair, relative=True)
 
     return Bins(complex=("P",), real=("R",), update=admm_any_power_update, fits_mel=True)
 
 
+def _update(ops: Any, pair: Any, *, relative: bool) -> BinFunction:
+    """Build the update with an (X, Y) step, which takes the envelope if it is relative to that.
+
+    The fixed arrays are the envelope, if it is used, then those of a prior, if there is one.
+    """
+    magnitude, phase, mean = ops.magnitude, ops.phase, ops.inline(toward)
+
+    def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
+        (p,), (r,) = C, R
+        envelope, prior = F[:relative], F[relative:]
+        for scale in envelope:
+            d = scale * d  # the mel step is relative to it, too
+        zeta = z + z - p  # Z - U
+        size = magnitude(zeta)
+        w = r + d + d  # W = R + d, so W - V = 2 W - R = R + 2 d
+        if prior:
+            spectrum, confidence = prior
+            w = mean(w, spectrum, confidence * c[5])  # see `Guided`
+        x, y = pair(size, w, *envelope, c)
+        return (p + phase(zeta, size) * x - z,), (y - d,)  # P += X - Z, R += Y - W
+
+    return update
+
+
 MAGNITUDE = Bins(complex=("P",), real=("R",), update=admm_update, fits_mel=True)
 POWER = Bins(complex=("P",), real=("R",), update=admm_power_update, fits_mel=True)
-HELD = {
-    1.0: Bins(complex=("P",), real=("R",), update=admm_held_update, fits_mel=True),
-    2.0: Bins(complex=("P",), real=("R",), update=admm_held_power_update, fits_mel=True),
-}
 
 
 @dataclass
@@ -160,8 +122,7 @@ class Splitting(Guided[SplittingState]):
 
     def bins(self, problem: Problem) -> Bins:
         power = problem.transform.power
-        known = HELD if self.holds else {1.0: MAGNITUDE, 2.0: POWER}
-        return known.get(power) or any_power(power)
+        return {1.0: MAGNITUDE, 2.0: POWER}.get(power) or any_power(power)
 
     def coefficients(self, problem: Problem, k: int) -> Coefficients:
         of = {1.0: magnitude_coefficients, 2.0: power_coefficients}.get(problem.transform.power)

@@ -21,6 +21,7 @@ from melexp.discovery import conf_dir, user_folders
 from melexp.errors import one_line, require
 from melexp.runs.config import register
 from melexp.runs.interrupts import Stopped, ignore_signals, raise_if_stopped
+from melexp.runs.jobs import compose_jobs, jobs_of
 from melexp.runs.sweep import Sweep
 
 register()
@@ -33,15 +34,22 @@ class Begin(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         if Begin.sweep:
-            try:
-                check_folders(config)
-                Begin.sweep.begin(config)
-            except (OSError, ValueError) as error:
-                # Hydra would turn any other exception into a warning and continue.
-                print(f"melexp: {error}", file=sys.stderr)
-                sys.exit(2)
+            jobs = jobs_of(config)
+            _begin(Begin.sweep, config, jobs=None if jobs is None else len(jobs))
 
     on_multirun_start = on_run_start
+
+
+def _begin(sweep: Sweep, config: DictConfig, *, jobs: int | None) -> None:
+    """Begin a sweep; exit with 2 if its folders are not usable."""
+    try:
+        if "hydra" in config:
+            check_folders(config)
+        sweep.begin(config, jobs=jobs)
+    except (OSError, ValueError) as error:
+        # Hydra would turn any other exception into a warning and continue.
+        print(f"melexp: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def check_folders(config: DictConfig) -> None:
@@ -84,6 +92,11 @@ _listed: dict[str, list[Clip]] = {}
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
 def application(config: DictConfig) -> None:
     """Run one configuration, or with ``-m`` a sweep of them."""
+    _run(config)
+
+
+def _run(config: DictConfig) -> None:
+    """Run the configuration of a job."""
     from melexp.runs.runner import run
 
     raise_if_stopped()
@@ -137,13 +150,46 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument != "--quiet"]
     Begin.sweep = Sweep(quiet=quiet)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here; do not print them
-    status = _status_of(application)
+    sys.exit(_finish(Begin.sweep, _status_of(application)))
+
+
+def run_here(overrides: list[str], *, elsewhere: Callable[[], int]) -> int:
+    """Run what ``melexp run`` with these overrides would, in this process.
+
+    A second call finds the imports, the workers and the kept parts of references of the first.
+
+    Parameters
+    ----------
+    overrides : list of str
+    elsewhere : callable
+        Called instead if another launcher or sweeper than Hydra's own is chosen.
+
+    Returns
+    -------
+    status : int
+        Exit code, as of `main`.
+    """
+    sweep = Sweep()
+
+    def work() -> None:
+        jobs = compose_jobs(overrides)
+        if jobs is None:
+            sys.exit(elsewhere())
+        _begin(sweep, jobs[0], jobs=len(jobs))
+        for job in jobs:
+            _run(job)
+
+    return _finish(sweep, _status_of(work))
+
+
+def _finish(sweep: Sweep, status: int) -> int:
+    """End a sweep whose jobs ended with a status; return the exit code."""
     try:
         try:
-            ended = Begin.sweep.end(stopped=status > 128)
+            ended = sweep.end(stopped=status > 128)
         except Stopped as signal:
             ignore_signals()
-            status, ended = signal.status, Begin.sweep.end(stopped=True)
+            status, ended = signal.status, sweep.end(stopped=True)
         sys.stdout.flush()  # here, so that a closed pipe is noticed
     except BrokenPipeError:  # the reader of a pipe has ended; all tables are written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -154,7 +200,7 @@ def main() -> None:
     if status > 128:
         remedy = "finished work is kept; re-run the same command to resume"
         print(f"melexp: stopped; {remedy}", file=sys.stderr)
-    sys.exit(status or ended)
+    return status or ended
 
 
 def _status_of(function: Callable[[], Any]) -> int:

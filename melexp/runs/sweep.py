@@ -5,12 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from typing import Any
 
 import pandas as pd
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from melexp.results.records import read_note
 from melexp.results.statistics import named_setting, parameters_of
@@ -36,8 +33,15 @@ class Sweep:
         self.store: Store | None = None
         self._open = ExitStack()
 
-    def begin(self, config: DictConfig) -> None:
+    def begin(self, config: DictConfig, *, jobs: int | None) -> None:
         """Record the job notes in the folder and start the progress display.
+
+        Parameters
+        ----------
+        config : DictConfig
+            Of any of its jobs.
+        jobs : int or None
+            Number of jobs, or None if it is not known.
 
         Raises
         ------
@@ -49,7 +53,6 @@ class Sweep:
         self.store = store
         self.before = self.store.notes()
         self.began = time.monotonic()
-        jobs = count_jobs(config)
         self.tally = self._open.enter_context(shown(self.store.root, jobs=jobs, quiet=self.quiet))
 
     def end(self, *, stopped: bool = False) -> int:
@@ -128,17 +131,3 @@ def without_value(table: pd.DataFrame) -> list[str]:
             f"{what} after {at} iterations: {one['reason']}"
         )
     return lines
-
-
-def count_jobs(config: DictConfig) -> int | None:
-    """Return the number of jobs that Hydra will run; None if only its sweeper knows."""
-    overrides = config.hydra.overrides.task
-    if str(config.hydra.mode) != "RunMode.MULTIRUN":
-        return 1
-    sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
-    if not sweeper["_target_"].endswith("BasicSweeper"):
-        return None
-    arguments = [f"{key}={value}" for key, value in (sweeper["params"] or {}).items()]
-    parsed = OverridesParser.create().parse_overrides([*arguments, *overrides])
-    (jobs,) = BasicSweeper.split_arguments(parsed, None)
-    return len(jobs)

@@ -1,0 +1,79 @@
+"""The jobs of a sweep in this process, without a composition of each."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from melexp.discovery import conf_dir
+
+
+def jobs_of(config: DictConfig) -> list[list[str]] | None:
+    """Return the overrides of each job that Hydra will run; None if only its sweeper knows.
+
+    Parameters
+    ----------
+    config : DictConfig
+        A composed configuration with its node ``hydra``.
+    """
+    overrides = list(config.hydra.overrides.task)
+    if not str(config.hydra.mode).endswith("MULTIRUN"):
+        return [overrides]
+    sweeper: Any = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+    if not sweeper["_target_"].endswith("BasicSweeper"):
+        return None
+    arguments = [f"{key}={value}" for key, value in (sweeper["params"] or {}).items()]
+    parsed = OverridesParser.create().parse_overrides([*arguments, *overrides])
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    return [list(job) for job in jobs]
+
+
+def compose_jobs(overrides: list[str]) -> list[DictConfig] | None:
+    """Return the configurations of the jobs that a call of ``melexp run`` runs in turn.
+
+    Jobs that choose the same files of ``conf/`` share a composition, which is the slow part. The
+    other overrides, values of keys, are set in copies of it.
+
+    Parameters
+    ----------
+    overrides : list of str
+        Arguments of ``melexp run``.
+
+    Returns
+    -------
+    jobs : list of DictConfig or None
+        None if another sweeper or launcher than Hydra's own is chosen.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("config", overrides, return_hydra_config=True)
+        jobs = jobs_of(config)
+        if jobs is None or not config.hydra.launcher._target_.endswith("BasicLauncher"):
+            return None
+        groups = set(GlobalHydra.instance().config_loader().list_groups(""))
+        composed: dict[tuple[str, ...], DictConfig] = {}
+        made = []
+        for job in jobs:
+            parsed = OverridesParser.create().parse_overrides(job)
+            values = [o for o in parsed if _is_value(o, groups)]
+            files = tuple(o.input_line or "" for o in parsed if not _is_value(o, groups))
+            if files not in composed:
+                composed[files] = compose("config", list(files))
+            one = copy.deepcopy(composed[files])
+            for value in values:
+                OmegaConf.update(one, value.key_or_group, value.value(), merge=True)
+            made.append(one)
+    return made
+
+
+def _is_value(override: Override, groups: set[str]) -> bool:
+    """Return whether an override only sets a key that exists."""
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+    return plain and override.key_or_group.split("/")[0] not in groups
