@@ -190,9 +190,10 @@ def test_a_latex_table_takes_a_bounded_memory() -> None:
     names = pd.Categorical(["a"]).repeat(n)
     table = pd.DataFrame({name: names for name in ("dataset", "label", "dtype")})
     table["clip"] = pd.Categorical.from_codes(np.arange(n, dtype=np.int16) % 100, range(100))
-    table["rho"] = pd.Categorical.from_codes((np.arange(n) // 800 % 4).astype(np.int8), range(4))
+    rho, metric = np.arange(n) // 800 % 4, np.arange(n) // 100 % 2
+    table["rho"] = pd.Categorical.from_codes(rho.astype(np.int8), range(4))
     table["iteration"] = np.arange(n, dtype=np.int32) // 200 % 4
-    table["metric"] = pd.Categorical.from_codes((np.arange(n) // 100 % 2).astype(np.int8), ["sc", "scm"])
+    table["metric"] = pd.Categorical.from_codes(metric.astype(np.int8), ["sc", "scm"])
     table["value"] = np.arange(n) / n
     latex(table[:800])  # imports
     tracemalloc.start()
