@@ -23,7 +23,7 @@ from melexp.metrics import available_metrics, check_installed
 from melexp.results.index import Stamp
 from melexp.results.pairs import Pair, pairs
 from melexp.results.provenance import provenance
-from melexp.results.records import canonical, check_name
+from melexp.results.records import canonical, check_job, check_name
 from melexp.results.store import Store
 from melexp.results.tables import check_place
 from melexp.runs.events import tell
@@ -158,6 +158,13 @@ class Job:
 
     def save(self) -> None:
         """Write the note of the job."""
+        seconds = round(time.perf_counter() - self.began, 3)
+        body = self.note()
+        body["provenance"] |= {"wall_seconds": seconds}
+        self.store.save_job(self.config["experiment"], body)
+
+    def note(self) -> dict[str, Any]:
+        """Return the note as of now."""
         # The identity of a job excludes the output folder and the number of workers. It is the same
         # as before there were `metric_checkpoints`, `spread`, `imperfection` and priors, for a job
         # without any.
@@ -170,24 +177,20 @@ class Job:
         imperfection = {"imperfection": first.imperfection} if first.imperfection else {}
         facts = {"method": first.name, "label": self.label, **first.method.parameters()}
         clips = tuple(task.clip for task in self.tasks)
-        seconds = round(time.perf_counter() - self.began, 3)
-        self.store.save_job(
-            plain["experiment"],
-            {
-                "config": asked,
-                "method": facts | imperfection,
-                "version": first.version,
-                "seed": plain["seed"],
-                "dtype": plain["dtype"],
-                "checkpoints": sorted(set(plain["checkpoints"])),
-                "metrics": self.metrics,
-                **({"metric_checkpoints": sparse} if sparse else {}),
-                "clips": credits_of(clips, plain["dataset"]["name"]),
-                "tasks": [task.id for task in self.tasks],
-                "reasons": {str(n): reason for n, reason in enumerate(self.reasons) if reason},
-                "provenance": provenance() | {"workers": self.workers, "wall_seconds": seconds},
-            },
-        )
+        return {
+            "config": asked,
+            "method": facts | imperfection,
+            "version": first.version,
+            "seed": plain["seed"],
+            "dtype": plain["dtype"],
+            "checkpoints": sorted(set(plain["checkpoints"])),
+            "metrics": self.metrics,
+            **({"metric_checkpoints": sparse} if sparse else {}),
+            "clips": credits_of(clips, plain["dataset"]["name"]),
+            "tasks": [task.id for task in self.tasks],
+            "reasons": {str(n): reason for n, reason in enumerate(self.reasons) if reason},
+            "provenance": provenance() | {"workers": self.workers},
+        }
 
     def tell_done(self, n: int, outcome: Outcome) -> None:
         """Record the outcome of a task; show it in the progress display."""
@@ -234,8 +237,10 @@ def prepare(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> 
         return None
     wanted = pairs(checkpoints, metrics, sparse)
     check_place(store, plain["experiment"])
+    job = Job(plain, tasks, wanted, metrics, store, [""] * len(tasks), began)
+    check_job(job.note())
     store.begin()
-    return Job(plain, tasks, wanted, metrics, store, [""] * len(tasks), began)
+    return job
 
 
 def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list[str]:
