@@ -68,13 +68,18 @@ class RayTasks(Launcher):
     def _finish(self, jobs: list[Any]) -> None:
         import ray
 
+        from melexp.errors import one_line
         from melexp.runs.cluster import finish_jobs
         from melexp.runs.interrupts import stop_on_signals
 
         if not jobs:
             return
-        if not ray.is_initialized():
+        try:
             ray.init(**{"include_dashboard": False, "log_to_driver": False} | self.init)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            remedy = "check hydra.launcher.init"
+            message = f"melexp: Ray does not start: {one_line(error)}; {remedy}"
+            raise CompactHydraException(message) from error
         stop_on_signals()  # Ray has its own answer to SIGTERM
         _open_more_files()
         own = os.environ.get("MELEXP_PATH", "")

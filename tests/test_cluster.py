@@ -194,3 +194,13 @@ def test_a_node_with_another_version_is_refused(
     sent = pickle.dumps((task, [(1, "scm")], cluster._versions()))
     done = cluster.compute(sent, b"RIFF", ".wav", "there/0.wav")
     assert done.reason.startswith("ClipError: there/0.wav: ")
+
+
+def test_unreadable_files_are_told_apart(jobs: list[Job], here: Path) -> None:
+    """Two files without a hash are not taken for one file."""
+    job = jobs[0]
+    job.tasks[:] = [replace(t, clip=replace(t.clip, sha256="")) for t in job.tasks]
+    pieces = cluster._pieces([job])
+    assert len(pieces) == 6
+    for k in range(6):
+        assert sum(f"/{k}.wav: the SHA-256 is" in piece.reason for piece in pieces) == 1

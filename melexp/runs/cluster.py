@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import soundfile
 from threadpoolctl import threadpool_limits
 
+from melexp.datasets import Clip
 from melexp.errors import one_line
 from melexp.results.index import Stamp
 from melexp.results.pairs import Pair
@@ -87,29 +88,32 @@ def finish_jobs(jobs: Sequence[Job], send: Callable[..., Any]) -> None:
 
 def _pieces(jobs: Sequence[Job]) -> list[Piece]:
     """Return what the jobs lack, the longest first, and tasks of one clip together."""
-    pieces: dict[str, Piece] = {}
+    pieces: dict[tuple[str, Clip], Piece] = {}  # files that are not readable have no hash
     index = jobs[0].store.index()
     for job in jobs:
         lacking = index.lacking([task.id for task in job.tasks], job.wanted)
         tell("job", label=job.label, tasks=len(job.tasks), stored=len(job.tasks) - len(lacking))
         for n, pairs in lacking.items():
-            piece = pieces.setdefault(job.tasks[n].id, Piece(job.tasks[n], []))
+            task = job.tasks[n]
+            piece = pieces.setdefault((task.id, task.clip), Piece(task, []))
             piece.lacking = sorted({*piece.lacking, *pairs})
             piece.of.append((job, n))
-    places: dict[str, tuple[Path, float, str]] = {}
+    places: dict[Clip, tuple[Path, float, str]] = {}
     for piece in pieces.values():
         clip = piece.task.clip
-        if clip.sha256 not in places:
-            places[clip.sha256] = _place(piece.task)
-        piece.path, seconds, piece.reason = places[clip.sha256]
+        if clip not in places:
+            places[clip] = _place(clip)
+        piece.path, seconds, piece.reason = places[clip]
         piece.cost = seconds * max(iteration for iteration, _ in piece.lacking)
     return sorted(pieces.values(), key=lambda piece: (-piece.cost, piece.task.clip.sha256))
 
 
-def _place(task: Task) -> tuple[Path, float, str]:
+def _place(clip: Clip) -> tuple[Path, float, str]:
     """Return the file of a clip, its length in seconds, and the reason why there is none."""
     try:
-        path = task.clip.locate()
+        path = clip.locate()
+        if not clip.sha256:  # it was not readable when it was listed
+            clip.load(8000)
     except Exception as error:  # a failed download must not end the others
         return Path(), 0.0, f"{type(error).__name__}: {one_line(error)}"
     with suppress(Exception):
@@ -170,17 +174,16 @@ class _Sound:
     """The sound file that was sent last; the tasks of a clip follow each other."""
 
     def __init__(self) -> None:
-        self.sha256 = ""
+        self.path = Path()
         self.reference: Any = None
 
     def of(self, piece: Piece) -> Any:
         """Return the reference of the bytes, or None and set the reason of the piece."""
         import ray
 
-        sha256 = piece.task.clip.sha256
-        if not piece.reason and (sha256 != self.sha256 or self.reference is None):
+        if not piece.reason and piece.path != self.path:
             try:
-                self.sha256, self.reference = sha256, ray.put(piece.path.read_bytes())
+                self.reference, self.path = ray.put(piece.path.read_bytes()), piece.path
             except OSError as error:
                 piece.reason = f"ClipError: {piece.path}: {error.strerror}; restore the file"
         return None if piece.reason else self.reference
@@ -193,7 +196,8 @@ def _value(reference: Any) -> Computed:
         value: Computed = ray.get(reference)
         return value
     except ray.exceptions.RayTaskError as error:  # the node lacks melexp, or a method
-        return Computed([], f"{type(error.cause).__name__}: {one_line(error.cause)}", 0.0)
+        cause = error.cause or error
+        return Computed([], f"{type(cause).__name__}: {one_line(cause)}", 0.0)
     except ray.exceptions.RayError:
         return Computed([], DIED, 0.0)
 
