@@ -48,7 +48,7 @@ def test_a_line_holds_what_was_written() -> None:
 
 def test_a_line_that_is_too_long_is_refused_and_skipped(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="too many to store"):
-        line_of({"task": "ab", "clip": "c", "rows": [ROW | {"reason": "x" * 2**14}] * 2**10})
+        line_of({"task": "ab", "clip": "c", "rows": [ROW | {"reason": "x" * 10_000}] * 2**11})
     path = tmp_path / "x"
     path.write_bytes(b"x" * (3 * LARGEST_LINE) + b"\nshort\n")
     with path.open("rb") as file:
