@@ -14,9 +14,17 @@ class MelWarning(UserWarning):
     """A mel-spectrogram does not look like what it is said to be."""
 
 
+#: Characters of the longest message.
+LONGEST = 2000
+
+
 def one_line(error: BaseException | str) -> str:
-    """Return the message of an exception in one line; its type's name if it has none."""
-    text = printable(" ".join(str(error).split()))
+    """Return the message of an exception in one line; its type's name if it has none.
+
+    A long message, such as one with an array, is cut to `LONGEST` characters.
+    """
+    text = printable(" ".join(str(error)[: 4 * LONGEST].split()))
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
     return text or (error if isinstance(error, str) else type(error).__name__)
 
 

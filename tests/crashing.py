@@ -232,5 +232,6 @@ if __name__ == "__main__":
         from melexp.__main__ import main
 
         main()
-    except Stopped as stopped:
+    except Stopped as stopped:  # before `main` has begun; it says the same
+        print("melexp: stopped", file=sys.stderr)
         sys.exit(stopped.status)

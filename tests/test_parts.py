@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stores import add_job, finished, older, part
 
 from melexp.commands.doctor import doctor
 from melexp.results import tables
-from melexp.results.export import latex
+from melexp.results.export import UNUSED, latex
 from melexp.results.index import Index
 from melexp.results.merge import merge
 from melexp.results.parts import LARGEST_LINE, append, line_of, lines, parse, repair
@@ -47,7 +48,7 @@ def test_a_line_holds_what_was_written() -> None:
 
 def test_a_line_that_is_too_long_is_refused_and_skipped(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="too many to store"):
-        line_of({"task": "ab", "clip": "c", "rows": [ROW | {"reason": "x" * 2**14}] * 2**10})
+        line_of({"task": "ab", "clip": "c", "rows": [ROW | {"reason": "x" * 10_000}] * 2**11})
     path = tmp_path / "x"
     path.write_bytes(b"x" * (3 * LARGEST_LINE) + b"\nshort\n")
     with path.open("rb") as file:
@@ -179,8 +180,30 @@ def test_a_large_table_holds_the_same(large: Path) -> None:
         plain.drop(columns="reason").sort_values(order).reset_index(drop=True),
         small.drop(columns="reason").sort_values(order).reset_index(drop=True),
     )
-    assert latex(table) == latex(small)
+    assert latex(table) == latex(small) == latex(read_table(large, "run", without=UNUSED))
     pd.testing.assert_frame_equal(summary(at_last(table)[0]), summary(at_last(small)[0]))
+
+
+def test_a_latex_table_takes_a_bounded_memory() -> None:
+    """A row of a large table takes 23 bytes; its summary may take 35 more."""
+    n = 2**18
+    names = pd.Categorical(["a"]).repeat(n)
+    table = pd.DataFrame({name: names for name in ("dataset", "label", "dtype")})
+    table["clip"] = pd.Categorical.from_codes(np.arange(n, dtype=np.int16) % 100, range(100))
+    rho, metric = np.arange(n) // 800 % 4, np.arange(n) // 100 % 2
+    table["rho"] = pd.Categorical.from_codes(rho.astype(np.int8), range(4))
+    table["iteration"] = np.arange(n, dtype=np.int32) // 200 % 4
+    table["metric"] = pd.Categorical.from_codes(metric.astype(np.int8), ["sc", "scm"])
+    table["value"] = np.arange(n) / n
+    latex(table[:800])  # imports
+    tracemalloc.start()
+    try:
+        text = latex(table)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert text.count("rho=") == 4
+    assert peak < 35 * n
 
 
 def test_a_large_table_is_written_again_only_if_tasks_changed(large: Path) -> None:

@@ -17,7 +17,7 @@ from melexp.datasets import load_dataset
 from melexp.methods import make_method
 from melexp.results.pairs import Pair
 from melexp.results.store import Store
-from melexp.runs.runner import finish_all
+from melexp.runs.runner import Job, finish_all
 from melexp.runs.task import Task
 from melexp.transforms.mel import MelTransform
 
@@ -48,8 +48,9 @@ def rows(n: int, *, workers: int = 2, length: float = 0.05) -> Iterator[Row]:
 
     def run() -> None:
         with TemporaryDirectory() as folder:
-            wanted, reasons = [(500, "scm"), (500, "sc")], [""] * n
-            finish_all(tasks, wanted, Store(folder), workers, label="ADMM", reasons=reasons)
+            config = {"method": {"label": "ADMM"}, "workers": workers}
+            wanted, store = [(500, "scm"), (500, "sc")], Store(folder)
+            finish_all(Job(config, tasks, wanted, ["sc", "scm"], store, [""] * n, 0.0))
 
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
         Parallel()(delayed(invert_one)(2) for _ in range(2 * workers))  # imports

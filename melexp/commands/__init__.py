@@ -207,10 +207,11 @@ def export(
     output: Annotated[Path, Argument(help="Ends in .csv, .parquet or .tex.")],
 ) -> None:
     """Write a table as CSV, Parquet or LaTeX."""
-    from melexp.results.export import export
+    from melexp.results.export import UNUSED, export
     from melexp.results.tables import read_table
 
-    export(read_table(results, experiment), output)
+    without = UNUSED if output.suffix == ".tex" else ()
+    export(read_table(results, experiment, without=without), output)
 
 
 @app.command(**example("melexp doctor results/mine --cache"))

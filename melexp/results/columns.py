@@ -14,6 +14,9 @@ FIRST = ["experiment", "dataset", "clip", "category", "method", "label"]
 NAMES = ["dataset", "clip", "category", "method", "label"]
 LAST = ["seed", "dtype", "iteration", "metric", "value", "reason", "seconds"]
 
+#: Rows that are looked up at once.
+_ROWS = 2**18
+
 #: Text that a spreadsheet would run as a formula, behind any number of apostrophes.
 _FORMULA = re.compile(r"'*[=+\-@]")
 
@@ -29,9 +32,10 @@ def row_keys(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
 
     Returns
     -------
-    np.ndarray [shape=(n_rows,), int64]
+    np.ndarray [shape=(n_rows,), int32 or int64]
     """
-    key, size = np.zeros(len(table), np.int64), 1
+    key: np.ndarray = np.zeros(len(table), np.int32)
+    size = 1
     for name in columns:
         column = table[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -41,7 +45,11 @@ def row_keys(table: pd.DataFrame, columns: list[str]) -> np.ndarray:
             count = len(values) + 1
         if size * count >= 2**62:
             key, distinct = pd.factorize(key)
-            key, size = key.astype(np.int64), len(distinct)
+            size = len(distinct)
+        if size * count >= 2**31:
+            key = key.astype(np.int64, copy=False)
+        else:  # half the memory of a large table
+            key, codes = key.astype(np.int32, copy=False), codes.astype(np.int32, copy=False)
         key *= count
         key += codes
         key += 1
@@ -56,12 +64,24 @@ def distinct(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, np.nd
     -------
     first : np.ndarray [shape=(n_distinct,), int64]
         Places of rows in the table.
-    which : np.ndarray [shape=(n_rows,), int64]
+    which : np.ndarray [shape=(n_rows,), int32]
         Places in `first`.
     """
-    which, _ = pd.factorize(row_keys(table, columns))
-    first = np.flatnonzero(~pd.Series(which, copy=False).duplicated().to_numpy())
+    key = row_keys(table, columns)
+    # Block by block: pandas takes several times the memory of the keys.
+    blocks = [slice(start, start + _ROWS) for start in range(0, len(key), _ROWS)]
+    firsts = [rows.start + _unlike(key[rows]) for rows in blocks] or [np.empty(0, np.int64)]
+    first = np.concatenate(firsts)
+    first = first[_unlike(key[first])]
+    index, which = pd.Index(key[first]), np.empty(len(key), np.int32)
+    for rows in blocks:
+        which[rows] = index.get_indexer(key[rows])
     return first, which
+
+
+def _unlike(key: np.ndarray) -> np.ndarray:
+    """Return the places of the first of equal values."""
+    return np.flatnonzero(~pd.Series(key, copy=False).duplicated().to_numpy())
 
 
 def has_twins(table: pd.DataFrame, columns: list[str]) -> bool:

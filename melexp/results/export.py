@@ -13,6 +13,9 @@ from melexp.files.atomic import write_bytes, write_text
 from melexp.results.columns import to_csv
 from melexp.results.statistics import mean_interval, metric_facts, variants
 
+#: Columns that no LaTeX table needs.
+UNUSED = ("experiment", "category", "method", "seed", "reason", "seconds")
+
 #: Characters that mean something else in TeX, or that its default font lacks.
 _TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -64,11 +67,15 @@ def latex(table: pd.DataFrame) -> str:
     table : pd.DataFrame
         Tidy rows of one experiment; each data set gets its own table.
     """
-    names = variants(table)
-    table = table.copy(deep=False)  # the columns of a large table take too much memory twice
-    table["name"] = names
-    of_name = table.groupby("name", observed=True)
-    last = table[table["iteration"] == of_name["iteration"].transform("max")]
+    name = pd.Categorical(variants(table))
+    codes = name.codes
+    iteration = table["iteration"].to_numpy()
+    last_of = np.zeros(len(name.categories), iteration.dtype)
+    np.maximum.at(last_of, codes, iteration)
+    # Few rows and columns are left before any copy: a large table takes too much memory twice.
+    rows = np.flatnonzero(iteration == last_of[codes])
+    last = table[["dataset", "clip", "metric", "value"]].take(rows)
+    last["name"] = name[rows]
     of_dataset = last.groupby("dataset", sort=False, observed=True)
     return "\n".join(_tabular(str(dataset), rows) for dataset, rows in of_dataset)
 

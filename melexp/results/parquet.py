@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -109,8 +109,14 @@ def _columns(block: Block, schema: pa.Schema) -> dict[str, pa.Array]:
     return columns
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, *, without: Collection[str] = ()) -> pd.DataFrame:
     """Read a table; columns of names and parameters become categorical, sorted.
+
+    Parameters
+    ----------
+    path : Path
+    without : collection of str
+        Columns that are not read.
 
     Raises
     ------
@@ -129,8 +135,9 @@ def read(path: Path) -> pd.DataFrame:
             size = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
             if about.num_rows > LARGEST_ROWS or size > LARGEST_BYTES:
                 raise ValueError(f"{about.num_rows} rows of {size} bytes are above the limit")
-            columns = {name: _Column(name, about.num_rows) for name in file.schema_arrow.names}
-            for batch in file.iter_batches(_BATCH):
+            names = [name for name in file.schema_arrow.names if name not in without]
+            columns = {name: _Column(name, about.num_rows) for name in names}
+            for batch in file.iter_batches(_BATCH, columns=names):
                 for name, column in columns.items():
                     column.take(batch.column(name))
     except (pa.ArrowException, OSError) as error:

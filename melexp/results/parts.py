@@ -31,7 +31,17 @@ from msgspec import Struct
 
 from melexp.errors import one_line
 from melexp.files.atomic import Unwritable, free_name, sync_folder, write_bytes
-from melexp.results.records import Count, DamagedFile, Id, Name, Number, Text, Word, encoded
+from melexp.results.records import (
+    LONGEST_TEXT,
+    Count,
+    DamagedFile,
+    Id,
+    Name,
+    Number,
+    Text,
+    Word,
+    encoded,
+)
 
 if sys.platform != "win32":
     import fcntl
@@ -80,7 +90,7 @@ def line_of(body: dict[str, Any]) -> bytes:
         `task`, `clip` and `rows`, a list of dicts with the fields of `Value`.
     """
     rows = [
-        [r["iteration"], r["metric"], r["value"], r.get("reason", ""), r.get("seconds")]
+        [r["iteration"], r["metric"], r["value"], _cut(r.get("reason", "")), r.get("seconds")]
         for r in body["rows"]
     ]
     whole = {"task": body["task"], "clip": body["clip"], "rows": rows}
@@ -89,6 +99,10 @@ def line_of(body: dict[str, Any]) -> bytes:
     if len(rest) + _REST > LARGEST_LINE:
         raise ValueError(f"task {body['task']} has {len(rows)} values, too many to store")
     return HEAD + checksum(rest) + b'",' + rest + b"\n"
+
+
+def _cut(reason: str | None) -> str | None:
+    return reason[:LONGEST_TEXT] if reason else reason
 
 
 def checksum(rest: bytes) -> bytes:

@@ -32,8 +32,11 @@ class DamagedFile(ValueError):
     """A stored file whose content does not match its checksum or its schema."""
 
 
-Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
-Text = Annotated[str, Meta(max_length=10_000)]
+LARGEST_VALUE = 1e300
+Number = Annotated[float, Meta(ge=-LARGEST_VALUE, le=LARGEST_VALUE)]
+#: Characters of a text.
+LONGEST_TEXT = 10_000
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
 Name = Annotated[str, Meta(min_length=1, max_length=1000)]
 #: Part of file names, or of a key of a configuration.
 Word = Annotated[str, Meta(pattern=r"^\w[\w.-]*\Z", max_length=200)]
@@ -109,6 +112,12 @@ class Note(Struct):
     reasons: dict[Annotated[str, Meta(pattern=r"^[0-9]{1,8}\Z")], Text] = {}
     version: Text = ""
     metric_checkpoints: dict[Word, list[Count]] = {}
+
+
+class _Unnamed(Note):
+    """A note whose list of clips has no name yet."""
+
+    clips: Text = ""
 
 
 class Source(Struct):
@@ -248,10 +257,10 @@ def read_note(path: Path) -> dict[str, Any]:
         check_name(path.parent.name)
     except ValueError as error:
         raise DamagedFile(f"{path} is not the note of a job ({error})") from None
-    if not (isinstance(method.get("method"), str) and isinstance(method.get("label"), str)):
-        raise DamagedFile(f"{path} is not the note of a job (its method has no name or no label)")
-    if taken := sorted(method.keys() & ({*FIRST, *LAST, "version"} - {"method", "label"})):
-        raise DamagedFile(f"{path} is not the note of a job (parameters named {', '.join(taken)})")
+    try:
+        _check_method(method)
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not the note of a job ({error})") from None
     if len(body["checkpoints"]) * len(body["metrics"]) * len(body["tasks"]) > LARGEST_JOB:
         raise DamagedFile(f"{path} asks for more than {LARGEST_JOB} rows")
     if {isinstance(task, str) for task in body["tasks"]} != {"clips" in body}:
@@ -341,6 +350,38 @@ def read_provenance(path: Path, content: bytes | None = None) -> dict[str, Any]:
     body.setdefault("jobs", [])
     body.setdefault("clips", {})
     return body
+
+
+def check_job(body: dict[str, Any]) -> None:
+    """Check the note of a job before its tasks are computed, so that it can be read again.
+
+    Parameters
+    ----------
+    body : dict
+        As `Store.save_job` takes it.
+
+    Raises
+    ------
+    ValueError
+        If `read_note` would refuse it.
+    """
+    try:
+        msgspec.convert(body["clips"], list[Clip])
+        msgspec.convert(body | {"clips": ""}, _Unnamed)
+        json.dumps(body["config"], allow_nan=False)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(
+            f"the results could not be stored ({one_line(error)}); change this setting, or the "
+            "data set that lists this clip"
+        ) from error
+    _check_method(body["method"])
+
+
+def _check_method(method: dict[str, Any]) -> None:
+    if not (isinstance(method.get("method"), str) and isinstance(method.get("label"), str)):
+        raise ValueError("its method has no name or no label")
+    if taken := sorted(method.keys() & ({*FIRST, *LAST, "version"} - {"method", "label"})):
+        raise ValueError(f"parameters named {', '.join(taken)}")
 
 
 def _check(path: Path, body: dict[str, Any], schema: type[Struct], what: str) -> None:

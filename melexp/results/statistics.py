@@ -147,8 +147,9 @@ def named_setting(label: str, values: dict[Any, Any]) -> str:
 def telling_parameters(table: pd.DataFrame) -> dict[str, list[str]]:
     """Return, for each label, the parameters that have several values."""
     names = [*parameters_of(table), "dtype"] if "dtype" in table else parameters_of(table)
-    # Column by column: the groups of a large table are as large as the table.
-    groups = table.groupby("label", observed=True)
+    # The groups of a large table take twice the memory of the table.
+    few = table.iloc[distinct(table, ["label", *names])[0]]
+    groups = few.groupby("label", observed=True)
     several = {p: groups[p].nunique(dropna=False) > 1 for p in names}
     labels = groups.size().index
     return {str(label): [p for p in names if several[p][label]] for label in labels}

@@ -158,15 +158,15 @@ class Store:
         """Lock a task for this worker (see `melexp.files.atomic.held`)."""
         return held(self.root / "tasks" / f"{task_id}.lock", wait=wait)
 
-    def save(self, body: dict[str, Any]) -> None:
-        """Store values of a task.
+    def save(self, *bodies: dict[str, Any]) -> None:
+        """Store values of tasks, with one flush to the disk.
 
         Parameters
         ----------
-        body : dict
+        *bodies : dict
             As of `melexp.results.parts.line_of`; values that are stored already stay.
         """
-        append(self.root / "tasks", line_of(body))
+        append(self.root / "tasks", b"".join(map(line_of, bodies)))
 
     def writing(self, experiment: str) -> AbstractContextManager[bool]:
         """Lock the notes and the table of an experiment; block until the lock is free."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -245,10 +245,19 @@ def check_table(results: str | Path, experiment: str) -> None:
         raise DamagedFile(f"{path} does not match its checksum in {provenance.name}")
 
 
-def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
+def read_table(
+    results: str | Path | TextIO, experiment: str, *, without: Collection[str] = ()
+) -> pd.DataFrame:
     """Read the table of an experiment, from a folder of results or from text.
 
     In a large table the columns of names and parameters are categorical.
+
+    Parameters
+    ----------
+    results : str, Path or text file
+    experiment : str
+    without : collection of str
+        Columns of a large table that are not needed. They are not read, which saves memory.
 
     Raises
     ------
@@ -268,7 +277,7 @@ def read_table(results: str | Path | TextIO, experiment: str) -> pd.DataFrame:
     check_table(results, experiment)
     try:
         if path.suffix == ".parquet":
-            return _checked(parquet.read(path))
+            return _checked(parquet.read(path, without=without), without)
         return _parsed(content_of(path, LARGEST).decode())
     except ValueError as error:
         raise DamagedFile(f"{path} is not a table of results ({one_line(error)})") from error
@@ -284,14 +293,15 @@ def _parsed(text: str) -> pd.DataFrame:
     return unmarked(table)
 
 
-def _checked(table: pd.DataFrame) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, without: Collection[str] = ()) -> pd.DataFrame:
     """Return a table; raise ValueError if a column lacks or has another kind of value."""
-    if missing := [column for column in (*FIRST, *LAST) if column not in table]:
+    asked = [column for column in (*FIRST, *LAST) if column not in without]
+    if missing := [column for column in asked if column not in table]:
         raise ValueError(f"it has no column {', '.join(missing)}")
-    for column in ("seed", "iteration"):
+    for column in {"seed", "iteration"}.intersection(asked):
         if not pd.api.types.is_integer_dtype(table[column].dtype):
             raise ValueError(f"the column {column} does not hold whole numbers")
-    for column in ("value", "seconds"):
+    for column in {"value", "seconds"}.intersection(asked):
         if not pd.api.types.is_numeric_dtype(table[column].dtype):
             raise ValueError(f"the column {column} holds text")
     return table

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from melexp.metrics import available_metrics, check_installed
 from melexp.results.index import Stamp
 from melexp.results.pairs import Pair, pairs
 from melexp.results.provenance import provenance
-from melexp.results.records import canonical, check_name
+from melexp.results.records import canonical, check_job, check_name
 from melexp.results.store import Store
 from melexp.results.tables import check_place
 from melexp.runs.events import tell
@@ -31,6 +32,9 @@ from melexp.runs.interrupts import raise_if_stopped, signals_blocked_in_children
 from melexp.runs.processes import worker_processes
 from melexp.runs.task import Task
 from melexp.transforms.mel import MelTransform
+
+#: Why a task has no values whose process has ended.
+DIED = "its process died (killed, or out of memory)"
 
 
 class Outcome(NamedTuple):
@@ -118,8 +122,87 @@ def plan(config: dict[str, Any], listed: dict[str, list[Clip]] | None = None) ->
     return [Task(clip, *shared, setting) for clip in clips]
 
 
-def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list[str]:
-    """Run a configuration; skip the tasks that are stored.
+@dataclass
+class Job:
+    """A configuration that is ready to run.
+
+    Attributes
+    ----------
+    config : dict
+        Plain values.
+    tasks : list of Task
+    wanted : list of Pair
+        What each task needs.
+    metrics : list of str
+    store : Store
+    reasons : list of str
+        Why a task failed; empty after a success.
+    """
+
+    config: dict[str, Any]
+    tasks: list[Task]
+    wanted: list[Pair]
+    metrics: list[str]
+    store: Store
+    reasons: list[str]
+    began: float
+
+    @property
+    def label(self) -> str:
+        return str(self.config["method"]["label"])
+
+    @property
+    def workers(self) -> int:
+        """Number of processes on this machine."""
+        return self.config["workers"] or os.cpu_count() or 1
+
+    def save(self) -> None:
+        """Write the note of the job."""
+        seconds = round(time.perf_counter() - self.began, 3)
+        body = self.note()
+        body["provenance"] |= {"wall_seconds": seconds}
+        self.store.save_job(self.config["experiment"], body)
+
+    def note(self) -> dict[str, Any]:
+        """Return the note as of now."""
+        # The identity of a job excludes the output folder and the number of workers. It is the same
+        # as before there were `metric_checkpoints`, `spread`, `imperfection` and priors, for a job
+        # without any.
+        plain, first = self.config, self.tasks[0]
+        sparse = sparse_checkpoints(plain)
+        asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
+        asked = {k: v for k, v in asked.items() if k != "metric_checkpoints" or sparse}
+        asked = {k: v for k, v in asked.items() if k not in ("spread", "imperfection") or v}
+        asked["method"] = stored_method(plain["method"])
+        imperfection = {"imperfection": first.imperfection} if first.imperfection else {}
+        facts = {"method": first.name, "label": self.label, **first.method.parameters()}
+        clips = tuple(task.clip for task in self.tasks)
+        return {
+            "config": asked,
+            "method": facts | imperfection,
+            "version": first.version,
+            "seed": plain["seed"],
+            "dtype": plain["dtype"],
+            "checkpoints": sorted(set(plain["checkpoints"])),
+            "metrics": self.metrics,
+            **({"metric_checkpoints": sparse} if sparse else {}),
+            "clips": credits_of(clips, plain["dataset"]["name"]),
+            "tasks": [task.id for task in self.tasks],
+            "reasons": {str(n): reason for n, reason in enumerate(self.reasons) if reason},
+            "provenance": provenance() | {"workers": self.workers},
+        }
+
+    def tell_done(self, n: int, outcome: Outcome) -> None:
+        """Record the outcome of a task; show it in the progress display."""
+        self.reasons[n] = outcome.reason
+        clip = self.tasks[n].clip
+        name = f"{clip.dataset}/{clip.id} {self.label}"
+        seconds, reason = outcome.seconds, outcome.reason
+        tell("task", label=self.label, name=name, seconds=seconds, reason=reason)
+
+
+def prepare(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> Job | None:
+    """Return the job of a configuration, or None if nothing of it can be computed.
 
     A peer or a metric whose package is missing is left out, with a line on stderr. Results that are
     stored already need no package.
@@ -131,6 +214,44 @@ def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list
     listed : dict or None
         As of `plan`.
 
+    Raises
+    ------
+    ValueError
+        If the configuration cannot be run.
+    """
+    began = time.perf_counter()
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    check_name(plain["experiment"])
+    speech = plain["dataset"]["speech"]
+    metrics = sorted(m for m, how in plain["metric"].items() if speech or not how["speech_only"])
+    checkpoints = sorted(set(plain["checkpoints"]))
+    if not metrics or not checkpoints or checkpoints[0] < 0:
+        raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
+    tasks = plan(plain, listed)
+    store = Store(plain["results"])
+    sparse = sparse_checkpoints(plain)
+    metrics = available(tasks, pairs(checkpoints, metrics, sparse), metrics, store)
+    if not metrics:
+        tell("job", label=plain["method"]["label"], tasks=0, stored=0)
+        tell("end")
+        return None
+    wanted = pairs(checkpoints, metrics, sparse)
+    check_place(store, plain["experiment"])
+    job = Job(plain, tasks, wanted, metrics, store, [""] * len(tasks), began)
+    check_job(job.note())
+    store.begin()
+    return job
+
+
+def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list[str]:
+    """Run a configuration; skip the tasks that are stored.
+
+    Parameters
+    ----------
+    config : DictConfig
+    listed : dict or None
+        As of `prepare`.
+
     Returns
     -------
     failures : list of str
@@ -141,62 +262,16 @@ def run(config: DictConfig, listed: dict[str, list[Clip]] | None = None) -> list
     ValueError
         If the configuration cannot be run; no task is computed then.
     """
-    began = time.perf_counter()
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    check_name(plain["experiment"])
-    dataset_name, speech = plain["dataset"]["name"], plain["dataset"]["speech"]
-    label = plain["method"]["label"]
-    metrics = sorted(m for m, how in plain["metric"].items() if speech or not how["speech_only"])
-    checkpoints = sorted(set(plain["checkpoints"]))
-    if not metrics or not checkpoints or checkpoints[0] < 0:
-        raise ValueError("give at least one metric and checkpoints of 0 or more iterations")
-    tasks = plan(plain, listed)
-    name, method, imperfection = tasks[0].name, tasks[0].method, tasks[0].imperfection
-    store = Store(plain["results"])
-    sparse = sparse_checkpoints(plain)
-    metrics = available(tasks, pairs(checkpoints, metrics, sparse), metrics, store)
-    if not metrics:
-        tell("job", label=label, tasks=0, stored=0)
-        tell("end")
+    job = prepare(config, listed)
+    if job is None:
         return []
-    wanted = pairs(checkpoints, metrics, sparse)
-
-    workers = plain["workers"] or os.cpu_count() or 1
-    # The identity of a job excludes the output folder and the number of workers. It is the same as
-    # before there were `metric_checkpoints`, `spread`, `imperfection` and priors, for a job
-    # without any.
-    asked = {k: v for k, v in plain.items() if k not in ("results", "workers")}
-    asked = {k: v for k, v in asked.items() if k != "metric_checkpoints" or sparse}
-    asked = {k: v for k, v in asked.items() if k not in ("spread", "imperfection") or v}
-    asked["method"] = stored_method(plain["method"])
-    reasons = [""] * len(tasks)
-    check_place(store, plain["experiment"])
-    store.begin()
     try:
-        finish_all(tasks, wanted, store, workers, label=label, reasons=reasons)
+        finish_all(job)
     finally:  # also after a signal, so that the table gets the finished tasks
-        store.save_job(
-            plain["experiment"],
-            {
-                "config": asked,
-                "method": {"method": name, "label": label, **method.parameters()}
-                | ({"imperfection": imperfection} if imperfection else {}),
-                "version": tasks[0].version,
-                "seed": plain["seed"],
-                "dtype": plain["dtype"],
-                "checkpoints": checkpoints,
-                "metrics": metrics,
-                **({"metric_checkpoints": sparse} if sparse else {}),
-                "clips": credits_of(tuple(task.clip for task in tasks), dataset_name),
-                "tasks": [task.id for task in tasks],
-                "reasons": {str(n): reason for n, reason in enumerate(reasons) if reason},
-                "provenance": provenance()
-                | {"workers": workers, "wall_seconds": round(time.perf_counter() - began, 3)},
-            },
-        )
+        job.save()
     return [
         f"{task.clip.dataset}/{task.clip.id}: {reason}"
-        for task, reason in zip(tasks, reasons, strict=True)
+        for task, reason in zip(job.tasks, job.reasons, strict=True)
         if reason
     ]
 
@@ -263,33 +338,22 @@ def _say_left_out(reason: str) -> None:
     print(f"left out: {reason}", file=sys.stderr)
 
 
-def finish_all(
-    tasks: list[Task],
-    wanted: list[Pair],
-    store: Store,
-    workers: int,
-    *,
-    label: str,
-    reasons: list[str],
-) -> None:
-    """Run `finish` for every task; put the reasons of failures into `reasons`."""
-    index = store.index()
-    since, lacking = dict(index.stamps), index.lacking([task.id for task in tasks], wanted)
+def finish_all(job: Job) -> None:
+    """Run `finish` for every task of a job; keep the reasons of failures."""
+    tasks, store, index = job.tasks, job.store, job.store.index()
+    since, lacking = dict(index.stamps), index.lacking([task.id for task in tasks], job.wanted)
     todo = list(lacking)
-    tell("job", label=label, tasks=len(tasks), stored=len(tasks) - len(todo))
+    tell("job", label=job.label, tasks=len(tasks), stored=len(tasks) - len(todo))
     # First skip the tasks that another sweep computes, then wait for them.
     for wait in (False, True):
         busy = []
         chosen = {n: (tasks[n], lacking[n]) for n in todo}
         work = partial(finish, store=store, since=since, wait=wait)
-        for n, outcome in _over_processes(chosen, work, workers):
+        for n, outcome in _over_processes(chosen, work, job.workers):
             if outcome.is_busy:
                 busy.append(n)
-                continue
-            reasons[n] = outcome.reason
-            clip = tasks[n].clip
-            name = f"{clip.dataset}/{clip.id} {label}"
-            tell("task", label=label, name=name, seconds=outcome.seconds, reason=outcome.reason)
+            else:
+                job.tell_done(n, outcome)
         todo = busy
     tell("end")
 
@@ -319,8 +383,7 @@ def _over_processes(
         except BrokenProcessPool:
             raise_if_stopped()
             if len(left) == before:
-                died = Outcome("its process died (killed, or out of memory)")
-                yield from ((n, died) for n in left)
+                yield from ((n, Outcome(DIED)) for n in left)
                 return
             order = list(left)
             left = {n: left[n] for n in order[n_jobs:] + order[:n_jobs]}

@@ -15,7 +15,7 @@ from melexp.methods import Method, Peer
 from melexp.metrics import score
 from melexp.problem import Problem
 from melexp.results.pairs import Pair
-from melexp.results.records import canonical, text_digest
+from melexp.results.records import LARGEST_VALUE, canonical, text_digest
 from melexp.results.store import FORMAT
 from melexp.runs.imperfect import given_mel
 from melexp.start import VERSIONS
@@ -114,10 +114,13 @@ class Task:
         for point in self.observe(reference, [iteration for iteration, _ in wanted]):
             for metric in [m for iteration, m in wanted if iteration == point.iteration]:
                 value, reason = score(metric, reference, point.signal, transform=self.transform)
+                is_lost = not abs(value) <= LARGEST_VALUE  # also NaN
+                if is_lost and not reason:
+                    reason = f"the value of {metric} is {value:g}"
                 yield {
                     "iteration": point.iteration,
                     "metric": metric,
-                    "value": value if np.isfinite(value) else None,
+                    "value": None if is_lost else float(value),
                     "reason": reason,
                     "seconds": round(point.seconds, 6),
                 }
