@@ -29,7 +29,7 @@ def admm_update(ops: Any) -> BinFunction:
 
     def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
         (p,), (r,) = C, R
-        zeta = z + z - p  # Z - U
+        zeta = z * 2 - p  # Z - U
         size = magnitude(zeta)
         x, y = pair(size, r + d + d, c)  # W = R + d, so W - V = 2 W - R = R + 2 d
         return (p + phase(zeta, size) * x - z,), (y - d,)  # P += X - Z, R += Y - W
@@ -44,7 +44,7 @@ def admm_power_update(ops: Any) -> BinFunction:
     def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
         (p,), (r,), (envelope,) = C, R, F
         d = envelope * d
-        zeta = z + z - p
+        zeta = z * 2 - p
         size = magnitude(zeta)
         x, y = pair(size, r + d + d, envelope, c)
         return (p + phase(zeta, size) * x - z,), (y - d,)
@@ -59,7 +59,7 @@ def admm_held_update(ops: Any) -> BinFunction:
 
     def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
         (p,), (r,), (a, sure) = C, R, F
-        zeta = z + z - p
+        zeta = z * 2 - p
         size = magnitude(zeta)
         x, y = pair(size, mean(r + d + d, a, sure * c[5]), c)
         return (p + phase(zeta, size) * x - z,), (y - d,)
@@ -75,7 +75,7 @@ def admm_held_power_update(ops: Any) -> BinFunction:
     def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
         (p,), (r,), (envelope, a, sure) = C, R, F
         d = envelope * d
-        zeta = z + z - p
+        zeta = z * 2 - p
         size = magnitude(zeta)
         x, y = pair(size, mean(r + d + d, a, sure * c[5]), envelope, c)
         return (p + phase(zeta, size) * x - z,), (y - d,)
@@ -91,7 +91,7 @@ def any_power(power: float) -> Bins:
         def update(C: Any, R: Any, F: Any, z: Any, d: Any, c: Coefficients) -> Any:
             (p,), (r,), (envelope, *prior) = C, R, F
             d = envelope * d
-            zeta = z + z - p
+            zeta = z * 2 - p
             size = ops.magnitude(zeta)
             w = r + d + d
             if prior:
