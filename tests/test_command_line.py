@@ -188,7 +188,7 @@ def test_experiments_that_need_extras_run_only_by_name(
 
     def run_here(overrides: list[str], *, elsewhere: Callable[[], int]) -> int:
         ran.append(overrides[0].removeprefix("experiment="))
-        smaller.append("limit=7" in overrides)
+        smaller.append("limit=4" in overrides)
         return 0
 
     monkeypatch.setattr("melexp.commands.reproduce.results_of", lambda profile: tmp_path)

@@ -65,9 +65,13 @@ def test_streams_side_by_side(n_streams: int) -> None:
 
 def test_whole_streams_are_equally_good() -> None:
     transform = transform_of({})
-    mel = transform(sound(16000))
-    misfits = [long_scm(mel, streamed(s, mel), transform) for s in both(transform, n_iter=20)]
-    assert abs(misfits[1] - misfits[0]) < 3, misfits  # later samples depend on rounding
+    misfits = []
+    for seed in range(4):
+        mel = transform(sound(4000, seed))
+        streams = both(transform, n_iter=20)
+        misfits.append([long_scm(mel, streamed(stream, mel), transform) for stream in streams])
+    one, two = np.mean(misfits, axis=0)
+    assert abs(two - one) < 3, misfits  # later samples depend on rounding: each by some 3 dB
 
 
 def test_cuts_and_copies_do_not_matter() -> None:

@@ -93,6 +93,28 @@ def test_faint_frames_take_no_longer(power: float) -> None:
     assert max(cost.values()) < 2 * cost["ordinary"], cost
 
 
+@pytest.mark.torture  # in CPU time; the time on the clock is printed
+def test_the_slowest_push_in_ten_minutes(paper: MelTransform, speech: np.ndarray) -> None:
+    hop = paper.hop_length / paper.sr
+    mel = paper(np.tile(speech, 10))
+    stream = MelStream(paper, lookahead=6, n_iter=50)
+    stream.push(mel[:, :20])  # compiles, and fills the window
+    cpu, wall = [], []
+    for t in range(round(600 / hop)):
+        k = t % mel.shape[1]
+        began = time.thread_time(), time.perf_counter()
+        stream.push(mel[:, k : k + 1])
+        cpu.append(time.thread_time() - began[0])
+        wall.append(time.perf_counter() - began[1])
+    for name, times in (("CPU", cpu), ("clock", wall)):
+        median, high, most = 1e3 * np.percentile(times, [50, 99.9, 100])
+        print(
+            f"{name}: median {median:.2f} ms, 99.9 % {high:.2f}, slowest {most:.2f} of {len(times)}"
+        )
+    print(f"{np.sum(cpu) / 600:.3f} s of CPU per second; a hop lasts {1e3 * hop:.2f} ms")
+    assert max(cpu) < hop
+
+
 @pytest.mark.torture
 def test_ten_hours() -> None:
     resource = pytest.importorskip("resource")

@@ -24,8 +24,8 @@ FROM_TABLES = {"summary": ("fig3", "fig4")}
 #: Experiments that run only by name: they need packages of extras, or take long.
 BY_NAME = ("fig4_all", "imperfect", "peers")
 #: Overrides of a profile for the other experiments. The demonstration is to take minutes: it has a
-#: clip of each class or voice, up to seven, and one seed.
-SMALLER = {"demo": ["limit=7", "spread=true", "seed=0"]}
+#: clip of each class or voice, up to four, and one seed.
+SMALLER = {"demo": ["limit=4", "spread=true", "seed=0"]}
 
 
 def experiment_configs() -> dict[str, list[str]]:

@@ -40,6 +40,7 @@ class Plan(NamedTuple):
     first: Floats  # twiddle factors of the first pass
     read: int  # address of the first pass
     add: int  # ... and of its mirror image
+    write: int  # ... of the same, for samples that no earlier frame has
     passes: int  # number of the passes within a block
     forward: Integers  # address, span, repetitions and place of the twiddle factors of each pass
     backward: Integers  # ... of the mirrored passes
@@ -125,6 +126,7 @@ def make_plan(n_fft, hop, begin, analysis, synthesis):
         first=_twiddles(radix, block),
         read=edge_pass(radix, legs, False),
         add=edge_pass(radix, legs, True),
+        write=edge_pass(radix, legs, True, False),
         passes=len(passes),
         forward=_table(passes, False),
         backward=_table(passes[::-1], True),
@@ -229,11 +231,12 @@ def inner_pass(radix, last, mirrored):
 
 
 @cache
-def edge_pass(radix, legs, mirrored):
+def edge_pass(radix, legs, mirrored, adding=True):
     """Compile the pass between a frame of the signal and the blocks, and return its address.
 
     It windows the frame and writes the blocks. Its mirror image windows the frame and adds it to
-    the signal. `legs` are the first and the last + 1 of the legs with samples; others are zero.
+    the signal, or overwrites that. `legs` are the first and the last + 1 of the legs with samples;
+    others are zero.
     """
 
     def first_pass(trace, signal, window, twiddles, buffer, block):
@@ -251,11 +254,12 @@ def edge_pass(radix, legs, mirrored):
             x = dft(_twiddle(x, twiddles, p * (radix - 1)))
             for k in range(*legs):
                 j, z = (p + (k - legs[0]) * block) * 2, swap(x[k])
-                signal[j] = signal[j] + z.re * window[j]
-                signal[j + 1] = signal[j + 1] + z.im * window[j + 1]
+                for i, x_i in ((j, z.re), (j + 1, z.im)):
+                    x_i = x_i * window[i]
+                    signal[i] = signal[i] + x_i if adding else x_i
 
     kinds = Rows, Floats, Floats, Rows, int
-    return address(last_pass if mirrored else first_pass, *kinds, key=f"{radix} {legs}")
+    return address(last_pass if mirrored else first_pass, *kinds, key=f"{radix} {legs} {adding}")
 
 
 # --- Use in kernels ------------------------------------------------------------------------------
@@ -269,11 +273,12 @@ def read_frame(trace, plan, buffer, signal, row):
 
 def add_frame(trace, plan, buffer, signal, row):
     """Window the frame and add it to the signal (mirror image of `read_frame`)."""
-    frame = signal.at(row * plan.hop)
-    seen = trace.select(row.compare("==", 0), 0, plan.extent - plan.hop)  # by earlier frames
-    for j in trace.range(seen, plan.extent):
-        frame[j] = 0.0
-    trace.call(plan.add, frame, plan.synthesis, plan.first, buffer, plan.block)
+    frame, first = signal.at(row * plan.hop), row.compare("==", 0)
+    with trace.when(row.compare("!=", 0)):
+        for j in trace.range(plan.extent - plan.hop, plan.extent):
+            frame[j] = 0.0
+    function = trace.select(first, plan.write, plan.add)
+    trace.call(function, frame, plan.synthesis, plan.first, buffer, plan.block)
 
 
 def transform(trace, plan, buffer, group, passes):

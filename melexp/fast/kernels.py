@@ -94,8 +94,39 @@ def _close(trace, plan, layout, work, signals):
             signal[j] = trace.select(inner, x, to_previous_lane(x))
 
 
-def _first(C, R, F, c):
+def first_complex(C, R, F, c):
+    """Return the first complex array, the source of methods that declare none."""
     return C[0]
+
+
+def source_frame(trace, plan, work, state, first, c, source):
+    """Transform the source of a frame back; its bins begin in slot `first`."""
+    for g in trace.range(plan.n_groups):
+        for i in trace.range(plan.groups[g], plan.groups[g + 1]):
+            x, y = (source(*look(state, first + i * 2 + j), c) for j in range(2))
+            merge(trace, plan, work.buffer, i, x, y)
+        transform(trace, plan, work.buffer, g, plan.backward)
+
+
+def update_frame(trace, plan, mel, work, state, first, c, following, *, source, update, fits_mel):
+    """Update the bins of a frame, given its samples, and transform their next source back."""
+
+    def step(k, z):
+        """Update a bin, given its projection z, and return the next source."""
+        slot = first + k
+        prefetch(state, slot + mel.slots)
+        C, R, F = look(state, slot)
+        C, R = update(C, R, F, z, mel_bin(mel, work, k) if fits_mel else None, c)
+        put(state, slot, C, R)
+        return source(C, R, F, following)
+
+    for g in trace.range(plan.n_groups):
+        transform(trace, plan, work.buffer, g, plan.forward)
+        for i in trace.range(plan.groups[g], plan.groups[g + 1]):
+            z = split(plan, work.buffer, i)
+            x, y = (step(i * 2 + j, z[j]) for j in range(2))
+            merge(trace, plan, work.buffer, i, x, y)
+        transform(trace, plan, work.buffer, g, plan.backward)
 
 
 def make_signal(trace, plan, layout, mel, work, state, table, signals, *, source):
@@ -105,11 +136,7 @@ def make_signal(trace, plan, layout, mel, work, state, table, signals, *, source
         signal = _segment(layout, signals, segment)
         for row in trace.range(layout.rows):
             first = (segment * layout.rows + row) * mel.slots
-            for g in trace.range(plan.n_groups):
-                for i in trace.range(plan.groups[g], plan.groups[g + 1]):
-                    x, y = (source(*look(state, first + i * 2 + j), c) for j in range(2))
-                    merge(trace, plan, work.buffer, i, x, y)
-                transform(trace, plan, work.buffer, g, plan.backward)
+            source_frame(trace, plan, work, state, first, c, source)
             _add(trace, plan, layout, work, signal, segment, row)
     _close(trace, plan, layout, work, signals)
 
@@ -123,16 +150,6 @@ def iterate(
     `old` is the signal of the state, `new` and `work` are working memory. Call this concurrently
     for each segment, with separate `work` and a common `shared`: zero and `give_way()`.
     """
-
-    def step(state, k, first, z, c, following):
-        """Update a bin, given its projection z, and return the next source."""
-        slot = first + k
-        prefetch(state, slot + mel.slots)
-        C, R, F = look(state, slot)
-        C, R = update(C, R, F, z, mel_bin(mel, work, k) if fits_mel else None, c)
-        put(state, slot, C, R)
-        return source(C, R, F, following)
-
     term = MelTerm(*term) if fits_mel else None
     for n in trace.range(first, last):
         c = _coefficients(table, n)
@@ -146,13 +163,10 @@ def iterate(
             if fits_mel:
                 prepare(trace, term, estimate, mel, work, state, c, at)
             _read(trace, plan, layout, work, _segment(layout, now, segment), segment, row)
-            for g in trace.range(plan.n_groups):
-                transform(trace, plan, work.buffer, g, plan.forward)
-                for i in trace.range(plan.groups[g], plan.groups[g + 1]):
-                    z = split(plan, work.buffer, i)
-                    x, y = (step(state, i * 2 + j, begin, z[j], c, following) for j in range(2))
-                    merge(trace, plan, work.buffer, i, x, y)
-                transform(trace, plan, work.buffer, g, plan.backward)
+            update_frame(
+                trace, plan, mel, work, state, begin, c, following,
+                source=source, update=update, fits_mel=fits_mel,
+            )  # fmt: skip
             _add(trace, plan, layout, work, _segment(layout, then, segment), segment, row)
         _meet(trace, shared, layout)
         with trace.when(segment.compare("==", 0)):
@@ -236,7 +250,7 @@ def signal_kernel(source, sizes):
 
     `sizes` are the numbers of complex, real and fixed arrays of the state.
     """
-    part = source(ops) if source else _first
+    part = source(ops) if source else first_complex
     kinds = Plan, Layout, Mel, Work, _kinds(sizes), Floats, Rows
     return kernel(make_signal, *kinds, key=sizes, parts=[source], source=part)
 
@@ -255,7 +269,7 @@ def iteration_kernel(bins, sizes, factors):
         *kinds,
         key=(sizes, bins.fits_mel, [k.__name__ for k in factors]),
         parts=[bins.source, bins.update, bins.estimate],
-        source=bins.source(ops) if bins.source else _first,
+        source=bins.source(ops) if bins.source else first_complex,
         estimate=bins.estimate(ops) if bins.estimate else None,
         update=bins.update(ops),
         fits_mel=bins.fits_mel,

@@ -3,6 +3,8 @@
 An index counts rows in memory order: numbers, or vectors. It is not checked.
 """
 
+from math import prod
+
 import numpy as np
 from llvmlite import ir
 
@@ -138,7 +140,7 @@ class ShortIntegers(Integers):
 
 def aligned(*shape, dtype=np.float32):
     """Return zeros for `Rows` or `DoubleRows`, aligned to cache lines; a row is the last axis."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = prod(shape) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    start = -raw.__array_interface__["data"][0] % 64
     return raw[start : start + size].view(dtype).reshape(shape)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 from llvmlite import ir
 
 from . import ops
-from .bins import Mel, MelTerm, Work, look, mel_bin, prefetch, prepare, put
+from .bins import Mel, MelTerm, Work, prepare
 from .compiling import LANES
-from .fft import Plan, add_frame, merge, read_frame, split, transform
-from .kernels import COEFFICIENTS
+from .fft import Plan, add_frame, read_frame
+from .kernels import COEFFICIENTS, first_complex, source_frame, update_frame
 from .lanes import I32, Real
 from .memory import Floats, Integers, Rows
 from .tracing import kernel
@@ -64,47 +64,51 @@ class Items(NamedTuple):
 def _pack(trace, division, block, x, lanes, places, n_items, slots, parts, writing):
     """Copy (frames, n_items, parts) to (rows, slots, parts, LANES), or back if `writing`."""
     for row in trace.range(division.rows):
-        frames = division.frames.at((block * division.rows + row) * LANES)
-        for slot in trace.range(slots):
-            for part in range(parts):
-                there = ((row * slots + slot) * parts + part) * LANES
-                for lane in trace.range(LANES):
-                    frame = frames[lane]
-                    used = frame.compare(">=", 0)
-                    here = (trace.select(used, frame, 0) * n_items + places[slot]) * parts + part
-                    if writing:
-                        with trace.when(used):
-                            x[here] = lanes[there + lane]
-                    else:
-                        value = x[here]
-                        lanes[there + lane] = trace.select(used, value, value.like(0))
+        for lane in trace.range(LANES):
+            frame = division.frames[(block * division.rows + row) * LANES + lane]
+            there = row * slots * parts * LANES + lane
+            with trace.when(frame.compare(">=", 0)):
+                for slot in trace.range(slots):
+                    for part in range(parts):
+                        outside = (frame * n_items + places[slot]) * parts + part
+                        inside = there + (slot * parts + part) * LANES
+                        if writing:
+                            x[outside] = lanes[inside]
+                        else:
+                            lanes[inside] = x[outside]
+            if not writing:
+                with trace.when(frame.compare("<", 0)):
+                    for i in trace.range(slots * parts):
+                        lanes[there + i * LANES] = 0.0
+
+
+def _places(trace, division, block, end):
+    """Loop over the samples of a block before sample `end`: their places in lanes and in `x`."""
+    n_samples = division.limits[2]
+    for lane in trace.range(LANES):
+        stream, first = division.streams[block * LANES + lane], division.first[lane]
+        left = end - first
+        count = trace.select(left.compare("<", division.own), left, division.own)
+        with trace.when(stream.compare(">=", 0)):
+            for j in trace.range(count):
+                yield j * LANES + lane, stream * n_samples + first + j
 
 
 def _fixed_samples(trace, division, block, x, lanes):
     """Copy the fixed samples into their lanes; all others are zero."""
-    fixed, n_samples, base = division.limits[1], division.limits[2], lanes.base.numbers()
     zero = Real(trace.builder, ir.Constant(lanes.base.row, [0.0] * LANES))
     for j in trace.range(division.own):
         lanes.base[j] = zero
-    for lane in trace.range(LANES):
-        stream, first = division.streams[block * LANES + lane], division.first[lane]
-        left = fixed - first
-        count = trace.select(left.compare("<", division.own), left, division.own)
-        with trace.when(stream.compare(">=", 0)):
-            for j in trace.range(count):
-                base[j * LANES + lane] = x[stream * n_samples + first + j]
+    base = lanes.base.numbers()
+    for here, there in _places(trace, division, block, division.limits[1]):
+        base[here] = x[there]
 
 
 def _samples(trace, division, block, x, signal):
     """Copy the samples of a block back."""
-    n_samples, signal = division.limits[2], signal.numbers()
-    for lane in trace.range(LANES):
-        stream, first = division.streams[block * LANES + lane], division.first[lane]
-        left = n_samples - first
-        count = trace.select(left.compare("<", division.own), left, division.own)
-        with trace.when(stream.compare(">=", 0)):
-            for j in trace.range(count):
-                x[stream * n_samples + first + j] = signal[j * LANES + lane]
+    signal = signal.numbers()
+    for here, there in _places(trace, division, block, division.limits[2]):
+        x[there] = signal[here]
 
 
 def _shifted(x, by, groups):
@@ -166,22 +170,9 @@ def iterate_windows(
     def synthesise(signal, of):
         for row in trace.range(division.rows):
             c = coefficients(row, trace.integer(0), 0)
-            for g in trace.range(plan.n_groups):
-                for i in trace.range(plan.groups[g], plan.groups[g + 1]):
-                    first = row * mel.slots + i * 2
-                    u, v = (of(*look(state, first + j), c) for j in range(2))
-                    merge(trace, plan, work.buffer, i, u, v)
-                transform(trace, plan, work.buffer, g, plan.backward)
+            source_frame(trace, plan, work, state, row * mel.slots, c, of)
             add_frame(trace, plan, work.buffer, signal, row)
         _close(trace, division, lanes, signal, groups, overlap)
-
-    def step(first, k, z, c, following):
-        slot = first + k
-        prefetch(state, slot + mel.slots)
-        C, R, F = look(state, slot)
-        C, R = update(C, R, F, z, mel_bin(mel, work, k) if fits_mel else None, c)
-        put(state, slot, C, R)
-        return source(C, R, F, following)
 
     for block in trace.range(division.blocks):
         for a, b, parts in both:
@@ -198,7 +189,7 @@ def iterate_windows(
             then = trace.pick(odd, lanes.old, lanes.new)
             for row in trace.range(division.rows):
                 c = coefficients(row, n, 0)
-                following = c if source is _first else coefficients(row, n + 1, 1)
+                following = c if source is first_complex else coefficients(row, n + 1, 1)
                 if fits_mel:
                     prepare(trace, term, estimate, mel, work, state, c, row)
                 read_frame(trace, plan, work.buffer, now, row)
@@ -206,29 +197,20 @@ def iterate_windows(
                     alive = division.alive[row]  # other lanes stay zero
                     for i in trace.range(plan.radix * plan.gap * 2):
                         work.buffer[i] = work.buffer[i] * alive
-                for g in trace.range(plan.n_groups):
-                    transform(trace, plan, work.buffer, g, plan.forward)
-                    for i in trace.range(plan.groups[g], plan.groups[g + 1]):
-                        z = split(plan, work.buffer, i)
-                        u, v = (
-                            step(row * mel.slots, i * 2 + j, z[j], c, following) for j in range(2)
-                        )
-                        merge(trace, plan, work.buffer, i, u, v)
-                    transform(trace, plan, work.buffer, g, plan.backward)
+                update_frame(
+                    trace, plan, mel, work, state, row * mel.slots, c, following,
+                    source=source, update=update, fits_mel=fits_mel,
+                )  # fmt: skip
                 add_frame(trace, plan, work.buffer, then, row)
             _close(trace, division, lanes, then, groups, overlap)
         odd = (n_iter % 2).compare("!=", 0)
         last = trace.pick(odd, lanes.new, lanes.old)
-        if source is not _first:
-            synthesise(last, _first)
+        if source is not first_complex:
+            synthesise(last, first_complex)
         _samples(trace, division, block, x, last)
         for a, b, parts in both[: len(arrays[0]) + len(arrays[1])]:
             args = items.bins, items.n_bins, mel.slots, parts
             _pack(trace, division, block, a, b.numbers(), *args, True)
-
-
-def _first(C, R, F, c):
-    return C[0]
 
 
 @cache
@@ -243,7 +225,7 @@ def windows_kernel(bins, sizes, groups, overlap):
         *kinds,
         key=(sizes, bins.fits_mel, groups, overlap),
         parts=[bins.source, bins.update, bins.estimate],
-        source=bins.source(ops) if bins.source else _first,
+        source=bins.source(ops) if bins.source else first_complex,
         estimate=bins.estimate(ops) if bins.estimate else None,
         update=bins.update(ops),
         fits_mel=bins.fits_mel,

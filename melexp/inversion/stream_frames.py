@@ -170,6 +170,17 @@ class Started(NamedTuple):
     pivot: np.ndarray
 
 
+def solver_arrays(solver: Any, n_mels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sub-diagonal of L, ending with 0, and D [shape=(1 or n_streams, n_mels)].
+
+    Without a solver they are those of the identity.
+    """
+    if solver is None:
+        return np.zeros((1, n_mels), np.float32), np.ones((1, n_mels), np.float32)
+    low, inv_d = solver.factors
+    return low.T.reshape(-1, n_mels), 1 / inv_d.T
+
+
 class Starter:
     """Start a new frame from its mel and the frame before it.
 
@@ -199,6 +210,7 @@ class Starter:
         self._first = (-window_delay(window) * bins % (2 * np.pi)).astype(np.float32)
         self._of_slope = np.float32(hop * n_fft / gaussian_width(window))
         self.bins = method.bins(self.problem(np.zeros((0, 0), np.float32)))
+        self._solver: tuple[Any, Any] = (None, None)  # the last one, and its arrays
 
     def problem(self, mel: np.ndarray) -> Any:
         return OneFrame(self._transform, self._stft, mel)
@@ -235,7 +247,9 @@ class Starter:
         recent[1, :, -1] = Y.max(axis=1) * unit
         top = (recent[1].max(axis=1) / unit).astype(np.float32)[:, None]
         angle = self._angle(Y, top, number, before, slope)
-        X = Y * np.exp(1j * angle)
+        X = np.empty(Y.shape, np.complex64)
+        np.multiply(Y, np.cos(angle), out=X.real)  # faster than the complex exponential
+        np.multiply(Y, np.sin(angle), out=X.imag)
         problem = self.problem(mel.T)
         if self.bins.fits_mel and power != 1:
             # One by one: a product of matrices rounds differently for another number of streams.
@@ -247,11 +261,11 @@ class Starter:
         state = method.begin(problem, Y, X)
         fixed = method.fixed(problem, state)
         solver = method.mel_solver(problem)
-        below, pivot = np.zeros((2, *mel.shape), np.float32)
-        pivot[:] = 1
-        if solver is not None:
-            low, inv_d = solver.factors
-            below[:], pivot[:] = low.T.reshape(-1, mel.shape[1]), 1 / inv_d.T
+        last, arrays = self._solver
+        if arrays is None or solver is not last:
+            arrays = solver_arrays(solver, mel.shape[1])
+            self._solver = solver, arrays
+        below, pivot = arrays
         return Started(
             [getattr(state, name) for name in self.bins.complex],
             [getattr(state, name) for name in self.bins.real],
@@ -285,7 +299,8 @@ class Starter:
         tiny = np.finfo(np.float32).tiny
         log = np.log(np.maximum(Y, np.maximum(np.float32(_FLOOR) * top, tiny)))
         old = slope.copy()
-        slope[:] = np.gradient(log, axis=1)
+        slope[:, 1:-1] = (log[:, 2:] - log[:, :-2]) / 2
+        slope[:, 0], slope[:, -1] = log[:, 1] - log[:, 0], log[:, -1] - log[:, -2]
         if number == 0:
             angle = np.broadcast_to(self._first, Y.shape)
         else:

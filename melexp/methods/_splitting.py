@@ -58,7 +58,7 @@ def _update(ops: Any, pair: Any, *, relative: bool) -> BinFunction:
         envelope, prior = F[:relative], F[relative:]
         for scale in envelope:
             d = scale * d  # the mel step is relative to it, too
-        zeta = z + z - p  # Z - U
+        zeta = z * 2 - p  # Z - U
         size = magnitude(zeta)
         w = r + d + d  # W = R + d, so W - V = 2 W - R = R + 2 d
         if prior:

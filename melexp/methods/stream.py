@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class Stream(Peer):
     ValueError
         If the look-ahead is negative.
     """
+
+    version: ClassVar[int] = 2
 
     lookahead: int = 6
     update: str = "admm_ramp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import Any
 
@@ -25,51 +26,72 @@ VECTORS = 4
 LEVELS = 4096
 
 
-def kl_updates(
-    M: np.ndarray,
-    a: np.ndarray,
-    first_bin: np.ndarray,
-    rows: np.ndarray,
-    row_lengths: np.ndarray,
-    first_mel: np.ndarray,
-    columns: np.ndarray,
-    column_lengths: np.ndarray,
-    lobe: np.ndarray,
-    n_iter: int,
-) -> None:
-    """Update `a` (n_bins, n_frames) multiplicatively, then overwrite it with H a.
+class KlUpdates:
+    """The updates of `kl` for blocks of frames, with their memory.
 
-    The strips from `first_bin` to `column_lengths` are those of `_Bands`. All updates except
-    the last are squared (see `melexp.start.magnitude.kl`). A block of frames stays in the cache
-    during all updates.
+    Parameters
+    ----------
+    bands : melexp.start.magnitude.Bands
+    n_mels, n_bins, n_frames : int
+    dtype : np.dtype
+    n_iter : int
+        All updates except the last are squared (see `melexp.start.magnitude.kl`).
     """
-    (n_mels, n_frames), n_bins, dtype = M.shape, len(a), M.dtype
-    side = len(lobe) // 2
-    width = LANES if dtype == np.float32 else LANES // 2
-    vectors = VECTORS if n_frames > width else 1
-    width *= vectors
-    n_blocks = -(-n_frames // width)
-    target = aligned(n_blocks, n_mels, width, dtype=dtype)
-    # Padding: strips may extend past the last bin, and the lobe past both ends.
-    margin = max(rows.shape[1], side)
-    block = aligned(n_blocks, side + n_bins + margin, width, dtype=dtype)
-    ratio = aligned(n_mels + columns.shape[1], width, dtype=dtype)
-    inner = block[:, side : side + n_bins]
-    inner[-1] = 1
-    for i in range(n_blocks):
-        part = slice(i * width, min((i + 1) * width, n_frames))
-        size = part.stop - part.start
-        target[i, :, :size], inner[i, :, :size] = M[:, part], a[:, part]
-    smooth = aligned(n_bins, width, dtype=dtype)
-    _kl_kernel(dtype.name, vectors)(
-        target, block, ratio, smooth, first_bin, rows, row_lengths,
-        rows.shape[1], first_mel, columns, column_lengths, columns.shape[1],
-        lobe, side, np.array([np.finfo(dtype).tiny]), n_mels, n_bins, n_blocks, block.shape[1],
-        n_iter,
-    )  # fmt: skip
-    for i in range(n_blocks):
-        part = slice(i * width, min((i + 1) * width, n_frames))
-        a[:, part] = inner[i, :, : part.stop - part.start]
+
+    def __init__(
+        self, bands: Any, n_mels: int, n_bins: int, n_frames: int, dtype: Any, n_iter: int
+    ) -> None:
+        side = len(bands.lobe) // 2
+        width = LANES if dtype == np.float32 else LANES // 2
+        vectors = VECTORS if n_frames > width else 1
+        self._width = width * vectors
+        n_blocks = -(-n_frames // self._width)
+        # Padding: strips may extend past the last bin, and the lobe past both ends.
+        margin = max(bands.rows.shape[1], side)
+        self._target = aligned(n_blocks, n_mels, self._width, dtype=dtype)
+        block = aligned(n_blocks, side + n_bins + margin, self._width, dtype=dtype)
+        ratio = aligned(n_mels + bands.columns.shape[1], self._width, dtype=dtype)
+        smooth = aligned(n_bins, self._width, dtype=dtype)
+        self._inner = block[:, side : side + n_bins]
+        self._run = _kl_kernel(dtype.name, vectors).bind(
+            self._target, block, ratio, smooth, bands.first_bin, bands.rows, bands.row_lengths,
+            bands.rows.shape[1], bands.first_mel, bands.columns, bands.column_lengths,
+            bands.columns.shape[1], bands.lobe, side, np.array([np.finfo(dtype).tiny]), n_mels,
+            n_bins, n_blocks, block.shape[1], n_iter,
+        )  # fmt: skip
+
+    def __call__(self, M: np.ndarray, a: np.ndarray) -> None:
+        """Update `a` (n_bins, n_frames) multiplicatively, then overwrite it with H a.
+
+        A block of frames stays in the cache during all updates.
+        """
+        inner, width, n_frames = self._inner, self._width, a.shape[1]
+        inner[-1] = 1
+        parts = [slice(k, min(k + width, n_frames)) for k in range(0, n_frames, width)]
+        for i, part in enumerate(parts):
+            size = part.stop - part.start
+            self._target[i, :, :size], inner[i, :, :size] = M[:, part], a[:, part]
+        self._run()
+        for i, part in enumerate(parts):
+            a[:, part] = inner[i, :, : part.stop - part.start]
+
+
+_KEPT = threading.local()
+
+
+def kl_updates(M: np.ndarray, a: np.ndarray, bands: Any, n_iter: int) -> None:
+    """Update `a` (n_bins, n_frames) for the mel M, as `KlUpdates` does.
+
+    The memory for the last few frames is kept, as a stream needs it again for each frame.
+    """
+    (n_mels, n_frames), n_bins = M.shape, len(a)
+    key = n_mels, n_bins, n_frames, M.dtype, n_iter
+    kept = getattr(_KEPT, "last", None)
+    if kept is None or kept[0] is not bands or kept[1] != key:
+        kept = bands, key, KlUpdates(bands, *key)
+        if n_frames <= VECTORS * LANES:
+            _KEPT.last = kept
+    kept[2](M, a)
 
 
 @cache

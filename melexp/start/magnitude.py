@@ -114,13 +114,11 @@ def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
     E, M = problem.filters, problem.mel
     lobe = main_lobe(problem.stft.window)
     bands = _bands_of(problem, lobe)
-    covered = E.weights.any(axis=0)
-    used = np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1  # bins of `a` that influence E H a
     A = E.adjoint(E.solver(_RIDGE * E.norm_squared).solve(M))
-    a = A[:used]
+    a = A[: bands.n_used]
     np.maximum(a, problem.dtype.type(_FLOOR) * M.max(initial=0), out=a)
-    kl_updates(M, a, *bands, lobe.astype(problem.dtype), n_iter)
-    A[~covered] = 0
+    kl_updates(M, a, bands, n_iter)
+    A[bands.uncovered] = 0
     return A
 
 
@@ -201,13 +199,14 @@ def _convolved(a: np.ndarray, lobe: np.ndarray) -> np.ndarray:
     return out
 
 
-class _Bands(NamedTuple):
+class Bands(NamedTuple):
     """Rows and columns of G = E H, each a dense strip from its first non-zero entry on.
 
     `rows` [shape=(n_mels, longest)] starts at bin `first_bin[k]`; `columns`
     [shape=(n_bins, widest)] starts at mel `first_mel[f]` and is divided by the column's sum.
     The length of the strips is a multiple of four; the rest is padded with zeros, which the lengths
-    do not count.
+    do not count. `lobe` is that of H, `uncovered` the bins without a filter, and the first `n_used`
+    bins influence E H a.
     """
 
     first_bin: np.ndarray
@@ -216,24 +215,30 @@ class _Bands(NamedTuple):
     first_mel: np.ndarray
     columns: np.ndarray
     column_lengths: np.ndarray
+    lobe: np.ndarray
+    uncovered: np.ndarray
+    n_used: int
 
 
-_BANDS: WeakKeyDictionary[MelFilters, dict[bytes, _Bands]] = WeakKeyDictionary()
+_BANDS: WeakKeyDictionary[MelFilters, dict[bytes, Bands]] = WeakKeyDictionary()
 
 
-def _bands_of(problem: Problem, lobe: np.ndarray) -> _Bands:
+def _bands_of(problem: Problem, lobe: np.ndarray) -> Bands:
     """Return the strips of G, computed once per filter bank and lobe."""
     table = _BANDS.setdefault(problem.filters, {})
     if lobe.tobytes() not in table:
+        covered = problem.filters.weights.any(axis=0)
         G = _convolved(problem.transform.basis.T, lobe).T
         total = G.sum(axis=0)
         scaled = np.divide(G, total, out=np.zeros_like(G), where=total > 0)
         first_bin, rows = _strips(G)
         first_mel, columns = _strips(scaled.T)
         rows, columns = (x.astype(problem.filters.dtype) for x in (rows, columns))
-        table[lobe.tobytes()] = _Bands(
-            first_bin, rows, _lengths(rows), first_mel, columns, _lengths(columns)
-        )
+        table[lobe.tobytes()] = Bands(
+            first_bin, rows, _lengths(rows), first_mel, columns, _lengths(columns),
+            lobe.astype(problem.filters.dtype), np.flatnonzero(~covered),
+            np.flatnonzero(covered)[-1] + len(lobe) // 2 + 1,
+        )  # fmt: skip
     return table[lobe.tobytes()]
 
 
