@@ -330,7 +330,7 @@ def test_unsupported():
         Slow().engine(power=1.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_lanes():
     """The width of processors without AVX-512 gives the same results."""
     tests = [f"{__file__}::test_methods[40-20-0.0001-admm]", f"{__file__}::test_projection"]

@@ -24,6 +24,8 @@ from melexp.methods import make_method
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = MelTransform.presets()
+#: The presets, that of the longest frames only with --long.
+QUICK = [pytest.param(p, marks=[pytest.mark.long] if p == "riffusion" else []) for p in PRESETS]
 #: (dB + 80) / 80
 DB_TO_1 = {
     "unit": "power_db", "floor": 1e-10, "ref": "max", "range": 80.0, "gain": 1 / 80, "offset": 1.0
@@ -42,13 +44,13 @@ def mel_of(preset: str, **changes: object) -> np.ndarray:
 # --- Explanations -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_first_explanation_of_a_preset_is_the_preset(name: str) -> None:
     first = inspect(mel_of(name)).explanations[0]
     assert name in [c.base for c in first.conventions if c.preset]
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", QUICK)
 def test_a_preset_is_found_whichever_axis_comes_first(name: str) -> None:
     found = inspect(mel_of(name).T)
     assert found.transposed
@@ -208,7 +210,7 @@ def test_tensors_are_taken() -> None:
 # --- Doubts -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", QUICK)
 def test_right_settings_raise_no_doubt(name: str) -> None:
     t = MelTransform.preset(name)
     for dataset, place in (("demo_speech", 1), ("demo_foley", 0), ("demo_foley", 9)):

@@ -23,6 +23,7 @@ from melexp.start import MAGNITUDES
 from melexp.transforms.compression import Compression
 from melexp.transforms.mel import MelTransform
 
+FEW = ("admm", "admm_ramp", "fgla")
 ENGINES = ("portable", "fast")
 
 
@@ -290,7 +291,7 @@ FLOORS = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(m, marks=[pytest.mark.long] if m in ONLINE else []) for m in GENERAL],
+    [pytest.param(m, marks=[] if m in FEW else [pytest.mark.long]) for m in GENERAL],
 )
 def test_fifty_iterations_are_worth_something(paper: MelTransform, name: str) -> None:
     """On one second of a harmonic sound with vibrato; one start moves it by several dB."""

@@ -160,7 +160,7 @@ def some_bins(dtype: type = np.float64) -> list[np.ndarray]:
     return [z.astype(dtype), w.astype(dtype), np.exp(2 * rng.standard_normal(2000)).astype(dtype)]
 
 
-@pytest.mark.parametrize("power", [0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.5, 3.0])
 @pytest.mark.parametrize("rho", [(0.3, 0.1), (0.01, 1.0)], ids=str)
 def test_any_power_has_the_lowest_cost_on_a_grid(power: float, rho: tuple[float, float]) -> None:
     z, w, envelope = some_bins()

@@ -84,7 +84,7 @@ def test_cuts_do_not_matter_to_other_front_ends(name: str) -> None:
     np.testing.assert_array_equal(streamed(one, mel, every), streamed(all_, mel))
 
 
-@pytest.mark.parametrize("lookahead", [0, 1, 5, 50])
+@pytest.mark.parametrize("lookahead", [0, 5])
 @pytest.mark.parametrize("name", FRONT_ENDS)
 def test_lengths_are_those_of_invert(name: str, lookahead: int) -> None:
     transform = transform_of(FRONT_ENDS[name])

@@ -287,7 +287,7 @@ def test_a_task_that_kills_its_worker_ends_only_itself(tmp_path: Path, toy: Path
 # --- Failures ---------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_failures_are_named_and_the_rest_is_kept(tmp_path: Path, toy: Path) -> None:
     arguments = ["-m", *GRID, "limit=2", "workers=1"]
     said = sweep(tmp_path, *arguments, status=1, TOY_FAILS="2.0")

@@ -70,6 +70,11 @@ class Job:
         return str(self.config["dataset"]["name"])
 
     @property
+    def clips_taken(self) -> str:
+        """Which clips of the data set were taken."""
+        return canonical([self.config["dataset"], self.config["limit"], self.config.get("spread")])
+
+    @property
     def label(self) -> str:
         """The method's label."""
         return str(self.config["method"]["label"])
@@ -263,8 +268,9 @@ def chosen(table: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
 def views(results: Path, where: Sequence[str] = ()) -> list[View]:
     """Return the views of a folder of results.
 
-    Experiments with one setting of each method, on the same mel-spectrograms, form one view. Every
-    other experiment, such as a sweep of a parameter, has its own view.
+    Experiments with one setting of each method, on the same mel-spectrograms and the same part of
+    each data set, form one view. Every other experiment, such as a sweep of a parameter, has its
+    own view.
 
     Raises
     ------
@@ -278,7 +284,7 @@ def views(results: Path, where: Sequence[str] = ()) -> list[View]:
         raise FileNotFoundError(
             f"{results} has no results (no *.provenance.json); run: melexp run results={results}"
         )
-    groups: dict[str, list[View]] = {}
+    groups: list[tuple[str, dict[str, str], list[View]]] = []
     for file in found:
         experiment = file.removesuffix(".provenance.json")
         stored = read_provenance(results / file)
@@ -296,8 +302,16 @@ def views(results: Path, where: Sequence[str] = ()) -> list[View]:
                 f"{experiment}.csv has runs that its columns cannot tell apart; use one "
                 "experiment name per mel transform"
             )
-        groups.setdefault(key, []).append(View(experiment, table, jobs, stored["clips"]))
-    joined = [_join(group) for group in groups.values() if any(len(part.rows) for part in group)]
+        view = View(experiment, table, jobs, stored["clips"])
+        data = {job.dataset: job.clips_taken for job in jobs}
+        for known, taken, group in groups:
+            if known == key and all(taken.get(name, part) == part for name, part in data.items()):
+                taken.update(data)
+                group.append(view)
+                break
+        else:
+            groups.append((key, data, [view]))
+    joined = [_join(group) for *_, group in groups if any(len(part.rows) for part in group)]
     if not joined:
         raise ValueError(f"{results} has no rows with {' and '.join(where)}")
     return sorted(joined, key=lambda view: (not view.compares, -len(view.rows)))
