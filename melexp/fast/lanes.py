@@ -264,14 +264,6 @@ def sum_lanes(x):
     return Real(b, b.call(reduce, [F64(0.0), numbers], fastmath=("reassoc",)))
 
 
-def any_positive(x):
-    """Return whether any number of a vector is above zero."""
-    b = x.builder
-    positive = b.fcmp_ordered(">", x.value, constant(x.value.type, 0))
-    bits = ir.IntType(x.value.type.count)
-    return b.icmp_unsigned("!=", b.bitcast(positive, bits), bits(0))
-
-
 def _rotate(x, by):
     order = ir.Constant(ir.VectorType(I32, LANES), [(k - by) % LANES for k in range(LANES)])
     return Real(x.builder, x.builder.shuffle_vector(x.value, x.value, order))

@@ -100,15 +100,6 @@ class DoubleRows(_Reals):
     element, dtypes, width = F64, (np.dtype(np.float64),), LANES // 2
 
 
-class HalfRows(_Reals):
-    """Aligned vectors with the lanes of `DoubleRows`: an array of (..., LANES // 2), float32."""
-
-    width = LANES // 2
-
-    def __setitem__(self, index, x):
-        self._store(index, self.builder.fptrunc(x.value, self.row))  # of float64
-
-
 class Integers(Memory):
     """int64 numbers."""
 

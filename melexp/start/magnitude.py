@@ -40,26 +40,20 @@ def pinv(problem: Problem) -> np.ndarray:
     return np.maximum(A, 0, out=A)
 
 
-def nnls(problem: Problem, *, n_iter: int = 200, tol: float = 1e-6) -> np.ndarray:
+def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarray:
     r"""Solve the non-negative least squares problem :math:`\min_{A \ge 0} \|M - E A\|`.
 
-    Its solution is not unique, because there are more bins than mels. A small ridge selects the one
-    of least norm: :math:`\|M - E A\|^2 + r \|A\|^2` is minimised, with
-    :math:`r = 10^{-5} \|E\|^2`. The minimum has multipliers y, one for each mel, with
-
-    .. math:: A = \max(0, E^\top y), \qquad r y + E A = M
-
-    The second equation is solved for y by Newton's method. It is piecewise linear. Its derivative
-    :math:`r I + E D E^\top`, with D = 1 where A is positive and 0 elsewhere, is tridiagonal. A step
-    is halved until it lowers the dual, of which the equation is the gradient.
+    The solution is not unique, because there are more bins than mels. Starting from the clipped
+    `pinv` keeps it near the solution of least norm. The method is the accelerated projected
+    gradient (FISTA), restarted if the momentum points uphill.
 
     Parameters
     ----------
     problem : Problem
     n_iter : int >= 0
-        Largest number of evaluations of the dual, including those of halved steps.
+        Largest number of iterations.
     tol : float >= 0
-        A frame is solved if no mel misses the equation by more than this fraction of the largest.
+        End if an iteration changes A by less than this fraction of its norm.
 
     Returns
     -------
@@ -68,15 +62,25 @@ def nnls(problem: Problem, *, n_iter: int = 200, tol: float = 1e-6) -> np.ndarra
 
     References
     ----------
-    L. Qi and J. Sun, "A nonsmooth version of Newton's method", Math. Program. 58, 1993;
-    O. L. Mangasarian, "A finite Newton method for classification", Optim. Methods Softw. 17, 2002
-    (the steps for such a dual).
+    A. Beck and M. Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear inverse
+    problems", SIAM J. Imaging Sci. 2(1), 2009; B. O'Donoghue and E. Candes, "Adaptive restart for
+    accelerated gradient schemes", Found. Comput. Math. 15, 2015.
     """
-    from melexp.start._newton import nonnegative_spectrum  # here, as it imports the compiler
-
     E, M = problem.filters, problem.mel
-    ridge = _NNLS_RIDGE * E.norm_squared
-    return nonnegative_spectrum(M, E, ridge=ridge, n_iter=n_iter, tol=tol)
+    step = problem.dtype.type(1 / E.norm_squared)
+    A = B = pinv(problem)
+    t = 1.0
+    for _ in range(n_iter):
+        A_new = np.maximum(B + step * E.adjoint(M - E.apply(B)), 0)
+        change = A_new - A
+        if np.vdot(B - A_new, change) > 0:
+            t = 1.0
+        t_new = (1 + np.sqrt(1 + 4 * t * t)) / 2
+        B = A_new + problem.dtype.type((t - 1) / t_new) * change
+        A, t = A_new, t_new
+        if np.linalg.norm(change) <= tol * np.linalg.norm(A):
+            break
+    return A
 
 
 def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
@@ -131,8 +135,6 @@ _FLOOR = 1e-6
 _INDEPENDENT = 0.1
 #: Keeps E E^T regular if filters coincide; too small to change the least-norm solution.
 _RIDGE = 1e-9
-#: Ridge of `nnls`, relative to the norm of E squared. A mel is missed by about 1e-4 or less.
-_NNLS_RIDGE = 1e-5
 
 
 def _has_independent_filters(E: MelFilters) -> bool:
