@@ -12,7 +12,7 @@ from crashing import melexp_text as melexp
 
 from melexp.__main__ import main
 from melexp.commands import app
-from melexp.commands.reproduce import BY_NAME, experiment_configs, figures, reproduce
+from melexp.commands.reproduce import BY_NAME, _draw, experiment_configs, figures, reproduce
 from melexp.errors import MissingExtra, one_line, require
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,6 +160,18 @@ def test_figures_without_tables_name_the_command(
         (tmp_path / f"{name}.csv").touch()
     with pytest.raises(ValueError, match=r"no table of fig2; .* reproduce --profile demo fig2$"):
         figures("demo")
+
+
+def test_a_script_of_a_figure_imports_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text("NAME = 'drawn'")
+    (tmp_path / "figure.py").write_text(
+        "import sys; from pathlib import Path; import beside_it\n"
+        "(Path(sys.argv[1]) / beside_it.NAME).touch()"
+    )
+    before = list(sys.path)
+    assert _draw(tmp_path / "figure.py", tmp_path) == 0
+    assert (tmp_path / "drawn").exists()
+    assert sys.path == before
 
 
 def test_the_summary_is_drawn_only_with_its_tables(

@@ -138,6 +138,7 @@ def _chosen(experiments: Iterable[str], known: Iterable[str], default: list[str]
 def _draw(script: Path, results: Path) -> int:
     """Execute a script in this process, which has its imports, and return the exit code."""
     before, sys.argv = sys.argv, [str(script), str(results)]
+    sys.path.insert(0, str(script.parent))  # as Python does for a script
     try:
         runpy.run_path(str(script), run_name="__main__")
     except SystemExit as error:
@@ -148,6 +149,7 @@ def _draw(script: Path, results: Path) -> int:
         return 1
     finally:
         sys.argv = before
+        sys.path.remove(str(script.parent))
     return 0
 
 
