@@ -63,7 +63,7 @@ def killed_at(bench: Bench, tried: Tried, write: int, point: str, number: int) -
 @pytest.mark.slow
 def test_killed_at_some_points(bench: Bench, tried: Tried) -> None:
     every = [(w, p) for w in range(1, WRITES + 1) for p in POINTS]
-    for k, (write, point) in enumerate(every[2::24]):
+    for k, (write, point) in enumerate(every[2::48]):
         killed_at(bench, tried, write, point, SIGNALS[k % 3])
     tried.check()
 
@@ -189,8 +189,7 @@ def refused(bench: Bench, tried: Tried, number: int, write: int, point: str) -> 
 
 @pytest.mark.slow
 def test_some_writes_fail(bench: Bench, tried: Tried) -> None:
-    for write, number in ((1, errno.EROFS), (4, errno.ENOSPC)):
-        refused(bench, tried, number, write, "during")
+    refused(bench, tried, errno.ENOSPC, 4, "during")
     tried.check()
 
 

@@ -50,7 +50,10 @@ def test_the_first_explanation_of_a_preset_is_the_preset(name: str) -> None:
     assert name in [c.base for c in first.conventions if c.preset]
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(p, marks=[pytest.mark.long] if k % 3 else []) for k, p in enumerate(PRESETS)],
+)
 def test_a_preset_is_found_whichever_axis_comes_first(name: str) -> None:
     found = inspect(mel_of(name).T)
     assert found.transposed

@@ -136,7 +136,10 @@ def test_flush_and_reset_begin_again(
 # --- Quality --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FRONT_ENDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.long] if n == "any power" else []) for n in FRONT_ENDS],
+)
 def test_every_front_end_is_inverted(name: str) -> None:
     transform = transform_of(FRONT_ENDS[name])
     y = sound(8000)
