@@ -243,7 +243,7 @@ def test_equivariant_to_the_level(small: MelTransform, name: str, dtype: type) -
         loud = invert(level * mel, small, method=name, n_iter=5, dtype=dtype)
         assert np.linalg.norm(loud / level - y) < 1e-3 * np.linalg.norm(y)
 
-    settings(max_examples=10)(scaled)()
+    settings(max_examples=5)(scaled)()
 
 
 @pytest.mark.parametrize("level", [1e-4, 1.0, 1e4])
@@ -301,7 +301,7 @@ def test_fifty_iterations_are_worth_something(paper: MelTransform, name: str) ->
     x = 0.1 * np.hanning(n) * sum(np.cos(k * angle + k * k) / k for k in range(1, 30))
     runs = [
         [score(metric, x, y, transform=paper).value for metric in ("scm", "sc")]
-        for seed in range(1 if name == "librosa" else 4)
+        for seed in range(1 if name == "librosa" else 2)
         for y in [invert(paper(x), paper, method=name, n_iter=50, length=n, seed=seed)]
     ]
     scm, sc = np.mean(runs, axis=0)
@@ -380,7 +380,8 @@ def test_librosa_is_called_and_not_rewritten(
     from librosa.feature import inverse
 
     problem = Problem(paper(speech), paper, length=len(speech))
-    y = make_method("librosa").run(problem, np.random.default_rng(0), 4)
+    peer = make_method("librosa")
+    y = peer.run(problem, np.random.default_rng(0), 4, peer.start(problem))
     # mel_to_audio has no seed to pass on to its griffinlim.
     seed = int(np.random.default_rng(0).integers(2**31))
     seeded = functools.partial(librosa.griffinlim, random_state=seed)

@@ -5,7 +5,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -147,10 +147,17 @@ class Ticking(Method[State]):
 
 @dataclass(frozen=True, kw_only=True)
 class TickingPeer(Peer):
-    """Takes 5.5 s for its start and its waveform, and 2 s for an iteration."""
+    """Takes 5 s for its start, 2 s for an iteration and 0.5 s for its waveform."""
 
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
-        Ticking.now[0] += 5.5 + 2 * n_iter
+    def start(self, problem: Problem) -> int:
+        Ticking.now[0] += 5
+        return 7
+
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
+        assert start == 7
+        Ticking.now[0] += 0.5 + 2 * n_iter
         return np.zeros(problem.n_samples)
 
 

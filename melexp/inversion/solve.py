@@ -51,7 +51,7 @@ def solve(
     Parameters
     ----------
     method : Method or Peer
-        A peer runs from its start to every checkpoint.
+        A peer runs from its start to every checkpoint; the time of each has that of the start.
     problem : Problem
     checkpoints : sequence of int >= 0
         Iterations to yield at, in any order; the run ends with the last.
@@ -124,10 +124,13 @@ def _solve_peer(
             f"{type(peer).__name__} runs in another library, in a single call; leave out state "
             "and stop"
         )
+    clock = time.process_time()
+    start = peer.start(problem)
+    before = time.process_time() - clock
     for iteration in checkpoints:
         clock = time.process_time()
-        signal = peer.run(problem, np.random.default_rng(seed), iteration)
-        yield Checkpoint(iteration, signal, time.process_time() - clock, None)
+        signal = peer.run(problem, np.random.default_rng(seed), iteration, start)
+        yield Checkpoint(iteration, signal, before + time.process_time() - clock, None)
 
 
 @cache

@@ -89,9 +89,18 @@ class Peer(Parameters, ABC):
         if self.needs:
             require(*self.needs, what=f"the peer {type(self).__name__}")
 
+    def start(self, problem: Problem) -> Any:
+        """Return what `run` needs for any number of iterations, such as a magnitude; or None."""
+        return None
+
     @abstractmethod
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
-        """Return the waveform after `n_iter` iterations [shape=(n_samples,)]."""
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
+        """Return the waveform after `n_iter` iterations [shape=(n_samples,)].
+
+        `start` is what :meth:`start` returned for the problem, and must not be changed.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

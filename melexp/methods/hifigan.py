@@ -61,7 +61,9 @@ class Hifigan(Peer):
         if self.weights not in WEIGHTS:
             raise ValueError(f"weights must be {' or '.join(WEIGHTS)}; got {self.weights!r}")
 
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
         """Return the waveform [shape=(n_samples,)]; `rng` and `n_iter` have no effect.
 
         Raises

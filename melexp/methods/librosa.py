@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,15 +35,20 @@ class Librosa(Peer):
         if not self.momentum >= 0:
             raise ValueError(f"momentum must not be negative; got {self.momentum}")
 
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
-        from librosa import griffinlim
+    def start(self, problem: Problem) -> np.ndarray:
+        """Return librosa's magnitude [shape=(n_bins, n_frames)].
+
+        Raises
+        ------
+        ValueError
+            For filters with `mel_triangles`.
+        """
         from librosa.feature.inverse import mel_to_stft
 
         t = problem.transform
         if t.mel_triangles:
             raise ValueError("librosa has no filters with mel_triangles; use another method")
-        win_length = t.n_fft if t.win_length is None else t.win_length
-        A = mel_to_stft(
+        magnitude: np.ndarray = mel_to_stft(
             problem.mel,
             sr=t.sr,
             n_fft=t.n_fft,
@@ -52,10 +58,19 @@ class Librosa(Peer):
             htk=t.htk,
             norm=t.norm,
         )
+        return magnitude
+
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
+        from librosa import griffinlim
+
+        t = problem.transform
+        win_length = t.n_fft if t.win_length is None else t.win_length
         # griffinlim pads centred frames only: other padded samples are computed, then cut off.
         extra = 0 if t.center else t.padding
         y = griffinlim(
-            A,
+            start,
             n_iter=n_iter,
             hop_length=t.hop_length,
             win_length=t.win_length,

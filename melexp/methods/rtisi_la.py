@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -55,9 +56,14 @@ class RtisiLa(Peer):
             raise ValueError(f"lookahead must not be negative; got {self.lookahead}")
         check_start(self.magnitude, "zero")
 
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
+    def start(self, problem: Problem) -> Frames:
+        return Frames.of(problem, self.magnitude)
+
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
         """Return the waveform [shape=(n_samples,)]; `rng` has no effect."""
-        given = Frames.of(problem, self.magnitude)
+        given: Frames = start
         Y, hop, before = given.magnitude, given.hop_length, given.overlap
         n_frames, n_fft = len(Y), len(given.window)
         shifted = [np.pad(given.dual, (k * hop, 0))[:n_fft] for k in range(before + 1)]

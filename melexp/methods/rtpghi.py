@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -57,9 +58,14 @@ class Rtpghi(Peer):
             raise ValueError(f"tol must be between 0 and 1; got {self.tol}")
         check_start(self.magnitude, "zero")
 
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
+    def start(self, problem: Problem) -> Frames:
+        return Frames.of(problem, self.magnitude)
+
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
         """Return the waveform [shape=(n_samples,)]; `n_iter` has no effect."""
-        given = Frames.of(problem, self.magnitude)
+        given: Frames = start
         Y, n_fft = given.magnitude, len(given.window)
         n_bins, scale = Y.shape[1], given.hop_length * n_fft / gaussian_width(given.window)
         delay = window_delay(given.window)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,7 +41,9 @@ class Stream(Peer):
         if not self.lookahead >= 0:
             raise ValueError(f"lookahead must not be negative; got {self.lookahead}")
 
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
         from melexp.inversion.stream import MelStream
 
         transform = dataclasses.replace(problem.transform, compression=None)

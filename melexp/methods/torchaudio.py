@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -50,8 +50,8 @@ class Torchaudio(Peer):
                 "torchaudio that was built for the installed torch"
             ) from error
 
-    def run(self, problem: Problem, rng: np.random.Generator, n_iter: int) -> np.ndarray:
-        """Return the waveform after `n_iter` iterations [shape=(n_samples,)].
+    def start(self, problem: Problem) -> Any:
+        """Return the magnitude of InverseMelScale, a tensor [shape=(n_bins, n_frames)].
 
         Raises
         ------
@@ -62,14 +62,13 @@ class Torchaudio(Peer):
         """
         self.check_installed()
         import torch
-        from torchaudio.transforms import GriffinLim, InverseMelScale
+        from torchaudio.transforms import InverseMelScale
 
         t = problem.transform
         if t.norm not in ("slaney", None):
             raise ValueError(
                 f"torchaudio has no filters with norm = {t.norm!r}; use another method"
             )
-        window = torch.from_numpy(problem.stft.window.astype(np.float32))
         to_magnitude = InverseMelScale(
             n_stft=t.n_fft // 2 + 1,
             n_mels=t.n_mels,
@@ -80,6 +79,17 @@ class Torchaudio(Peer):
             mel_scale="htk" if t.htk else "slaney",
             driver="gelsd",
         )
+        with threadpool_limits(1), torch.inference_mode():
+            return to_magnitude(torch.from_numpy(problem.mel.astype(np.float32)))
+
+    def run(
+        self, problem: Problem, rng: np.random.Generator, n_iter: int, start: Any
+    ) -> np.ndarray:
+        import torch
+        from torchaudio.transforms import GriffinLim
+
+        t = problem.transform
+        window = torch.from_numpy(problem.stft.window.astype(np.float32))
         # Its first frame is centred on the first sample, its last frame ends the sound. Samples
         # before and after those of the frames stay silent.
         skipped = t.n_fft // 2 - t.padding
@@ -95,6 +105,6 @@ class Torchaudio(Peer):
         )
         with threadpool_limits(1), torch.inference_mode(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng.integers(2**31)))
-            y = to_waveform(to_magnitude(torch.from_numpy(problem.mel.astype(np.float32)))).numpy()
+            y = to_waveform(start).numpy()
         y = np.pad(y, (skipped, problem.n_samples - skipped - length))
         return (y * problem.scale).astype(problem.dtype)
