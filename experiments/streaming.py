@@ -39,9 +39,9 @@ def draw(table: pd.DataFrame) -> Drawing:
     legend_above(figure, axes[0, 0])
     clips = ", ".join(f"{table.loc[table.dataset == d, 'clip'].nunique()} of {d}" for d in datasets)
     caption = (
-        f"Mean quality against the delay behind the newest frame ({clips}; 95 % intervals). Lines "
-        "connect runs with the same number of iterations for each frame. Dashed: the whole "
-        "mel-spectrogram is known. RTISI-LA and RTPGHI have the magnitude of the same start (KL)."
+        f"Mean quality against the delay behind the newest frame ({clips}; 95 % intervals). A line "
+        "connects runs with the most frequent number of iterations for each frame; other marks "
+        "have more. Dashed: the whole mel-spectrogram is known. RTISI-LA and RTPGHI have the magnitude of the same start (KL)."
     )
     return Drawing(figure, means, caption, {"streaming.md": markdown(means, datasets)})
 
