@@ -41,7 +41,8 @@ def draw(table: pd.DataFrame) -> Drawing:
     caption = (
         f"Mean quality against the delay behind the newest frame ({clips}; 95 % intervals). A line "
         "connects runs with the most frequent number of iterations for each frame; other marks "
-        "have more. Dashed: the whole mel-spectrogram is known. RTISI-LA and RTPGHI have the magnitude of the same start (KL)."
+        "have more. Dashed: the whole mel-spectrogram is known. RTISI-LA and RTPGHI have the "
+        "magnitude of the same start (KL)."
     )
     return Drawing(figure, means, caption, {"streaming.md": markdown(means, datasets)})
 

@@ -86,7 +86,7 @@ def test_twenty_iterations_of_the_equations(small: MelTransform, name: str, para
 def test_fast_engine_is_the_portable_one(small: MelTransform, name: str) -> None:
     """Within what float32 leaves: the phase of a small bin is chaotic, in some methods soon."""
     results = {}
-    n_iter = 8 if name in ("admm_gla", "admm_ramp") else 20
+    n_iter = 8 if name in ("fgla", "admm_gla", "admm_ramp") else 20
     for engine in ENGINES:
         problem = small_problem(small, "float32", engine)
         method = make_method(name)

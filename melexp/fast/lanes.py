@@ -249,9 +249,11 @@ def near_cube_root(x):
 
 def where_positive(x, yes, no):
     """Return `yes` where ``x > 0``, and `no` elsewhere."""
+    kind = x.value.type
     yes, no = (v if isinstance(v, Real) else x.like(v) for v in (yes, no))
-    positive = x.builder.fcmp_ordered(">", x.value, constant(VECTOR, 0))
-    return Real(x.builder, x.builder.select(positive, yes.spread().value, no.spread().value))
+    positive = x.builder.fcmp_ordered(">", x.value, constant(kind, 0))
+    yes, no = (v.spread(kind).value for v in (yes, no))
+    return Real(x.builder, x.builder.select(positive, yes, no))
 
 
 def sum_lanes(x):

@@ -33,11 +33,17 @@ def pinv(problem: Problem) -> np.ndarray:
     if _has_independent_filters(E):
         A = E.adjoint(E.solver(0.0).solve(M))  # E^T (E E^T)^-1 M
     else:
-        # Coinciding filters make E singular. With NumPy's default `rcond`, a singular value that is
-        # zero up to rounding may be inverted, and the solution is then huge.
-        inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12)
-        A = inverse.astype(problem.dtype) @ M
+        if E not in _INVERSES:
+            # Coinciding filters make E singular. With NumPy's default `rcond`, a singular value
+            # that is zero up to rounding may be inverted, and the solution is then huge.
+            inverse = np.linalg.pinv(problem.transform.basis, rcond=1e-12)
+            _INVERSES[E] = inverse.astype(problem.dtype)
+        A = _INVERSES[E] @ M
     return np.maximum(A, 0, out=A)
+
+
+#: Pseudo-inverses of filter banks that are singular.
+_INVERSES: WeakKeyDictionary[MelFilters, np.ndarray] = WeakKeyDictionary()
 
 
 def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarray:
@@ -66,21 +72,21 @@ def nnls(problem: Problem, *, n_iter: int = 500, tol: float = 1e-5) -> np.ndarra
     problems", SIAM J. Imaging Sci. 2(1), 2009; B. O'Donoghue and E. Candes, "Adaptive restart for
     accelerated gradient schemes", Found. Comput. Math. 15, 2015.
     """
-    E, M = problem.filters, problem.mel
-    step = problem.dtype.type(1 / E.norm_squared)
-    A = B = pinv(problem)
-    t = 1.0
-    for _ in range(n_iter):
-        A_new = np.maximum(B + step * E.adjoint(M - E.apply(B)), 0)
-        change = A_new - A
-        if np.vdot(B - A_new, change) > 0:
-            t = 1.0
-        t_new = (1 + np.sqrt(1 + 4 * t * t)) / 2
-        B = A_new + problem.dtype.type((t - 1) / t_new) * change
-        A, t = A_new, t_new
-        if np.linalg.norm(change) <= tol * np.linalg.norm(A):
-            break
-    return A
+    from melexp.fast.denormals import flushed  # here, as they import the compiler
+    from melexp.start._gradient import ProjectedGradient
+
+    E = problem.filters
+    gradient = ProjectedGradient(E, problem.mel, pinv(problem), size=1 / E.norm_squared)
+    t, momentum = 1.0, 0.0
+    with flushed():
+        for _ in range(n_iter):
+            uphill, change, size = gradient.step(momentum)
+            if change <= tol**2 * size:
+                break
+            before = 1.0 if uphill > 0 else t
+            t = (1 + np.sqrt(1 + 4 * before**2)) / 2
+            momentum = (before - 1) / t
+    return gradient.values
 
 
 def kl(problem: Problem, *, n_iter: int = 15) -> np.ndarray:
