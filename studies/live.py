@@ -36,9 +36,11 @@ LAYOUTS = {
     "AudioLDM": MelTransform.preset("audioldm"),
     "paper": PAPER,
 }
-SPEECH, SOUND = ("pesq", "estoi", "sc", "scm"), ("sc", "scm")
-DIGITS = {"pesq": 2, "estoi": 3, "sc": 1, "scm": 1}
-NAMES = {"pesq": "PESQ", "estoi": "ESTOI", "sc": "SC dB", "scm": "SCM dB"}
+#: Metrics of speech, with their digits and names. Those of packages that are missing have no value.
+DIGITS = {"pesq": 2, "estoi": 3, "sc": 1, "scm": 1, "dnsmos": 2, "zimtohrli": 2}
+NAMES = dict(zip(DIGITS, ["PESQ", "ESTOI", "SC dB", "SCM dB", "DNSMOS", "Zimtohrli"], strict=True))
+#: Metrics of other sound.
+SOUND = ("sc", "scm", "zimtohrli")
 BY = ["layout", "dataset", "setting"]
 
 
@@ -67,6 +69,13 @@ def offline_after_live(mel: np.ndarray, transform: MelTransform, length: int) ->
     return method.signal(problem, state)
 
 
+def phase_only(
+    mel: np.ndarray, transform: MelTransform, length: int, *, method: str, n_iter: int
+) -> np.ndarray:
+    """Invert the mel with a method that estimates only the phase, frame by frame."""
+    return invert(mel, transform, method=method, lookahead=1, n_iter=n_iter, length=length)
+
+
 def ahead(lookahead: int, n_iter: int, **options: object) -> tuple[str, Run]:
     """Return the name of a setting of MelStream, and its run."""
     more = "".join(f", {key} {value}" for key, value in options.items())
@@ -75,7 +84,12 @@ def ahead(lookahead: int, n_iter: int, **options: object) -> tuple[str, Run]:
 
 
 SETTINGS: dict[str, dict[str, Run]] = {
-    "layouts": {"offline": offline, **dict([ahead(0, 100), ahead(2, 50), ahead(6, 50)])},
+    "layouts": {
+        "offline": offline,
+        **dict([ahead(0, 100), *(ahead(n, 50) for n in (0, 1, 2, 4, 8, 16))]),
+        "RTISI-LA, 1 ahead, 16": partial(phase_only, method="rtisi_la", n_iter=16),
+        "RTPGHI, 1 ahead": partial(phase_only, method="rtpghi", n_iter=1),
+    },
     "trials": {
         "offline": offline,
         "offline, started by a stream": offline_after_live,
@@ -122,7 +136,7 @@ def rows_of(
     mel = transform(x)
     for setting, run in settings.items():
         y = run(mel, transform, len(x)).astype(np.float32)
-        metrics = SOUND if dataset == "esc10" else SPEECH
+        metrics = SOUND if dataset == "esc10" else tuple(NAMES)
         values = {m: score(m, x, y, transform=transform).value for m in metrics}
         yield dict(zip(BY, (layout, dataset, setting), strict=True)) | {"clip": clip.id} | values
 
