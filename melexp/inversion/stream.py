@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.signal
 
-from melexp.inversion.stream_frames import PHASES, RECENT, Starter, read_frames
+from melexp.inversion.stream_frames import PHASES, RECENT, TINY, Starter, read_frames
 from melexp.inversion.stream_iteration import iteration
 from melexp.inversion.stream_state import StreamState
 from melexp.inversion.stream_window import Window
@@ -277,12 +277,15 @@ class MelStream:
         """Add a frame [shape=(n_streams, n_mels)] to the window."""
         t, power = self.transform, self.transform.power
         mel = mel.copy()
-        mel[:, t.filters().empty] = 0
+        if t.filters().empty.size:
+            mel[:, t.filters().empty] = 0
+        largest = mel.max(axis=1) ** (1 / power)
         # Float32 has no normal number for the sound of such a frame: it is silent.
-        mel[mel.max(axis=1) ** (1 / power) < np.finfo(np.float32).tiny] = 0
+        silent = largest < TINY
+        mel[silent], largest[silent] = 0, 0
         s.recent[:, :, :-1] = s.recent[:, :, 1:]
         s.recent[:, :, -1] = 0
-        s.recent[0, :, -1] = mel.max(axis=1) ** (1 / power)
+        s.recent[0, :, -1] = largest
         s.follow_level(power, fits_mel=self._bins.fits_mel)
         unit = np.ldexp(1.0, s.exponent)
         n = s.n_window

@@ -19,6 +19,8 @@ from melexp.transforms.stft import STFT
 
 #: Number of frames whose largest values are the level of a stream.
 RECENT = 40
+#: Smallest normal number of float32.
+TINY = np.finfo(np.float32).tiny
 #: Phases of a new frame: predicted from the frame before (pghi), random or zero.
 PHASES = ("pghi", "random", "zero")
 #: Bins below this share of the largest recent magnitude get a random phase.
@@ -278,7 +280,7 @@ class Starter:
         """Return the initial magnitude [shape=(n_streams, n_bins)]."""
         peak = mel.max(axis=1)
         # Each frame by itself, with a maximum of 1. Denormal numbers count as silence.
-        audible = peak >= np.finfo(np.float32).tiny
+        audible = peak >= TINY
         unit = np.divide(1, peak, out=np.zeros_like(peak), where=audible)
         problem = self.problem(np.ascontiguousarray((mel * unit[:, None]).T))
         spectrum = MAGNITUDES[self._method.magnitude](problem)
@@ -296,8 +298,7 @@ class Starter:
         chance *= np.float32(2 * np.pi)
         if phase == "random":
             return np.broadcast_to(chance, Y.shape)
-        tiny = np.finfo(np.float32).tiny
-        log = np.log(np.maximum(Y, np.maximum(np.float32(_FLOOR) * top, tiny)))
+        log = np.log(np.maximum(Y, np.maximum(np.float32(_FLOOR) * top, TINY)))
         old = slope.copy()
         slope[:, 1:-1] = (log[:, 2:] - log[:, :-2]) / 2
         slope[:, 0], slope[:, -1] = log[:, 1] - log[:, 0], log[:, -1] - log[:, -2]

@@ -109,13 +109,13 @@ class StreamState:
         """Let the unit of each stream follow the level of its last frames."""
         peak = self.recent[0].max(axis=1)
         exponent = np.where(peak > 0, np.frexp(peak)[1], self.exponent)
+        if (exponent == self.exponent).all():
+            return
         # Real arrays of a method that fits the mel are in its power; those of others magnitudes.
         real, fixed = (power, 2 * power - 2) if fits_mel else (1, 1)
         # In steps whose powers are finite in float32; a larger change goes on with the next frame.
         limit = int(126 / max(1, power, real, fixed))
         change = np.clip(self.exponent - exponent, -limit, limit)
-        if not change.any():
-            return
         self.exponent = (self.exponent - change).astype(np.int64)
         factor = np.ldexp(1.0, change)
         kinds = ((self.C, 1), (self.R, real), (self.F, fixed))
