@@ -8,6 +8,7 @@ import numpy as np
 
 from .bins import Work, make_mel
 from .compiling import LANES
+from .denormals import flushed
 from .fft import buffer_rows, factors, make_plan, support
 from .kernels import (
     COEFFICIENTS,
@@ -267,10 +268,11 @@ class LaneEngine:
             self._make_signal(bins.source, state, _table(coefficients[:1]), space)
 
             def advance(table, size, signals, segment, shared):
-                run(
-                    *self._tables, space.work[segment], state, term, table, len(table), 0, size,
-                    *signals, segment, shared,
-                )  # fmt: skip
+                with flushed():
+                    run(
+                        *self._tables, space.work[segment], state, term, table, len(table), 0,
+                        size, *signals, segment, shared,
+                    )  # fmt: skip
 
             def ends(old, new):
                 # The result of a method with a source is the STFT of `old`.

@@ -6,6 +6,7 @@ import numpy as np
 
 from .bins import Work, make_mel
 from .compiling import LANES
+from .denormals import flushed
 from .fft import buffer_rows, make_plan, support
 from .kernels import COEFFICIENTS
 from .memory import aligned
@@ -172,7 +173,8 @@ class WindowEngine:
             self._key = n, fixed
         d.ages[:] = ages[np.minimum(self._frame, n - 1)]
         d.limits[:2] = n_iter, fixed
-        self._run()
+        with flushed():
+            self._run()
         self._x[:, fixed : self._first[0]] = 0
         self._x[:, max(fixed, self._first[0] + self._groups * d.own) :] = 0
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from melexp.fast.compiling import LANES
+from melexp.fast.denormals import flushed
 from melexp.fast.memory import (
     DoubleRows,
     Doubles,
@@ -71,7 +72,8 @@ class KlUpdates:
         for i, part in enumerate(parts):
             size = part.stop - part.start
             self._target[i, :, :size], inner[i, :, :size] = M[:, part], a[:, part]
-        self._run()
+        with flushed():
+            self._run()
         for i, part in enumerate(parts):
             a[:, part] = inner[i, :, : part.stop - part.start]
 
