@@ -13,9 +13,11 @@ from types import MappingProxyType
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pyloudnorm
 import soundfile
 import soxr
+from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
@@ -25,6 +27,7 @@ from melexp.metrics import score
 from melexp.report.received import config_to_render
 from melexp.report.views import Job, View
 from melexp.results.records import canonical
+from melexp.runs.processes import worker_processes
 from melexp.runs.runner import left_out, plan
 from melexp.runs.task import Task
 from melexp.transforms.mel import MelTransform
@@ -139,7 +142,7 @@ def samples(
     count: int | None = None,
     named: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Iterator[Sample]:
-    """Render the chosen clips of each data set from the stored configurations.
+    """Render the chosen clips of each data set from the stored configurations, one in each core.
 
     A peer whose package is missing is left out, with a line on stderr.
 
@@ -164,6 +167,7 @@ def samples(
         If a clip is missing, or differs from the clip that was scored.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    calls = []
     for dataset in view.datasets:
         configs = [(job, config_to_render(job.config, named)) for job in chosen_jobs(view, dataset)]
         plans = [
@@ -190,7 +194,11 @@ def samples(
                     f"{dataset}/{clip.id} is not the clip that was scored; re-run its experiment"
                 )
             pairs = [(job, by_id[clip.id]) for job, by_id in plans if clip.id in by_id]
-            yield _sample(view, pairs, folder)
+            rows = view.last[(view.last["dataset"] == dataset) & (view.last["clip"] == clip.id)]
+            calls.append(delayed(_sample)(pairs, rows, view.iterations()[dataset], folder))
+    if calls:
+        with worker_processes(min(cpu_count(), len(calls))):
+            yield from Parallel(return_as="generator")(calls)
 
 
 def durations(
@@ -223,10 +231,12 @@ def render(task: Task, reference: np.ndarray, checkpoints: list[int]) -> np.ndar
     return last.signal
 
 
-def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Sample:
-    job, task = pairs[0]
+def _sample(
+    pairs: Sequence[tuple[Job, Task]], rows: pd.DataFrame, iterations: int, folder: Path
+) -> Sample:
+    """Render the versions of a clip, whose last rows are `rows`."""
+    _, task = pairs[0]
     reference = task.reference()
-    rows = view.last[(view.last["dataset"] == job.dataset) & (view.last["clip"] == task.clip.id)]
     signals = {"original": reference}
     stored: dict[str, dict[str, float]] = {"original": {}}
     scm = {"original": float("nan")}
@@ -262,7 +272,7 @@ def _sample(view: View, pairs: Sequence[tuple[Job, Task]], folder: Path) -> Samp
         level,
         unit,
         seed=task.seed,
-        iterations=view.iterations()[job.dataset],
+        iterations=iterations,
         seconds=len(reference) / t.sr,
         band=(t.fmin, t.sr / 2 if t.fmax is None else t.fmax),
     )
