@@ -27,19 +27,20 @@ from melexp.start import kl, prior
 from melexp.start.magnitude import magnitude_of
 
 LAYOUTS = {
-    "librosa": MelTransform.preset("librosa"),
-    "torchaudio": MelTransform.preset("torchaudio"),
     "1024 / 512": MelTransform.preset("paper", hop_length=512),
-    "paper": MelTransform.preset("paper"),
+    **{
+        name: MelTransform.preset(name)
+        for name in ("torchaudio", "librosa", "librosa_db", "clap", "audioldm", "hifigan", "paper")
+    },
 }
 #: Data sets, and the metrics of each. None of the clips is in the training data.
 SETS = {
-    "librispeech": ("pesq", "estoi", "sc", "scm"),
-    "ljspeech": ("pesq", "estoi", "sc", "scm"),
-    "esc10": ("sc", "scm"),
+    "librispeech": ("pesq", "estoi", "sc", "scm", "dnsmos", "zimtohrli"),
+    "ljspeech": ("pesq", "estoi", "sc", "scm", "dnsmos", "zimtohrli"),
+    "esc10": ("sc", "scm", "zimtohrli"),
 }
-NAMES = {"pesq": "PESQ", "estoi": "ESTOI", "sc": "SC dB", "scm": "SCM dB"}
-DIGITS = {"pesq": 3, "estoi": 4, "sc": 2, "scm": 1}
+DIGITS = {"pesq": 3, "estoi": 4, "sc": 2, "scm": 1, "dnsmos": 2, "zimtohrli": 3}
+NAMES = dict(zip(DIGITS, ["PESQ", "ESTOI", "SC dB", "SCM dB", "DNSMOS", "Zimtohrli"], strict=True))
 HEAD = "| layout | data | clips | used | metric | no prior | change | worst | better |"
 KEYS = ["layout", "dataset", "clip"]
 
@@ -101,10 +102,12 @@ def markdown(table: pd.DataFrame) -> str:
             for (layout, dataset), rows in found.groupby(["layout", "dataset"], sort=False):
                 kept = used(rows, str(layout))
                 for metric in SETS[str(dataset)]:
+                    if rows[metric].isna().all():  # its package was missing
+                        continue
                     before = base.loc[rows.index, metric]
                     change = rows[metric] - before
                     change = change.where(kept | (not tested), 0)
-                    sign = 1 if metric in ("pesq", "estoi") else -1
+                    sign = -1 if metric in ("sc", "scm") else 1
                     worst = change.min() if sign > 0 else change.max()
                     lines.append(
                         f"| {layout} | {dataset} | {len(rows)} | {kept.sum()} | "
