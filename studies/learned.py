@@ -4,8 +4,8 @@
 
 Each run has 100 iterations of `admm_ramp` on the first seconds of a clip. The rows have the results
 without a prior and with the network, and what the test of `melexp.start.prior.guarded` compares.
-The table applies the test and `melexp.start.prior.suits` afterwards, because a dropped guess is no
-prior. `--table` makes it again from the rows.
+The table applies the test afterwards, because a dropped guess is no prior. `--table` makes it again
+from the rows.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def interval(d: pd.Series) -> str:
     return f"{d.mean():+.{digits}f} [{d.mean() - half:+.{digits}f}, {d.mean() + half:+.{digits}f}]"
 
 
-def used(rows: pd.DataFrame, layout: str) -> pd.Series:
+def used(rows: pd.DataFrame) -> pd.Series:
     """Return whether the shipped prior uses its network for each row."""
-    return (rows["ratio"] < prior.MARGIN) & prior.suits(LAYOUTS[layout])
+    return rows["ratio"] < prior.MARGIN
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -100,7 +100,7 @@ def markdown(table: pd.DataFrame) -> str:
             lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |"]
             found = table[table["weight"] == weight].set_index(KEYS)
             for (layout, dataset), rows in found.groupby(["layout", "dataset"], sort=False):
-                kept = used(rows, str(layout))
+                kept = used(rows)
                 for metric in SETS[str(dataset)]:
                     if rows[metric].isna().all():  # its package was missing
                         continue

@@ -7,7 +7,6 @@ magnitude. A method with a prior starts there, and may hold the magnitude while 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,6 @@ from melexp.problem import Problem
 from melexp.start import network
 from melexp.start.magnitude import MAGNITUDES, magnitude_of
 from melexp.start.pghi import pghi
-from melexp.transforms.mel import MelTransform
 
 #: The weights of the shipped network, from ``tools/prior``.
 WEIGHTS = Path(__file__).with_name("prior.npz")
@@ -58,8 +56,7 @@ def shipped(magnitude: np.ndarray, problem: Problem) -> Guess:
     """Return the guess of the shipped network, or the magnitude where that would not help.
 
     The network corrects the magnitude by a factor, and the two phase increments of each bin. It
-    estimates the error that remains. Its guess is used for front ends that it `suits`, and if it
-    passes `guarded`.
+    estimates the error that remains. Its guess is used if it passes `guarded`.
 
     Parameters
     ----------
@@ -71,25 +68,7 @@ def shipped(magnitude: np.ndarray, problem: Problem) -> Guess:
     -------
     guess : Guess
     """
-    if not suits(problem.transform):
-        logging.getLogger("melexp").info(
-            "the shipped prior is left out: it was found to help only if frames overlap by half or "
-            "less and there are two bins or more for each band"
-        )
-        return Guess(magnitude, 0.0)
     return guarded(of_network(magnitude, problem), magnitude, problem)
-
-
-def suits(transform: MelTransform) -> bool:
-    """Return whether the shipped prior was found to help with a front end.
-
-    It does if frames overlap by half or less, and there are two bins or more for each band.
-    Elsewhere it brings the magnitude nearer to the truth, but the result of the iteration gains
-    nothing that is certain (docs/prior.md).
-    """
-    window = transform.win_length or transform.n_fft
-    coarse = 2 * transform.n_mels <= transform.n_fft // 2 + 1
-    return coarse and 2 * transform.hop_length >= window
 
 
 def of_network(magnitude: np.ndarray, problem: Problem) -> Guess:
