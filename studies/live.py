@@ -31,7 +31,7 @@ Run = Callable[[np.ndarray, MelTransform, int], np.ndarray]
 PAPER = MelTransform.preset("paper")
 LAYOUTS = {
     "hop 128": MelTransform.preset("paper", hop_length=128),
-    "librosa": MelTransform.preset("librosa_power"),
+    "librosa_power": MelTransform.preset("librosa_power"),
     "Whisper": MelTransform.preset("whisper"),
     "AudioLDM": MelTransform.preset("audioldm"),
     "paper": PAPER,
