@@ -12,7 +12,7 @@ LOADED = r'(?:<(?:script|img|audio|source|iframe)[^>]*\ssrc|<link[^>]*\shref)="(
 REFUSED = {
     LOADED: "it loads a file from the network",
     "generated:": "a generated part is missing",
-    r"\.\. math::": "a formula was not rendered",
+    r"\.\. math::|\$\\[a-zA-Z|]": "a formula was not rendered",
     r"merror|<m[io][^>]*>(&|\\\w+)</m": "a formula has an unknown command",
 }
 

@@ -62,14 +62,16 @@ class Directives(Preprocessor):
 
 
 class MathExtension(Extension):
-    r"""Formulas in Markdown: ``\(...\)``, and the directives and roles of docstrings."""
+    r"""Formulas in Markdown: ``$...$``, ``\(...\)``, and the directives and roles of docstrings."""
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Register the processors; fenced code is out of the way by then."""
         md.preprocessors.register(Directives(md), "melexp_directives", 24)
         md.inlinePatterns.register(InlineMath(r":math:`([^`]+)`"), "melexp_role", 200)
         md.inlinePatterns.register(InlineMath(r"\\\((.+?)\\\)"), "melexp_inline", 199)
-        for name in ("melexp_role", "melexp_inline"):
+        # As GitHub writes them; after code, before escaped signs.
+        md.inlinePatterns.register(InlineMath(r"\$([^$`]*\\[^$`]*)\$"), "melexp_dollars", 185)
+        for name in ("melexp_role", "melexp_inline", "melexp_dollars"):
             md.inlinePatterns[name].md = md
 
 
