@@ -10,6 +10,8 @@ from melexp.results.statistics import mean_table, methods_in_order, metric_facts
 #: Delay of the layout `paper` in ms: half a window of 1024 samples, and a hop of 256 per frame.
 HALF_WINDOW, HOP = 512 / 22.05, 256 / 22.05
 METRICS = ["pesq", "scm"]
+#: Metrics of the table, as far as they were computed.
+TABULATED = ["pesq", "estoi", "scm", "sc", "zimtohrli", "visqol", "dnsmos"]
 #: Methods without iterations.
 AT_ONCE = {"rtpghi"}
 BY = ["method", "label", "lookahead", "iteration"]
@@ -19,7 +21,8 @@ def draw(table: pd.DataFrame) -> Drawing:
     table = table.assign(lookahead=table["lookahead"].fillna(-1))
     means = mean_table(table, ["dataset", "metric", *BY])
     means["delay_ms"] = (HALF_WINDOW + HOP * means["lookahead"]).where(means["lookahead"] >= 0)
-    datasets, labels = list(table["dataset"].unique()), methods_in_order(table)
+    labels = methods_in_order(table)
+    datasets = list(table.loc[table["metric"] == METRICS[0], "dataset"].unique())  # speech
     figure, axes = plt.subplots(
         len(METRICS),
         len(datasets),
@@ -44,7 +47,7 @@ def draw(table: pd.DataFrame) -> Drawing:
         "have more. Dashed: the whole mel-spectrogram is known. RTISI-LA and RTPGHI have the "
         "magnitude of the same start (KL)."
     )
-    return Drawing(figure, means, caption, {"streaming.md": markdown(means, datasets)})
+    return Drawing(figure, means, caption, {"streaming.md": markdown(means)})
 
 
 def curves(means: pd.DataFrame, labels: list[str], ax: plt.Axes) -> None:
@@ -72,13 +75,12 @@ def curves(means: pd.DataFrame, labels: list[str], ax: plt.Axes) -> None:
             )
 
 
-def markdown(means: pd.DataFrame, datasets: list[str]) -> str:
-    """Return a table of all settings for each data set."""
-    metrics = [m for m in ("pesq", "estoi", "scm", "sc") if m in set(means["metric"])]
-    heads = " | ".join(metric_facts(m).label for m in metrics)
-    lines = []
-    for dataset in datasets:
-        rows = means[means["dataset"] == dataset]
+def markdown(means: pd.DataFrame) -> str:
+    """Return a table of all settings for each data set, with the metrics that it has."""
+    lines: list[str] = []
+    for dataset, rows in means.groupby("dataset"):
+        metrics = [m for m in TABULATED if m in set(rows["metric"])]
+        heads = " | ".join(metric_facts(m).label for m in metrics)
         lines += [*([""] if lines else []), f"**{dataset}** ({rows['clips'].max()} clips)", ""]
         lines += [f"| setting | delay | {heads} |", "| --- | ---: |" + " ---: |" * len(metrics)]
         order = rows.sort_values(["method", "lookahead", "iteration"])

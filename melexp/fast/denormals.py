@@ -1,6 +1,7 @@
 """Count denormal numbers as zero while code of another library runs."""
 
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,24 +26,36 @@ def flushed() -> Iterator[None]:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         yield
         return
-    modes = np.zeros(2, np.int32)  # the mode before, and the new one
-    _read_mode()(modes)
-    modes[1] = modes[0] | FLUSH
-    _write_mode()(modes[1:])
+    mode, read, write = _register()
+    read()
+    before = int(mode[0])
+    mode[0] = before | FLUSH
+    write()
     try:
         yield
     finally:
-        _write_mode()(modes)
+        mode[0] = before
+        write()
+
+
+_KEPT = threading.local()
+
+
+def _register():
+    """Return one number of this thread, and functions that read and write the register there."""
+    if not hasattr(_KEPT, "register"):
+        mode = np.zeros(1, np.int32)
+        read, write = (function.bind(mode) for function in _kernels())
+        _KEPT.register = mode, read, write
+    return _KEPT.register
 
 
 @cache
-def _read_mode():
-    return kernel(_call, ShortIntegers, key="read", name="llvm.x86.sse.stmxcsr")
-
-
-@cache
-def _write_mode():
-    return kernel(_call, ShortIntegers, key="write", name="llvm.x86.sse.ldmxcsr")
+def _kernels():
+    return tuple(
+        kernel(_call, ShortIntegers, key=key, name=f"llvm.x86.sse.{name}")
+        for key, name in (("read", "stmxcsr"), ("write", "ldmxcsr"))
+    )
 
 
 def _call(trace, mode, *, name):

@@ -112,6 +112,10 @@ class MelStream:
         self._conceal = conceal
         self._starter = Starter(transform, self._method, seed)
         self._bins = self._starter.bins
+        covered = np.flatnonzero(transform.filters().weights.any(axis=0))
+        n_bins = transform.n_fft // 2 + 1
+        first, end = covered.min(initial=n_bins), covered.max(initial=-1) + 1
+        self._uncovered = np.s_[..., :first], np.s_[..., end:]
         window = transform.stft(transform.n_fft).window
         win_length = transform.win_length or transform.n_fft
         self._begin = (transform.n_fft - win_length) // 2
@@ -311,6 +315,11 @@ class MelStream:
 
     def _iterate(self, s: StreamState, end: int | None) -> None:
         """Iterate on the window; `end` is the end of the sound in the padded signal."""
+        # The mel says nothing of bins without a filter. What comes there from samples that were
+        # given out would be carried on from frame to frame.
+        for bins in self._uncovered:
+            s.C[bins] = 0
+            s.R[bins] = 0
         origin = (s.n_read - s.n_window) * self.transform.hop_length
         stop = None if end is None else end - origin
         self._iteration.run(s, self.n_iter, s.committed - origin, stop)

@@ -32,7 +32,7 @@ class Stream(Peer):
         If the look-ahead is negative.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     lookahead: int = 6
     update: str = "admm_ramp"
