@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from melexp.commands.reproduce import experiment_configs
@@ -48,6 +49,23 @@ def test_a_single_run_is_a_job_and_an_unknown_name_an_error() -> None:
     assert [list(job.checkpoints) for job in jobs] == [[7]]
     with pytest.raises(Exception, match="chekpoints"):
         compose_jobs(["chekpoints=[7]"])
+
+
+def test_a_sweep_of_the_command_line_is_that_of_hydra() -> None:
+    swept = ["method=glob(*gla)", "seed=range(0,2)", "limit=2"]
+    jobs = compose_jobs(swept, multirun=True)
+    assert jobs is not None
+    found = [(job.method.name, job.seed, job.limit) for job in jobs]
+    assert found == [(name, s, 2) for name in ("admm_gla", "fgla", "gla") for s in (0, 1)]
+    with pytest.raises(ConfigCompositionException, match="--multirun"):
+        compose_jobs([*swept[1:], "method=gla,fgla"])
+    with pytest.raises(ConfigCompositionException, match="Error merging override seed=a"):
+        compose_jobs(["seed=a,b"], multirun=True)
+
+
+@pytest.mark.parametrize("more", ["hydra.output_subdir=x", "+hydra.job.env_set.A=b"])
+def test_what_only_hydra_does_is_left_to_it(more: str) -> None:
+    assert compose_jobs(["seed=1,2", more], multirun=True) is None
 
 
 def test_another_launcher_runs_elsewhere(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -106,6 +107,10 @@ def _run(config: DictConfig) -> None:
         raise CompactHydraException(f"melexp: {one_line(error)}") from error
 
 
+#: Options of a sweep.
+SWEEP = ("-m", "--multirun")
+#: Other options, and overrides of the node ``hydra``: for Hydra itself.
+_OF_HYDRA = re.compile(r"-|[+~]*hydra\b")
 #: Module and extra of each launcher of ``conf/launcher``.
 NEEDS = {
     "joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
@@ -148,13 +153,23 @@ def main() -> None:
         sys.exit(2)
     quiet = "--quiet" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--quiet"]
-    Begin.sweep = Sweep(quiet=quiet)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors here; do not print them
-    sys.exit(_finish(Begin.sweep, _status_of(application)))
+    overrides = [argument for argument in sys.argv[1:] if argument not in SWEEP]
+    if any(_OF_HYDRA.match(argument) for argument in overrides):
+        Begin.sweep = Sweep(quiet=quiet)
+        sys.exit(_finish(Begin.sweep, _status_of(application)))
+    multirun = len(overrides) < len(sys.argv) - 1
+    sys.exit(run_here(overrides, multirun=multirun, quiet=quiet, elsewhere=application))
 
 
-def run_here(overrides: list[str], *, elsewhere: Callable[[], int]) -> int:
-    """Run what ``melexp run`` with these overrides would, in this process.
+def run_here(
+    overrides: list[str],
+    *,
+    elsewhere: Callable[[], Any],
+    multirun: bool = False,
+    quiet: bool = False,
+) -> int:
+    """Run what ``melexp run`` with these overrides would, without Hydra's own sweeper.
 
     A second call finds the imports, the workers and the kept parts of references of the first.
 
@@ -162,17 +177,22 @@ def run_here(overrides: list[str], *, elsewhere: Callable[[], int]) -> int:
     ----------
     overrides : list of str
     elsewhere : callable
-        Called instead if another launcher or sweeper than Hydra's own is chosen.
+        Called instead if Hydra is asked for more than to run jobs in turn: see
+        :func:`melexp.runs.jobs.compose_jobs`. It may return an exit code.
+    multirun : bool
+        Whether the overrides are a sweep.
+    quiet : bool
+        Print failures only.
 
     Returns
     -------
     status : int
         Exit code, as of `main`.
     """
-    sweep = Sweep()
+    sweep = Begin.sweep = Sweep(quiet=quiet)
 
     def work() -> None:
-        jobs = compose_jobs(overrides)
+        jobs = compose_jobs(overrides, multirun=multirun)
         if jobs is None:
             sys.exit(elsewhere())
         _begin(sweep, jobs[0], jobs=len(jobs))

@@ -10,7 +10,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from melexp.discovery import conf_dir
 
@@ -30,12 +32,13 @@ def jobs_of(config: DictConfig) -> list[list[str]] | None:
     if not sweeper["_target_"].endswith("BasicSweeper"):
         return None
     arguments = [f"{key}={value}" for key, value in (sweeper["params"] or {}).items()]
-    parsed = OverridesParser.create().parse_overrides([*arguments, *overrides])
+    loader = GlobalHydra.instance().config_loader()  # finds what glob(*) names
+    parsed = OverridesParser.create(loader).parse_overrides([*arguments, *overrides])
     (jobs,) = BasicSweeper.split_arguments(parsed, None)
     return [list(job) for job in jobs]
 
 
-def compose_jobs(overrides: list[str]) -> list[DictConfig] | None:
+def compose_jobs(overrides: list[str], *, multirun: bool = False) -> list[DictConfig] | None:
     """Return the configurations of the jobs that a call of ``melexp run`` runs in turn.
 
     Jobs that choose the same files of ``conf/`` share a composition, which is the slow part. The
@@ -45,17 +48,28 @@ def compose_jobs(overrides: list[str]) -> list[DictConfig] | None:
     ----------
     overrides : list of str
         Arguments of ``melexp run``.
+    multirun : bool
+        Whether the overrides are a sweep: the option ``-m``.
 
     Returns
     -------
     jobs : list of DictConfig or None
-        None if another sweeper or launcher than Hydra's own is chosen.
+        None if Hydra is asked for more than to run them in turn: another sweeper or launcher,
+        folders, logs, variables of the environment or callbacks.
     """
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("config", overrides, return_hydra_config=True)
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        config = hydra.compose_config(
+            "config",
+            [*overrides, "hydra.mode=MULTIRUN"] if multirun else overrides,
+            run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
+            from_shell=True,
+            with_log_configuration=False,
+        )
         jobs = jobs_of(config)
-        if jobs is None or not config.hydra.launcher._target_.endswith("BasicLauncher"):
+        if jobs is None or not _only_runs(config.hydra):
             return None
         groups = set(GlobalHydra.instance().config_loader().list_groups(""))
         composed: dict[tuple[str, ...], DictConfig] = {}
@@ -67,10 +81,26 @@ def compose_jobs(overrides: list[str]) -> list[DictConfig] | None:
             if files not in composed:
                 composed[files] = compose("config", list(files))
             one = copy.deepcopy(composed[files])
-            for value in values:
-                OmegaConf.update(one, value.key_or_group, value.value(), merge=True)
+            try:
+                for value in values:
+                    OmegaConf.update(one, value.key_or_group, value.value(), merge=True)
+            except OmegaConfBaseException:
+                compose("config", job)  # raises the error of Hydra, which says more
+                raise
             made.append(one)
     return made
+
+
+def _only_runs(settings: DictConfig) -> bool:
+    """Return whether the node ``hydra`` asks for nothing but to run the jobs in turn."""
+    choices = settings.runtime.choices
+    return (
+        settings.launcher._target_.endswith("BasicLauncher")
+        and settings.output_subdir is None
+        and not (settings.job.chdir or settings.job.env_set or settings.verbose)
+        and set(settings.callbacks) <= {"begin"}
+        and {choices["hydra/job_logging"], choices["hydra/hydra_logging"]} == {"none"}
+    )
 
 
 def _is_value(override: Override, groups: set[str]) -> bool:
