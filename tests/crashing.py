@@ -166,7 +166,7 @@ def at_each_write(fault: Callable[[str, Path], None]) -> None:
         replace(source, target)
 
     atomic._write, os.fsync, os.replace = faulty_write, faulty_sync, faulty_replace
-    parts._append = faulty_append
+    parts._append, parts.FLUSH_EVERY = faulty_append, 0
 
 
 def set_fault(spec: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from stores import finished, part
 
 from melexp.commands.reproduce import FROM_TABLES, experiment_configs
 from melexp.discovery import conf_dir
+from melexp.results import parts
 from melexp.results.compare import compare
 from melexp.results.records import DamagedFile, read_json, write_json
 from melexp.results.statistics import mean_interval, summarise, variants
@@ -359,6 +360,7 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(parts, "FLUSH_EVERY", 0)
     with pytest.raises(OSError, match="No space left"):
         store.save(body | {"task": "cd34"})
     assert store.load("ab12") == {"task": "ab12", "rows": [row]}

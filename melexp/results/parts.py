@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -46,6 +47,9 @@ from melexp.results.records import (
 if sys.platform != "win32":
     import fcntl
 
+#: Least time in seconds between two flushes of a process to the disk. A killed process loses
+#: nothing without a flush; a machine that loses its power loses the tasks since the last one.
+FLUSH_EVERY = 0.1
 #: Largest size of a line in bytes.
 LARGEST_LINE = 2**24
 #: Names of parts: a hash of the machine's name and a number.
@@ -160,7 +164,9 @@ def parts_of(folder: Path, *, plain: bool = False) -> list[Path]:
 
 
 def append(folder: Path, content: bytes) -> None:
-    """Append lines to a part that no other process writes, and flush them to the disk.
+    """Append lines to a part that no other process writes.
+
+    They are flushed to the disk, unless this process did that in the last `FLUSH_EVERY` seconds.
 
     Parameters
     ----------
@@ -187,7 +193,9 @@ def _append(folder: Path, content: bytes) -> None:
         try:
             if os.write(handle, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(handle)
+            if time.monotonic() - _flushed.get(folder, -math.inf) >= FLUSH_EVERY:
+                os.fsync(handle)
+                _flushed[folder] = time.monotonic()
         except BaseException:
             with suppress(OSError):  # a full or read-only disk keeps a torn line
                 os.ftruncate(handle, end)
@@ -196,6 +204,22 @@ def _append(folder: Path, content: bytes) -> None:
         os.close(handle)
     if end == 0:
         sync_folder(folder)
+
+
+#: When this process last flushed a part of each folder.
+_flushed: dict[Path, float] = {}
+
+
+def flush(folder: Path) -> None:
+    """Flush the parts of this machine to the disk."""
+    for path in parts_of(folder, plain=True):
+        if path.name.startswith(machine()):
+            with suppress(OSError):  # a part that cannot be opened is not ours
+                handle = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
 
 
 def machine() -> str:

@@ -159,7 +159,7 @@ class Store:
         return held(self.root / "tasks" / f"{task_id}.lock", wait=wait)
 
     def save(self, *bodies: dict[str, Any]) -> None:
-        """Store values of tasks, with one flush to the disk.
+        """Store values of tasks, with at most one flush to the disk.
 
         Parameters
         ----------
