@@ -1,6 +1,10 @@
 """The shipped prior against no prior, on voices and sounds that it was not trained on.
 
-    python studies/learned.py --clips 7     # makes results/prior/
+    python studies/learned.py --clips 14    # makes results/prior/
+    python studies/learned.py --clips 7 --weights 0 0.7 --truth 0 0.2 0.4 1 --layouts librosa \
+        torchaudio "1024 / 512" --output results/prior/limit
+
+The second asks what a better network could give: its magnitude moves towards the true one.
 
 Each run has 100 iterations of `admm_ramp` on the first seconds of a clip. The rows have the results
 without a prior and with the network, and what the test of `melexp.start.prior.guarded` compares.
@@ -11,6 +15,8 @@ from the rows.
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,9 +57,16 @@ def relative_error(A: np.ndarray, true: np.ndarray) -> float:
 
 
 def rows_of(
-    clip: Clip, layout: str, dataset: str, *, seconds: float, n_iter: int, weights: list[float]
+    clip: Clip,
+    layout: str,
+    dataset: str,
+    *,
+    seconds: float,
+    n_iter: int,
+    weights: list[float],
+    truth: list[float],
 ) -> Iterator[dict[str, object]]:
-    """Yield a row for the run without a prior and for each weight of the prior."""
+    """Yield a row for the run without a prior, and for each weight and share of the truth."""
     transform = LAYOUTS[layout]
     x = clip.load(round(transform.sr))[: round(seconds * transform.sr)]
     problem = Problem(transform(x), transform, length=len(x))
@@ -69,12 +82,17 @@ def rows_of(
         "ratio": prior.inconsistency(guess.magnitude, guess.corrections, problem)
         / prior.inconsistency(A, None, problem),
     }
-    for weight in (None, *weights):
-        params = {} if weight is None else {"prior": lambda *_: guess, "prior_weight": weight}
+    runs: dict[str, dict[str, object]] = {"none": {}}
+    for weight, share in itertools.product(weights, truth):
+        magnitude = guess.magnitude + np.float32(share) * (true - guess.magnitude)
+        moved = dataclasses.replace(guess, magnitude=magnitude)
+        name = f"{weight}, {share:.0%} of the truth" if share else str(weight)
+        runs[name] = {"prior": lambda *_, moved=moved: moved, "prior_weight": weight}
+    for name, params in runs.items():
         method = make_method("admm_ramp", **params).for_budget(n_iter)
         (last,) = solve(method, problem, checkpoints=[n_iter])
         values = {m: score(m, x, last.signal, transform=transform).value for m in SETS[dataset]}
-        yield facts | {"weight": "none" if weight is None else str(weight)} | values
+        yield facts | {"weight": name} | values
 
 
 def interval(d: pd.Series) -> str:
@@ -94,7 +112,7 @@ def markdown(table: pd.DataFrame) -> str:
     base = table[table["weight"] == "none"].set_index(KEYS)
     lines = []
     for weight in sorted(set(table["weight"]) - {"none"}):
-        for tested in (True, False):
+        for tested in (False,) if "truth" in weight else (True, False):
             title = "The shipped prior" if tested else "The network always"
             lines += [f"**{title}, weight {weight}**", "", HEAD]
             lines += ["| --- | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |"]
@@ -128,6 +146,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--n-iter", type=int, default=100)
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--truth", type=float, nargs="+", default=[0.0], help="shares, 0 to 1")
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument("--output", type=Path, default=Path("results/prior"))
     parser.add_argument("--table", action="store_true", help="only make the table again")
     a = parser.parse_args()
@@ -139,9 +159,15 @@ def main() -> None:
     for n in range(a.clips):
         for dataset, clips in sets.items():
             clip = clips[n * len(clips) // a.clips]  # spread over speakers and categories
-            for layout in LAYOUTS:
+            for layout in a.layouts:
                 rows += rows_of(
-                    clip, layout, dataset, seconds=a.seconds, n_iter=a.n_iter, weights=a.weights
+                    clip,
+                    layout,
+                    dataset,
+                    seconds=a.seconds,
+                    n_iter=a.n_iter,
+                    weights=a.weights,
+                    truth=a.truth,
                 )
             a.output.mkdir(parents=True, exist_ok=True)
             table = pd.DataFrame(rows)
