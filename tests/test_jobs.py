@@ -57,6 +57,9 @@ def test_a_sweep_of_the_command_line_is_that_of_hydra() -> None:
     assert jobs is not None
     found = [(job.method.name, job.seed, job.limit) for job in jobs]
     assert found == [(name, s, 2) for name in ("admm_gla", "fgla", "gla") for s in (0, 1)]
+    of_experiment = compose_jobs(["experiment=fig2", "method=gla,fgla"])  # which is a sweep
+    assert of_experiment is not None
+    assert len(of_experiment) == 2
     with pytest.raises(ConfigCompositionException, match="--multirun"):
         compose_jobs([*swept[1:], "method=gla,fgla"])
     with pytest.raises(ConfigCompositionException, match="Error merging override seed=a"):

@@ -1,6 +1,7 @@
 """Tests of priors: the interface, the term in every joint method, and the shipped network."""
 
 import re
+import runpy
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.signal
 from crashing import melexp_text
@@ -285,3 +287,29 @@ def test_the_command_line_takes_it(tmp_path: Path) -> None:
     wrong = called("other")
     assert wrong.returncode == 2
     assert "--prior must be shipped or none; got 'other'" in wrong.stderr
+
+
+def test_the_experiment_pairs_clips_and_leaves_out_levels_that_are_lost() -> None:
+    module = runpy.run_path(str(ROOT / "experiments" / "prior.py"))
+    ends = {"mel.n_fft": 2048.0, "mel.hop_length": 512.0, "mel.n_mels": 128.0, "mel.power": 2.0}
+    values = {"pesq": (3.0, 0.1), "sc": (-10.0, 0.1)}
+    rows = [
+        ends
+        | {"mel.compression": compression, "dataset": "d", "clip": str(n), "seed": 0}
+        | {"iteration": 100, "metric": metric, "prior": prior}
+        | {"value": mean + n + (step * (n - 1) if prior else 0)}
+        for compression in (None, '{"unit": "power_db", "ref": "max"}')
+        for metric, (mean, step) in values.items()
+        for prior in (None, "shipped")
+        for n in range(4)
+    ]
+    found = module["changes"](pd.DataFrame(rows)).set_index(["front_end", "metric"])
+    plain, relative = "2048 / 512, 128 power", "2048 / 512, 128 power, power_db"
+    assert set(found.index) == {(plain, "pesq"), (plain, "sc"), (relative, "pesq")}
+    for metric, worst, better in (("pesq", -0.1, 0.5), ("sc", 0.2, 0.25)):
+        row = found.loc[plain, metric]
+        assert row["change"] == pytest.approx(0.05)
+        assert row["worst"] == pytest.approx(worst)
+        assert row["better"] == better
+    text = module["draw"](pd.DataFrame(rows)).texts["prior.md"]
+    assert "| 2048 / 512, 128 power | d | 4 | 4.50 | +0.05 [" in text

@@ -22,7 +22,7 @@ from melexp.runs.interrupts import Stopped, raise_if_stopped
 #: Scripts that draw from the tables of several experiments, with these experiments.
 FROM_TABLES = {"summary": ("fig3", "fig4")}
 #: Experiments that run only by name: they need packages of extras, or take long.
-BY_NAME = ("fig4_all", "imperfect", "peers")
+BY_NAME = ("fig4_all", "imperfect", "peers", "prior")
 #: Overrides of a profile for the other experiments. The demonstration is to take minutes: it has a
 #: clip of each class or voice, up to four, and one seed.
 SMALLER = {"demo": ["limit=4", "spread=true", "seed=0"]}

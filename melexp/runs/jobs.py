@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -64,9 +65,13 @@ def compose_jobs(overrides: list[str], *, multirun: bool = False) -> list[DictCo
         config = hydra.compose_config(
             "config",
             [*overrides, "hydra.mode=MULTIRUN"] if multirun else overrides,
-            run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
+            run_mode=RunMode.MULTIRUN,
+            validate_sweep_overrides=False,
+        )
+        ConfigLoaderImpl.validate_sweep_overrides_legal(
+            OverridesParser.create().parse_overrides(overrides),
+            run_mode=config.hydra.mode or RunMode.RUN,
             from_shell=True,
-            with_log_configuration=False,
         )
         jobs = jobs_of(config)
         if jobs is None or not _only_runs(config.hydra):
