@@ -126,10 +126,52 @@ def test_files_that_hold_no_frames(array: np.ndarray, message: str, tmp_path: Pa
         list(npy_frames(tmp_path / "mel.npy", N_MELS, wait=0))
 
 
-def test_a_file_of_another_kind(tmp_path: Path) -> None:
-    (tmp_path / "mel.npy").write_bytes(b"RIFF and so on")
+def of_header(text: str) -> bytes:
+    """Return a ``.npy`` file with a header."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"RIFF and so on", *map(of_header, ["(" * 5000, "-" * 9000 + "1", "{[]: 1}", "\0"])],
+    ids=["sound", "brackets", "signs", "list as key", "zero"],
+)
+def test_a_file_of_another_kind(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "mel.npy").write_bytes(content)
     with pytest.raises(ValueError, match=r"not a \.npy file"):
         list(npy_frames(tmp_path / "mel.npy", N_MELS, wait=0))
+
+
+@pytest.mark.parametrize("shape", ["(-1, 12)", f"({'1, ' * 900})"])
+def test_an_impossible_shape(shape: str, tmp_path: Path) -> None:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}"
+    (tmp_path / "mel.npy").write_bytes(of_header(text))
+    with pytest.raises(ValueError, match="not floating-point frames") as caught:
+        list(npy_frames(tmp_path / "mel.npy", N_MELS, wait=0))
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
+def test_a_bad_input_leaves_the_output_as_it_is(
+    small: MelTransform, frames: np.ndarray, tmp_path: Path
+) -> None:
+    source = tmp_path / "mel.npy"
+    for content in (frames[:, 1:], frames[:0, 1:]):
+        np.save(source, content)
+        source.with_suffix(".raw").write_bytes(b"precious")
+        with pytest.raises(ValueError, match="n_mels = 12"):
+            run(source, small)
+        assert source.with_suffix(".raw").read_bytes() == b"precious"
+    np.save(source, frames)
+    kept = source.read_bytes()
+    with pytest.raises(ValueError, match="it is the input"):
+        stream(str(source), str(source), small, subtype="FLOAT", wait=0.0, buffer=0.0, **OPTIONS)
+    assert source.read_bytes() == kept
+
+
+@pytest.mark.parametrize(("lookahead", "n_iter"), [(10**8, 50), (10_000, 101), (0, 10**20)])
+def test_a_stream_is_bounded(small: MelTransform, lookahead: int, n_iter: int) -> None:
+    with pytest.raises(ValueError, match="n_iter up to 1,000,000"):
+        MelStream(small, lookahead=lookahead, n_iter=n_iter)
 
 
 def test_a_buffer_delays_the_player() -> None:

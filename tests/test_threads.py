@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
 from names import OFFLINE
 
-from melexp import MelTransform, Problem, Stop, make_method, solve
+from melexp import MelStream, MelTransform, Problem, Stop, make_method, solve
 
 N_THREADS = 8
 
@@ -74,3 +75,48 @@ def test_working_memory_is_used_again(small: MelTransform, speech: np.ndarray) -
         )
         assert not np.shares_memory(one.work[0].sums, two.work[0].sums)
     assert len(problem.lanes._free) == 2
+
+
+def test_a_stream_refuses_a_second_thread(
+    small: MelTransform, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mel, stream = small(speech[:2000]), MelStream(small, lookahead=2, n_iter=2)
+    inside, refused = stream._iterate, []
+
+    def iterate(*arguments: Any) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            for call in (lambda: stream.push(mel[:, :1]), stream.flush):
+                refused.append(pool.submit(call).exception())
+        inside(*arguments)
+
+    monkeypatch.setattr(stream, "_iterate", iterate)
+    stream.push(mel[:, :2])
+    assert len(refused) == 4
+    for error in refused:
+        assert isinstance(error, RuntimeError)
+        assert "another thread" in str(error)
+
+
+def test_an_interrupted_stream_says_so_until_it_is_reset(
+    small: MelTransform, speech: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mel, stream = small(speech[:2000]), MelStream(small, lookahead=2, n_iter=2)
+    expected = stream.push(mel)
+    stream.reset()
+    stream.push(mel[:, :5])
+    before = stream.state
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "_iterate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stream.push(mel[:, 5:6])
+    for call in (lambda: stream.push(mel[:, 6:7]), stream.flush, lambda: stream.state):
+        with pytest.raises(RuntimeError, match=r"reset\(\) begins again"):
+            call()
+    stream.state = before
+    stream.push(mel[:, 5:])
+    stream.reset()
+    np.testing.assert_array_equal(stream.push(mel), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from melexp.errors import one_line
 from melexp.inversion.stream import MelStream
 from melexp.transforms.mel import MelTransform
 
@@ -100,7 +102,10 @@ def stream(
     if source == "-":
         frames = raw_frames(sys.stdin.buffer, transform.n_mels)
     else:
+        if target != "-" and os.path.exists(target) and os.path.samefile(source, target):
+            raise ValueError(f"{target}: it is the input; name another file for the sound")
         frames = npy_frames(Path(source), transform.n_mels, wait=wait)
+    first = list(itertools.islice(frames, 1))  # an input that is bad leaves the output as it is
     with _opened(target) as out:
 
         def write(samples: np.ndarray) -> None:
@@ -112,7 +117,7 @@ def stream(
             out.flush()
             playback.add(len(samples))
 
-        for frame in frames:
+        for frame in itertools.chain(first, frames):
             began = time.perf_counter()
             samples = mel_stream.push(frame[:, None])
             slowest, n_frames = max(slowest, time.perf_counter() - began), n_frames + 1
@@ -172,14 +177,14 @@ def npy_frames(path: Path, n_mels: int, *, wait: float) -> Iterator[np.ndarray]:
             npy: Any = np.lib.format
             headers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
             shape, by_columns, dtype = headers[npy.read_magic(file)](file)
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{path}: it is not a .npy file ({error})") from error
+        except Exception as error:  # of the parser of Python, too
+            raise ValueError(f"{path}: it is not a .npy file ({one_line(error)})") from error
         # The bands of a frame are together in memory.
         n_bands = shape[0] if by_columns and len(shape) == 2 else shape[-1] if shape else 0
-        if len(shape) != 2 or n_bands != n_mels or dtype.kind != "f":
+        if len(shape) != 2 or n_bands != n_mels or min(shape) < 0 or dtype.kind != "f":
             raise ValueError(
-                f"{path}: it holds {dtype} of shape {shape}, not floating-point frames of shape "
-                f"(n_frames, n_mels = {n_mels}); transpose it"
+                f"{path}: it holds {dtype} of shape {str(shape)[:80]}, not floating-point frames "
+                f"of shape (n_frames, n_mels = {n_mels}); transpose it"
             )
         size, rest, last = dtype.itemsize * n_mels, b"", time.monotonic()
         while True:

@@ -11,10 +11,13 @@ import scipy.signal
 
 from melexp.inversion.stream_frames import PHASES, RECENT, TINY, Starter, read_frames
 from melexp.inversion.stream_iteration import iteration
-from melexp.inversion.stream_state import StreamState
+from melexp.inversion.stream_state import Guard, StreamState
 from melexp.inversion.stream_window import Window
 from melexp.methods import Binwise, make_method
 from melexp.transforms.mel import MelTransform
+
+#: Limits of the memory and of the iterations that a frame sees.
+MOST_AHEAD, MOST_ITERATIONS = 10_000, 1_000_000
 
 
 class MelStream:
@@ -90,6 +93,11 @@ class MelStream:
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if not (whole and value >= least):
                 raise ValueError(f"{name} must be a whole number from {least} on; got {value!r}")
+        if lookahead > MOST_AHEAD or (lookahead + 1) * n_iter > MOST_ITERATIONS:
+            raise ValueError(
+                f"lookahead may be up to {MOST_AHEAD:,}, and (lookahead + 1) * n_iter up to "
+                f"{MOST_ITERATIONS:,}; got lookahead = {lookahead:,}, n_iter = {n_iter:,}"
+            )
         solver = make_method(method, **params)
         if not isinstance(solver, Binwise):
             raise ValueError(f"method {method} cannot run frame by frame; use admm_ramp")
@@ -131,6 +139,7 @@ class MelStream:
         # The signal is zero before its beginning and after its end; other paddings are not known.
         self._is_zero_outside = transform.pad_mode == "constant"
         self._state: StreamState | None = None
+        self._guard = Guard()
 
     # Public
 
@@ -166,7 +175,13 @@ class MelStream:
         ------
         ValueError
             If the frames do not fit or one is bad. The stream is then as before the call.
+        RuntimeError
+            If another thread uses the stream, or a call before was interrupted.
         """
+        with self._guard.alone():
+            return self._push(frames)
+
+    def _push(self, frames: np.ndarray) -> np.ndarray:
         frames = self._checked(np.asarray(frames))
         lead = frames.shape[:-2]
         s = self._begun(lead) if self._state is None else self._state
@@ -183,14 +198,15 @@ class MelStream:
             last=s.last,
             conceal=self._conceal,
         )
-        self._state = s
-        s.largest, s.last = read.largest, read.last
-        s.concealed += read.concealed
         parts = []
-        for mel, bound in zip(read.mels, read.bounds, strict=True):
-            self._append(s, mel, bound)
-            self._iterate(s, None)
-            parts.append(self._commit(s, self._final(s.n_read)))
+        with self._guard.changing():
+            self._state = s
+            s.largest, s.last = read.largest, read.last
+            s.concealed += read.concealed
+            for mel, bound in zip(read.mels, read.bounds, strict=True):
+                self._append(s, mel, bound)
+                self._iterate(s, None)
+                parts.append(self._commit(s, self._final(s.n_read)))
         return self._joined(parts, s)
 
     def flush(self) -> np.ndarray:
@@ -200,23 +216,34 @@ class MelStream:
         -------
         samples : np.ndarray [shape=(..., n_samples), float32]
             All calls since the beginning return ``transform.n_samples(n_frames)`` samples.
+
+        Raises
+        ------
+        RuntimeError
+            As of `push`.
         """
+        with self._guard.alone():
+            return self._flush()
+
+    def _flush(self) -> np.ndarray:
         s = self._state
         if s is None or s.n_read == 0:
             self.reset()
             return np.zeros((*(() if s is None else s.lead), 0), np.float32)
         end = self.transform.padding + self.transform.n_samples(s.n_read)
         parts = []
-        for later in range(1, self.lookahead + 1):
-            self._iterate(s, end if self._is_zero_outside else None)
-            parts.append(self._commit(s, min(self._final(s.n_read + later), end)))
-        parts.append(self._commit(s, end))
+        with self._guard.changing():
+            for later in range(1, self.lookahead + 1):
+                self._iterate(s, end if self._is_zero_outside else None)
+                parts.append(self._commit(s, min(self._final(s.n_read + later), end)))
+            parts.append(self._commit(s, end))
         self.reset()
         return self._joined(parts, s)
 
     def reset(self) -> None:
         """Forget all frames."""
         self._state = None
+        self._guard.repair()
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -225,6 +252,7 @@ class MelStream:
         Assign it to a stream with the same arguments, which then continues. Empty before the
         first frame.
         """
+        self._guard.check()
         return {} if self._state is None else self._state.arrays()
 
     @state.setter
@@ -236,11 +264,13 @@ class MelStream:
             raise ValueError("the state has no lead; it is of another kind")
         blank = self._begun(tuple(np.asarray(arrays["lead"]).tolist()))
         self._state = blank.filled(arrays)
+        self._guard.repair()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MelStream:
         twin = copy.copy(self)  # all else is never changed
         twin._iteration = type(self._iteration)(*self._parts)  # it has memory of its own
-        twin._state = copy.deepcopy(self._state, memo)
+        self._guard.check()
+        twin._state, twin._guard = copy.deepcopy(self._state, memo), Guard()
         return twin
 
     # Frames

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,52 @@ import numpy as np
 
 from melexp.methods import Bins
 from melexp.transforms.mel import MelTransform
+
+
+class Guard:
+    """Let one call at a time change a stream, and remember a change that did not end."""
+
+    def __init__(self) -> None:
+        self._lock, self._is_broken = threading.Lock(), False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Refuse what another call does meanwhile.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is within a call.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("another thread uses this stream; use a stream for each thread")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Mark a change, which an exception such as that of Ctrl-C may interrupt.
+
+        Raises
+        ------
+        RuntimeError
+            If a change before did not end.
+        """
+        self.check()
+        self._is_broken = True
+        yield
+        self._is_broken = False
+
+    def check(self) -> None:
+        """Raise RuntimeError if a change did not end."""
+        if self._is_broken:
+            raise RuntimeError("a call of this stream was interrupted; reset() begins again")
+
+    def repair(self) -> None:
+        """Forget a change that did not end, as the state is replaced."""
+        self._is_broken = False
 
 
 @dataclass
