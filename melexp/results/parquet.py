@@ -19,10 +19,12 @@ from melexp.results.records import DamagedFile
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Limits of a table that is read: rows, bytes of the columns when unpacked, distinct values.
-LARGEST_ROWS, LARGEST_BYTES, LARGEST_CATEGORIES = 2**26, 2**34, 2**22
-#: Columns of plain numbers; the values of all others repeat.
+#: Limits of a table that is read: rows, cells, bytes of the columns when unpacked, distinct values.
+LARGEST_ROWS, LARGEST_CELLS, LARGEST_BYTES, LARGEST_CATEGORIES = 2**26, 2**30, 2**34, 2**22
+#: Columns of plain numbers; the values of all others repeat. Whole numbers take 64 bits if needed.
 NUMBERS = {"seed": "int32", "iteration": "int32", "value": "float64", "seconds": "float64"}
+#: Columns of text without a missing value.
+TEXTS = {*FIRST, "dtype", "metric"}
 #: Rows that are unpacked at once.
 _BATCH = 2**18
 
@@ -136,6 +138,10 @@ def read(path: Path, *, without: Collection[str] = ()) -> pd.DataFrame:
             if about.num_rows > LARGEST_ROWS or size > LARGEST_BYTES:
                 raise ValueError(f"{about.num_rows} rows of {size} bytes are above the limit")
             names = [name for name in file.schema_arrow.names if name not in without]
+            if about.num_rows * len(names) > LARGEST_CELLS:
+                shape = f"{about.num_rows} rows of {len(names)} columns"
+                raise ValueError(f"{shape} are above the limit of {LARGEST_CELLS} cells")
+            _check_types(file.schema_arrow, names)
             columns = {name: _Column(name, about.num_rows) for name in names}
             for batch in file.iter_batches(_BATCH, columns=names):
                 for name, column in columns.items():
@@ -145,11 +151,35 @@ def read(path: Path, *, without: Collection[str] = ()) -> pd.DataFrame:
     return pd.DataFrame({name: column.series() for name, column in columns.items()}, copy=False)
 
 
+def _check_types(schema: pa.Schema, names: Collection[str]) -> None:
+    """Raise ValueError unless each column comes once and has values of its kind."""
+    from pyarrow import types
+
+    if len(set(names)) < len(names):
+        raise ValueError("two columns have the same name")
+    for name in names:
+        stored = kind = schema.field(name).type
+        if types.is_dictionary(kind) and name not in NUMBERS:
+            kind = kind.value_type
+        is_text = types.is_string(kind) or types.is_large_string(kind)
+        is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_null(kind)
+        if name in TEXTS:
+            fits, wanted = is_text, "text"
+        elif name not in NUMBERS:
+            fits, wanted = is_text or is_number or types.is_boolean(kind), "text or numbers"
+        elif NUMBERS[name] == "int32":
+            fits, wanted = types.is_integer(kind), "whole numbers"
+        else:
+            fits, wanted = is_number, "numbers"
+        if not fits:
+            raise ValueError(f"the column {name} holds {stored}, not {wanted}")
+
+
 class _Column:
     """A column that is read in batches."""
 
     def __init__(self, name: str, n_rows: int) -> None:
-        self.kind = NUMBERS.get(name)
+        self.name, self.kind = name, NUMBERS.get(name)
         self.filled = 0
         self.values = np.empty(n_rows, self.kind or np.int8)
         self.codes: dict[Any, int] = {}
@@ -159,10 +189,16 @@ class _Column:
 
         rows = slice(self.filled, self.filled + len(batch))
         self.filled += len(batch)
+        if batch.null_count and (self.kind == "int32" or self.name in TEXTS):
+            raise ValueError(f"a value of the column {self.name} is missing")
+        if self.kind == "float64":
+            self.values[rows] = batch.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            return
         if self.kind:
-            if batch.null_count and self.kind == "int32":
-                raise ValueError("a whole number is missing")
-            self.values[rows] = batch.to_numpy(zero_copy_only=False)
+            whole = batch.cast(pa.int64()).to_numpy(zero_copy_only=False)
+            if (whole != whole.astype(self.values.dtype)).any():
+                self.values = self.values.astype(np.int64)
+            self.values[rows] = whole
             return
         coded = batch if pa.types.is_dictionary(batch.type) else batch.dictionary_encode()
         own = [
