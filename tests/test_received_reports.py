@@ -129,13 +129,30 @@ def test_the_sound_of_a_stored_path_is_not_read(
         report(received, datasets=["nonsense"])
 
 
+#: A setting that only another version has: the message names the file and the label.
+UNKNOWN = r"run\.provenance\.json: NNLS \+ GLA has a setting that this version of melexp cannot"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"checkpoints": [10**9]}, "iterations = 1000000000"),
         ({"mel": {"n_fft": 2**30}}, "n_fft = 1073741824"),
         ({"mel": {"n_mels": 2**30}}, "n_mels = 1073741824"),
-        ({"mel": {"n_fft": "x"}}, "n_fft = x"),
+        ({"mel": {"n_fft": 2**16, "n_mels": 2**12}}, r"n_fft \* n_mels = 268435456"),
+        ({"mel": {"n_fft": 2**16, "hop_length": 1}}, "n_fft / hop_length = 65536"),
+        ({"mel": {"hop_length": 1}}, "n_fft / hop_length = 2048"),
+        ({"mel": {"n_fft": 64, "hop_length": 2, "n_mels": 128}}, "n_mels / hop_length = 64"),
+        ({"checkpoints": list(range(1001))}, "the number of checkpoints = 1001"),
+        ({"mel": {"n_fft": "x"}}, "is incomplete"),
+        ({"mel": {"fmin": "a"}}, "is incomplete"),
+        ({"mel": {"fmin": [0]}}, "is incomplete"),
+        ({"mel": {"compression": {"kind": "ln"}}}, UNKNOWN),
+        ({"mel": {"evil": 1}}, UNKNOWN),
+        ({"mel": {"preset": "hifigan"}}, UNKNOWN),
+        ({"mel": {"window": {"a": 1}}}, "window"),
+        ({"imperfection": [1]}, "is incomplete"),
+        ({"dataset": {"name": "folder", "path": 5}}, "is incomplete"),
         ({"mel": []}, "is incomplete"),
         ({"checkpoints": []}, "is incomplete"),
         ({"checkpoints": "abc"}, "is incomplete"),
@@ -152,9 +169,13 @@ def test_stored_settings_are_bounded(
     received: Path, made: Path, changes: dict[str, Any], message: str
 ) -> None:
     config(received, **changes)
+    if "iterations" in message or "checkpoints" in message:
+        table(received, "iteration", max(changes["checkpoints"]))
     with pytest.raises(ValueError, match=message) as error:
         report(received, datasets=[f"folder={made / 'sounds'}"])
     assert "\n" not in str(error.value)
+    if "use --clips 0" in str(error.value):
+        assert report(received, clips=0, datasets=[f"folder={made / 'sounds'}"]).exists()
 
 
 @pytest.mark.parametrize("metric", ["../../../evil", "/tmp/evil", "evil\n", "..", "x" * 10**4])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,12 +22,12 @@ from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from melexp.datasets import Clip, ClipError
+from melexp.datasets import Clip, ClipError, limited, load_dataset
+from melexp.errors import one_line
 from melexp.methods import Peer
 from melexp.metrics import score
-from melexp.report.received import config_to_render
+from melexp.report.received import check_size, dataset_to_read, settings
 from melexp.report.views import Job, View
-from melexp.results.records import canonical
 from melexp.runs.processes import worker_processes
 from melexp.runs.runner import left_out, plan
 from melexp.runs.task import Task
@@ -154,7 +155,7 @@ def samples(
     count : int or None
         Clips of each data set; see `chosen_clips`.
     named : mapping
-        Data sets of the user; see `melexp.report.received.config_to_render`. Other data sets whose
+        Data sets of the user; see `melexp.report.received.dataset_to_read`. Other data sets whose
         location the results choose are left out, with a line on the standard error.
 
     Yields
@@ -169,11 +170,14 @@ def samples(
     folder.mkdir(parents=True, exist_ok=True)
     calls = []
     for dataset in view.datasets:
-        configs = [(job, config_to_render(job.config, named)) for job in chosen_jobs(view, dataset)]
+        places = [
+            (job, dataset_to_read(job.config["dataset"], named))
+            for job in chosen_jobs(view, dataset)
+        ]
         plans = [
-            (job, {task.clip.id: task for task in plan(config)})
-            for job, config in configs
-            if config is not None
+            (job, {task.clip.id: task for task in _tasks(job, place)})
+            for job, place in places
+            if place is not None
         ]
         if not plans:
             print(
@@ -205,15 +209,32 @@ def durations(
     view: View, named: Mapping[str, str | None] = MappingProxyType({})
 ) -> dict[tuple[str, str], float]:
     """Return the seconds of each readable clip of a view that is rendered, by data set and id."""
-    listed = {canonical([job.config["dataset"], job.config["limit"]]): job for job in view.jobs}
     seconds = {}
-    for job in listed.values():
-        config = config_to_render(job.config, named)
-        for task in plan(config) if config else []:
+    for job in {job.clips_taken: job for job in view.jobs}.values():
+        place, config = dataset_to_read(job.config["dataset"], named), job.config
+        clips = load_dataset(**settings(place)) if place else []
+        for clip in limited(clips, config["limit"], spread=config.get("spread", False)):
             with suppress(soundfile.SoundFileError, OSError, UnicodeError):
-                length = soundfile.info(task.clip.locate()).duration
-                seconds[job.dataset, task.clip.id] = length
+                seconds[job.dataset, clip.id] = soundfile.info(clip.locate()).duration
     return seconds
+
+
+def _tasks(job: Job, place: dict[str, Any]) -> list[Task]:
+    """Return the tasks of a job, with the data set `place`.
+
+    Raises
+    ------
+    ValueError
+        If the configuration exceeds a limit, or has a setting that this version has not.
+    """
+    check_size(job.config)
+    try:
+        return plan({**job.config, "dataset": place})
+    except (TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(
+            f"{job.experiment}.provenance.json: {job.label} has a setting that this version of "
+            f"melexp cannot use ({one_line(error)}); use --clips 0"
+        ) from error
 
 
 def can_render(task: Task) -> bool:

@@ -6,6 +6,7 @@ configuration chooses the methods and their settings, within bounds.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import stat
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,13 @@ from melexp.discovery import config_names, read_config
 from melexp.errors import one_line
 from melexp.files.received import inside
 from melexp.files.sound import RATES
-from melexp.results.records import Count, DamagedFile, Name, Scalar, Text, Word
+from melexp.results.records import Count, DamagedFile, Name, Number, Scalar, Text, Word
+from melexp.transforms.mel import MelTransform
 
 #: Limits of a clip that is rendered: iterations, samples of a frame, bands of a mel-spectrogram.
 ITERATIONS, N_FFT, N_MELS = 100_000, 2**16, 2**12
+#: Further limits: values of the filter bank, and of a spectrogram for each sample of sound.
+CHECKPOINTS, FILTERS, OVERLAP = 1000, 2**25, 32
 #: Largest sizes in bytes of a figure and of its caption.
 FIGURE, CAPTION = 50 * 10**6, 100_000
 
@@ -40,6 +44,19 @@ class _Method(Struct):
 
 class _Dataset(Struct):
     name: Word
+    path: Text = ""
+
+
+class _Mel(Struct):
+    sr: Number = 1.0
+    n_fft: Count = 1
+    hop_length: Count = 1
+    n_mels: Count = 1
+    fmin: Number = 0.0
+    fmax: Number | None = None
+    power: Number = 1.0
+    pad: Count | None = None
+    preemphasis: Number = 0.0
 
 
 class _Config(Struct):
@@ -52,6 +69,8 @@ class _Config(Struct):
     limit: Count | None
     timed: bool
     experiment: Name
+    imperfection: Text | None = None
+    spread: bool = False
 
 
 class _Origin(Struct):
@@ -74,6 +93,7 @@ def check_job(path: Path, job: dict[str, Any]) -> None:
     """Raise DamagedFile unless a job of a provenance file has all that the pages show."""
     try:
         msgspec.convert(job, _Job)
+        msgspec.convert(job["config"]["mel"], _Mel)
     except (msgspec.ValidationError, OverflowError) as error:
         raise DamagedFile(f"{path} has a job that is incomplete ({one_line(error)})") from error
 
@@ -112,42 +132,53 @@ def named_datasets(texts: Sequence[str]) -> dict[str, str | None]:
     return named
 
 
-def config_to_render(
-    config: dict[str, Any], named: Mapping[str, str | None]
+def dataset_to_read(
+    dataset: dict[str, Any], named: Mapping[str, str | None]
 ) -> dict[str, Any] | None:
-    """Return the configuration with a data set that this machine knows, or None.
+    """Return the settings of a data set that this machine knows, or None.
 
     That is a data set with the settings of the local configuration, or one that the user names.
     A path that the user gives takes the place of the stored one.
+    """
+    name = dataset["name"]
+    if name in named:
+        return dataset if named[name] is None else {**dataset, "path": named[name]}
+    known = name in config_names("dataset")
+    if known and settings(read_config("dataset", name)) == settings(dataset):
+        return dataset
+    return None
+
+
+def check_size(config: dict[str, Any]) -> None:
+    """Check that rendering a clip with a stored configuration takes a bounded memory and time.
 
     Raises
     ------
     ValueError
         If the configuration exceeds a limit.
     """
-    stored, name = config["dataset"], config["dataset"]["name"]
-    if name in named:
-        dataset = stored if named[name] is None else {**stored, "path": named[name]}
-    elif name in config_names("dataset") and _settings(read_config("dataset", name)) == _settings(
-        stored
+    mel = {field.name: field.default for field in dataclasses.fields(MelTransform)} | config["mel"]
+    bins, bands, hop = mel["n_fft"], mel["n_mels"], mel["hop_length"] or 1
+    for key, value, limit in (
+        ("iterations", max(config["checkpoints"]), ITERATIONS),
+        ("the number of checkpoints", len(config["checkpoints"]), CHECKPOINTS),
+        ("n_fft", bins, N_FFT),
+        ("n_mels", bands, N_MELS),
+        ("n_fft * n_mels", bins * bands, FILTERS),
+        ("n_fft / hop_length", bins / hop, OVERLAP),
+        ("n_mels / hop_length", bands / hop, OVERLAP),
+        ("sr", mel["sr"], RATES[1]),
+        ("pad", mel["pad"] or 0, N_FFT),
     ):
-        dataset = stored
-    else:
-        return None
-    asked = {"iterations": max(config["checkpoints"])}
-    asked |= {key: config["mel"].get(key) or 0 for key in ("n_fft", "n_mels", "sr", "pad")}
-    limits = {"iterations": ITERATIONS, "n_fft": N_FFT, "n_mels": N_MELS, "sr": RATES[1]}
-    limits["pad"] = N_FFT
-    for key, value in asked.items():
-        if not isinstance(value, int | float) or value > limits[key]:
+        if value > limit:
             raise ValueError(
-                f"{key} = {value} of {config['method']['label']} on {name} is above the limit of a "
-                f"report, {limits[key]}; use --clips 0"
+                f"{key} = {value} of {config['method']['label']} on {config['dataset']['name']} is "
+                f"above the limit of a report, {limit}; use --clips 0"
             )
-    return {**config, "dataset": dataset}
 
 
-def _settings(dataset: dict[str, Any]) -> dict[str, Any]:
+def settings(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a data set that `melexp.datasets.load_dataset` takes."""
     return {key: value for key, value in dataset.items() if key != "speech"}
 
 
