@@ -16,6 +16,7 @@ from melexp.commands.doctor import doctor
 from melexp.results import records
 from melexp.results.merge import merge
 from melexp.results.records import digest, read_json, read_note, write_json
+from melexp.results.store import Store
 from melexp.results.tables import read_table, write_table
 
 Body = dict[str, Any]
@@ -274,6 +275,22 @@ def test_a_damaged_note_of_the_target_stops_a_merge(tmp_path: Path, good: Path) 
     with pytest.raises(ValueError, match="is not the note of a job"):
         merge(target, [good])
     assert tree(target) == before
+
+
+@pytest.mark.parametrize("name", ["jobs", "jobs/run", "clips", "tasks", "damaged", ".hydra"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, good: Path, name: str) -> None:
+    root, other = add_job(tmp_path / "received", {"a": ("x", 1.0)}), tmp_path / "other"
+    place = root / name
+    place.mkdir(exist_ok=True)
+    place.rename(other)
+    place.symlink_to(other)
+    before = tree(other)
+    for write in (lambda: merge(root, [good]), lambda: Store(root).begin()):
+        with pytest.raises(ValueError, match=f"{place}.* is a link that leads out of {root};"):
+            write()
+    assert tree(other) == before
+    (tmp_path / "link").symlink_to(good)  # the folder itself may be a link
+    assert merge(tmp_path / "link", [good]) == ["run"]
 
 
 def test_a_large_file_is_refused_before_it_is_read(

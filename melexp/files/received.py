@@ -15,7 +15,7 @@ def inside(folder: Path, path: Path) -> Path:
     """
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(
-            f"{path} is a link that leads out of {folder}; replace the link by the file if you "
-            "trust it"
+            f"{path} is a link that leads out of {folder}; replace the link by what it names if "
+            "you trust it"
         )
     return path

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from melexp.files.atomic import Unwritable, check_writable, held, move_aside, write_bytes
+from melexp.files.received import inside
 from melexp.results.blocks import Block, blocks
 from melexp.results.identity import Identities
 from melexp.results.index import Index, Stamp
@@ -83,7 +84,12 @@ class Store:
         ------
         Unwritable
             If a file cannot be written.
+        ValueError
+            If a folder in it is a link that leads out of it: other files would be written there.
         """
+        for name in ("tasks", "clips", "jobs", "jobs/*", "damaged", ".hydra"):
+            for path in self.root.glob(name):
+                inside(self.root, path)
         self.mark()
         check_writable(self.root)
 
