@@ -82,6 +82,12 @@ def _status() -> int:
             raise
         print("melexp: compiled code has no folder; set NUMBA_CACHE_DIR to one", file=sys.stderr)
         return 2
+    except (OverflowError, MemoryError) as error:
+        is_number = isinstance(error, OverflowError)
+        what = "a number is too large" if is_number else "there is too little memory"
+        remedy = "use a smaller one" if is_number else "give less at once"
+        print(f"melexp: {what} ({one_line(error)}); {remedy}", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"melexp: {printable(str(error))}", file=sys.stderr)
         from melexp.results.records import DamagedFile

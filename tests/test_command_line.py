@@ -231,3 +231,26 @@ def test_a_missing_extra_is_named() -> None:
         "this test needs no_such_module, melexp.nothing, no.such, which is not installed; "
         "run: pip install 'melexp[torch]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OverflowError("int too large"), "a number is too large (int too large); use a smaller"),
+        (MemoryError(), "there is too little memory (MemoryError); give less at once"),
+    ],
+)
+def test_too_large_a_request_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    message: str,
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("melexp.commands.doctor.doctor", fail)
+    assert command_line("doctor", "x") == 2
+    said = capsys.readouterr().err
+    assert f"melexp: {message}" in said
+    assert said.count("\n") == 1

@@ -100,6 +100,19 @@ def note_table(folder: Path, experiment: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("none", [np.nan, None])
+def test_a_parameter_of_another_type_is_compared(none: float | None) -> None:
+    """Text in one table, and numbers, or no value at all, in the other."""
+    text, number = table([1, 2]).assign(rho=["0.1", none]), table([1, 2]).assign(rho=0.1)
+    with pytest.raises(ValueError, match="no row in common"):
+        compare_all({"x": text}, {"x": number})
+    missing = table([1, 2]).assign(rho=np.nan)
+    (row,) = compare(text, missing).itertuples()
+    assert (row.a, row.b, row.clips) == (2, 2, 1)
+    (row,) = compare(number.astype({"rho": "category"}), number).itertuples()
+    assert row.clips == 2
+
+
 def test_compare_on_the_command_line(tmp_path: Path) -> None:
     same = melexp("compare", CORE, CORE, "--experiment", "fig4")
     assert same.returncode == 0, same.stderr

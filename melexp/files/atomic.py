@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -196,6 +197,26 @@ def check_writable(folder: Path) -> None:
         raise Unwritable.because(error, folder) from error
 
 
+def check_lock(path: Path) -> None:
+    """Check that a lock would take the place of no file of another program.
+
+    Raises
+    ------
+    Unwritable
+        If there is a file with content. A lock has none; where the file system has no locks, it has
+        the number of a process.
+    """
+    try:
+        if not path.is_file():
+            return
+        with path.open("rb") as file:
+            content = file.read(20)
+    except OSError:  # Windows does not read a file that is locked
+        return
+    if not re.match(rb"\d+\n|\Z", content):
+        raise Unwritable(f"{path} is not a lock of melexp: it is not empty; move it, then re-run")
+
+
 @contextmanager
 def held(path: Path, *, wait: bool) -> Iterator[bool]:
     """Hold a lock against all other processes while the context is open.
@@ -217,8 +238,9 @@ def held(path: Path, *, wait: bool) -> Iterator[bool]:
     Raises
     ------
     Unwritable
-        If the lock file cannot be created.
+        If the lock file cannot be created, or is a file of another program.
     """
+    check_lock(path)
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

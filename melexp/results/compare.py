@@ -127,6 +127,11 @@ def compare(
                 f"{name} has rows that the columns of both cannot tell apart, such as of two "
                 "versions or transforms; compare folders with one of each"
             )
+    # pandas joins no numbers with text, such as a parameter that is always missing in one table.
+    kinds = {name: {a[name].dtype.kind, b[name].dtype.kind} for name in key}
+    mixed = {name: object for name, kind in kinds.items() if len(kind) > 1 and kind - set("iuf")}
+    if mixed:
+        a, b = a.astype(mixed), b.astype(mixed)
     both = a.drop_duplicates(key).merge(b.drop_duplicates(key), on=key, suffixes=("_a", "_b"))
     both["name"] = variants(both[[*FIRST[1:3], *method[1:]]])
     rows = []

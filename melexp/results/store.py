@@ -176,8 +176,12 @@ class Store:
 
     def writing(self, experiment: str) -> AbstractContextManager[bool]:
         """Lock the notes and the table of an experiment; block until the lock is free."""
+        return held(self.lock_of(experiment), wait=True)
+
+    def lock_of(self, experiment: str) -> Path:
+        """Return the file of the lock of `writing`."""
         check_name(experiment)
-        return held(self.root / f".{experiment}.lock", wait=True)
+        return self.root / f".{experiment}.lock"
 
     def save_job(self, experiment: str, body: dict[str, Any]) -> None:
         """Write the note of a job: its configuration and its tasks. A re-run replaces the note.

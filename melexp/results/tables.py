@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from melexp.errors import one_line
-from melexp.files.atomic import write_bytes
+from melexp.files.atomic import check_lock, write_bytes
 from melexp.files.received import inside
 from melexp.results import parquet
 from melexp.results.blocks import Block, fixed
@@ -72,7 +72,10 @@ def check_place(store: Store, experiment: str) -> None:
     ------
     ValueError
         If its path is taken by another file.
+    Unwritable
+        If the path of its lock is.
     """
+    check_lock(store.lock_of(experiment))
     files = [store.root / f"{experiment}{suffix}" for suffix in (".csv", ".parquet")]
     paths = [*files, provenance_of(store.root, experiment)]
     taken = [path for path in paths if path.exists()]
