@@ -69,6 +69,33 @@ def test_keys_that_take_forever_to_hash_are_refused(depth: int) -> None:
     assert seconds < 5
 
 
+def test_a_name_that_takes_forever_to_print_is_refused() -> None:
+    data = torch_file(doubled(18) + text("a") + b"\x93")  # STACK_GLOBAL of a tuple and a name
+    error, seconds, peak = measured(lambda: read_tensors(data))
+    assert "holds a tuple in a place where a tensor has none" in str(error)
+    assert seconds < 5
+    assert peak < 1
+
+
+#: The storage of a tensor, and the pickle of the tensor from parts of the memo.
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\4t"
+REBUILT = b"ctorch._utils\n_rebuild_tensor_v2\nq\1"
+
+
+@pytest.mark.parametrize(
+    "each",
+    [b"h\1(h\2K\0h\3h\3tR", b"h\1h\3R", b"h\3Q"],
+    ids=["axes", "arguments", "storage"],
+)
+def test_a_long_tuple_is_not_copied_for_each_tensor(each: bytes) -> None:
+    shared = STORAGE + b"Qq\2(" + b"K\0" * 10**5 + b"tq\3"
+    data = torch_file(REBUILT + shared + b"](" + each * 1000 + b"e")
+    error, seconds, peak = measured(lambda: read_tensors(data))
+    assert "a tuple of 100000 in the place of at most 64 axes" in str(error)
+    assert seconds < 5
+    assert peak < 20
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -49,6 +49,8 @@ class _Tensor:
 
 #: Largest pickle in bytes. It describes the tensors in about 150 bytes each.
 LARGEST_PICKLE = 2**22
+#: Largest number of axes of a tensor, as in torch and in NumPy.
+_MOST_AXES = 64
 
 
 def torch_arrays(data: bytes) -> Arrays:
@@ -153,15 +155,16 @@ def _unpickled(data: bytes) -> Any:
             keys = [_of((str, int), key) for key in items[::2]]
             _of(dict, stack[-1]).update(zip(keys, items[1::2], strict=True))
         elif name in ("GLOBAL", "STACK_GLOBAL"):
-            path = argument if name == "GLOBAL" else f"{stack.pop(-2)} {stack.pop()}"
-            stack.append(_known(path.replace(" ", ".")))
+            if name == "STACK_GLOBAL":  # a nested tuple would take forever to print
+                argument = f"{_of(str, stack.pop(-2))} {_of(str, stack.pop())}"
+            stack.append(_known(argument.replace(" ", ".")))
         elif name == "REDUCE":
-            arguments = _of(tuple, stack.pop())
+            arguments = _few(stack.pop())
             stack.append(_of(_Callable, stack.pop()).function(*arguments))
         elif name == "BUILD":
             stack.pop()  # attributes, such as the metadata of a state dict
         elif name == "BINPERSID":
-            _, kind, key, *_ = _of(tuple, stack.pop())
+            _, kind, key, *_ = _few(stack.pop())
             stack.append(_Storage(_of(str, kind), _of(str, key)))
         elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
@@ -215,8 +218,18 @@ def _of(kind: Any, value: Any) -> Any:
     return value
 
 
+def _few(values: Any) -> tuple[Any, ...]:
+    """Return a tuple; refuse a long one, which thousands of tensors could share and copy."""
+    if len(_of(tuple, values)) > _MOST_AXES:
+        raise Refused(
+            f"the file holds a tuple of {len(values)} in the place of at most {_MOST_AXES} axes; "
+            "save the tensor again"
+        )
+    return tuple(values)
+
+
 def _whole(values: Any) -> tuple[int, ...]:
-    return tuple(_of(int, value) for value in _of(tuple, values))
+    return tuple(_of(int, value) for value in _few(values))
 
 
 def _named(content: Any) -> dict[str, _Tensor]:
