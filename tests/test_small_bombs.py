@@ -10,6 +10,7 @@ import time
 import tracemalloc
 import types
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -203,3 +204,64 @@ def test_pickles_of_the_real_pickler_are_read(
         assert found.keys() == names
         for array in found.values():
             np.testing.assert_array_equal(array, [[1, 3], [2, 4]])
+
+
+# --- HDF5 ---------------------------------------------------------------------------------------
+
+
+def hdf5_chunk(content: bytes, *, n_filters: int, chunks: tuple[int, int], skip: int = 0) -> bytes:
+    """Return a file with one chunk of a data set of 80 by 60, and filters of deflate."""
+    h5py = pytest.importorskip("h5py", reason="needs the extra 'files'")
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_chunk(chunks)
+    for _ in range(n_filters):
+        settings.set_deflate(9)
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        space = h5py.h5s.create_simple((80, 60), (h5py.h5s.UNLIMITED,) * 2)
+        made = h5py.h5d.create(file.id, b"mel", h5py.h5t.IEEE_F32LE, space, dcpl=settings)
+        made.write_direct_chunk((0, 0), content, filter_mask=skip)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "n_filters", "chunks", "message"),
+    [
+        (zlib.compress(zlib.compress(bytes(50 * MB))), 2, (80, 60), r"the filters \[1, 1\]"),
+        (zlib.compress(bytes(50 * MB)), 1, (80, 60), "a chunk of 19200 bytes unpacks to more"),
+        (zlib.compress(bytes(128 * MB)), 1, (8000, 4000), "decompression bomb"),
+    ],
+    ids=["packed twice", "long stream", "large chunk"],
+)
+def test_a_chunk_of_hdf5_that_grows_is_refused(
+    content: bytes, n_filters: int, chunks: tuple[int, int], message: str
+) -> None:
+    data = hdf5_chunk(content, n_filters=n_filters, chunks=chunks)
+    assert len(data) < MB
+    with pytest.raises(ValueError, match=message):
+        read_input(data)
+
+
+def test_chunks_of_hdf5_are_read() -> None:
+    h5py = pytest.importorskip("h5py", reason="needs the extra 'files'")
+    mel = np.random.default_rng(0).standard_normal((80, 60)).astype(np.float32)
+    for settings in (
+        {"chunks": True, "maxshape": (None, None)},
+        {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": (7, 13)},
+        {"compression": "lzf", "shuffle": True},
+    ):
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            file.create_dataset("mel", data=mel, **settings)
+        np.testing.assert_array_equal(read_input(buffer.getvalue()), mel)
+    plain = hdf5_chunk(mel.tobytes(), n_filters=1, chunks=(80, 60), skip=1)  # stored as it is
+    np.testing.assert_array_equal(read_input(plain), mel)
+
+
+def test_deep_groups_of_hdf5_are_refused() -> None:
+    h5py = pytest.importorskip("h5py", reason="needs the extra 'files'")
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_group("/".join("g" * 1000))
+    with pytest.raises(ValueError, match="more than 32 groups in each other"):
+        read_input(buffer.getvalue())
