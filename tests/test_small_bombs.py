@@ -13,14 +13,18 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from tensor_files import tensor_pickle, text, torch_file
 
+from melexp.datasets import ClipError, load_dataset
 from melexp.files.array_files import LIMITS
 from melexp.files.mels import read_input
+from melexp.files.sound import Audio
 from melexp.files.torch_files import LARGEST_PICKLE, torch_arrays
 
 MB = 10**6
@@ -265,3 +269,40 @@ def test_deep_groups_of_hdf5_are_refused() -> None:
         file.create_group("/".join("g" * 1000))
     with pytest.raises(ValueError, match="more than 32 groups in each other"):
         read_input(buffer.getvalue())
+
+
+# --- Sound --------------------------------------------------------------------------------------
+
+
+def silence(n_samples: int, sr: int) -> bytes:
+    """Return a FLAC of zeros, of 1 byte for 290 samples."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(n_samples, np.int16), sr, format="FLAC")
+    return buffer.getvalue()
+
+
+def test_sound_that_grows_is_refused() -> None:
+    data = silence(30 * MB, 22050)
+    error, _, peak = measured(lambda: read_input(data))
+    assert "30000000 samples, more than the limit of 25000000" in str(error)
+    assert peak < 20
+
+
+def test_sound_that_grows_by_resampling_is_refused(tmp_path: Path) -> None:
+    data = silence(2 * MB, 1000)
+    sound = read_input(data)
+    assert isinstance(sound, Audio)
+    assert len(sound.at(8000)[0]) == 16 * MB
+    error, _, peak = measured(lambda: sound.at(22050))
+    assert "44100000 samples, more than the limit of 25000000" in str(error)
+    assert peak < 1
+    (tmp_path / "slow.flac").write_bytes(data)
+    (clip,) = load_dataset("folder", path=str(tmp_path))
+    with pytest.raises(ClipError, match=r"slow\.flac: .* more than the limit"):
+        clip.load(22050)
+
+
+def test_the_reason_of_the_decoder_names_no_object() -> None:
+    with pytest.raises(ValueError, match="nor sound that can be read") as error:
+        read_input(bytes(range(256)))
+    assert " at 0x" not in str(error.value)

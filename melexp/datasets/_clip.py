@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from melexp.errors import printable
-from melexp.files.sound import NotSound, decode, resampled
+from melexp.files.sound import Audio, NotSound, decode
 
 
 class ClipError(ValueError):
@@ -84,7 +84,9 @@ class Clip:
             )
         try:
             # Averaging the channels before resampling gives the same result with less work.
-            return resampled(*decode(path), sr)
+            mono, own = decode(path)
+            (samples,) = Audio(mono[None], own, path.stat().st_size).at(sr)
+            return samples
         except NotSound as error:
             raise ClipError(
                 f"{path}: the file is not readable as audio ({error}); convert it to WAV or FLAC, "

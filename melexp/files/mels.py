@@ -175,7 +175,7 @@ def _real(array: object) -> np.ndarray:
 
 def _audio(data: bytes) -> Audio:
     try:
-        return Audio(*decode_channels(data))
+        return Audio(*decode_channels(data), len(data))
     except NotSound as error:
         raise Refused(
             "the file is neither a mel (.npy, .npz, .pt, .h5, .safetensors, .mat, .ark, .scp, .csv "

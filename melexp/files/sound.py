@@ -19,6 +19,9 @@ from melexp.files.atomic import write_bytes
 
 #: Largest number of samples of a file, of all channels: 4 GB, 13 hours of one channel at 22.05 kHz.
 LARGEST = 2**30
+#: Samples up to which the size of the file does not matter (100 MB), and the largest number of
+#: samples for each of its bytes: Opus at 6 kbit/s has 64.
+_FREE, _PER_BYTE = 25 * 10**6, 100
 #: Sampling rates in Hz; a header with another rate is corrupt.
 RATES = (1_000, 1_000_000)
 #: Formats of libsndfile that hold matrices of any meaning, not sound.
@@ -44,14 +47,34 @@ class Audio:
         Full scale is 1.
     sr : int
         Sampling rate in Hz.
+    packed : int
+        Bytes of the file.
     """
 
     channels: NDArray[np.float32]
     sr: int
+    packed: int
 
     def at(self, sr: float) -> list[NDArray[np.float32]]:
-        """Return the samples of each channel at another sampling rate [float32]."""
+        """Return the samples of each channel at another sampling rate [float32].
+
+        Raises
+        ------
+        ValueError
+            If they are too many, or none.
+        """
+        _check_length(int(self.channels.size * sr / self.sr), self.packed)
         return [resampled(samples, self.sr, sr) for samples in self.channels]
+
+
+def _check_length(n_samples: int, packed: int) -> None:
+    """Check the number of samples, of all channels, that a file of `packed` bytes gives."""
+    most = min(LARGEST, max(_FREE, _PER_BYTE * packed))
+    if n_samples > most:
+        raise ValueError(
+            f"the sound of {packed} bytes gives {n_samples} samples, more than the limit of "
+            f"{most}, and may be a decompression bomb; split the file, or convert it to WAV"
+        )
 
 
 class _Bytes(io.BytesIO):
@@ -100,7 +123,8 @@ def decode_channels(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     """Decode the channels of a sound file [shape=(n_channels, n_samples)]; see `decode`."""
     if isinstance(source, Path) and not _is_utf8(source):
         source = source.read_bytes()  # the decoder cannot open a name that is not UTF-8
-    file = _Bytes(source) if isinstance(source, bytes) else source
+    packed = source.stat().st_size if isinstance(source, Path) else len(source)
+    file = source if isinstance(source, Path) else _Bytes(source)
     try:
         with soundfile.SoundFile(file) as sound:
             if sound.format in _MATRICES:
@@ -110,17 +134,14 @@ def decode_channels(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
                 raise ValueError(
                     f"the sound has a sampling rate of {sr} Hz; convert it to a common rate"
                 )
-            if size > LARGEST:
-                raise ValueError(
-                    f"the sound declares {size} samples, more than the limit of {LARGEST}; split "
-                    "the file"
-                )
+            _check_length(size, packed)
             # The number is given, because some codecs (GSM, G.721) cannot seek to determine it.
             samples = sound.read(sound.frames, dtype="float32", always_2d=True)
             complete = len(samples) == sound.frames
             cut = _CUT.search(sound.extra_info)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise NotSound(one_line(error)) from error
+        # The message of the decoder; in full it has the address of the object.
+        raise NotSound(one_line(getattr(error, "error_string", error))) from error
     except MemoryError as error:
         raise ValueError(
             f"the sound has {size} samples, too many for the memory; split the file"
