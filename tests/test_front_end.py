@@ -117,8 +117,10 @@ def test_statistics_of_other_packages(tmp_path: Path) -> None:
     [
         ({"a": np.ones(3), "b": np.ones(3)}, "the arrays are a, b"),
         ({"mean": np.ones((3, 3)), "std": np.ones(3)}, "one per band"),
+        ({"mean": np.ones(3), "std": np.array("x")}, "could not convert"),
+        ({"count": np.ones(2), "sum": np.ones(3), "sum_square": np.ones(3)}, "broadcast"),
     ],
-    ids=["names", "shape"],
+    ids=["names", "shape", "text", "lengths"],
 )
 def test_bad_statistics(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     np.savez(tmp_path / "stats.npz", **arrays)

@@ -58,6 +58,17 @@ def test_errors_of_the_command(
         assert len(err.splitlines()) == 1
 
 
+def test_a_list_of_kaldi_names_files_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kaldiio = pytest.importorskip("kaldiio", reason="needs the extra 'files'")
+    kaldiio.save_ark(str(tmp_path / "feats.ark"), {"a": mel_of("hifigan").T})
+    (tmp_path / "feats.scp").write_text("a feats.ark:2\n")
+    code, out, err = command(monkeypatch, capsys, str(tmp_path / "feats.scp"))
+    assert (code, err) == (0, "")
+    assert "80 bands" in out
+
+
 # --- melexp invert --------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from sounds import sine
@@ -238,6 +239,36 @@ def test_a_reader_that_ends_early_does_not_cost_a_table(tmp_path: Path, unbuffer
     assert status == "1"
     assert all(re.match(r"2 tasks in 1 jobs", line) for line in said)
     assert len(read_table(tmp_path, "run")) == 2
+
+
+# --- Devices ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero")
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ("inspect /dev/zero", "/dev/zero"),
+        ("inspect -", "-"),
+        ("invert /dev/zero out.wav", "/dev/zero"),
+        ("invert - out.wav", "-"),
+        ("invert mel.npy out.wav --stats /dev/zero", "/dev/zero"),
+    ],
+)
+def test_a_device_without_end_is_refused(tmp_path: Path, arguments: str, name: str) -> None:
+    np.save(tmp_path / "mel.npy", np.ones((80, 9), np.float32))
+    with Path("/dev/zero").open("rb") as endless:
+        began = time.monotonic()
+        options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+        limit = "ulimit -v 8000000; exec"  # kB of addresses, in case it is read
+        done = subprocess.run(
+            ["sh", "-c", f'{limit} "{sys.executable}" -m melexp {arguments}'],
+            stdin=endless, capture_output=True, text=True, check=False, **options,
+        )  # fmt: skip
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert f"{name}: the input is a device or a terminal; give a file or a pipe" in line
+    assert time.monotonic() - began < 60
 
 
 # --- Optional packages --------------------------------------------------------------------------

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from melexp.errors import one_line
-from melexp.files.mels import read_input
+from melexp.files.mels import read_input, read_source
 from melexp.files.sound import Audio
 from melexp.inspection.inspect import inspect as inspect_array
 
@@ -28,9 +27,9 @@ def inspect(source: str, *, orientation: str = "auto", key: str | None = None) -
     ValueError, OSError
         If the file cannot be read or is not a mel-spectrogram; the message is one line.
     """
-    data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     try:
-        given = read_input(data, key=key)
+        folder = None if source == "-" else Path(source).parent
+        given = read_input(read_source(source), key=key, folder=folder)
         if isinstance(given, Audio):
             raise ValueError("the file is sound, not a mel; melexp invert tests its round trip")
         return f"{source}: {inspect_array(given, orientation=orientation).text(source)}"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,21 +32,28 @@ _NAMED = 10
 
 
 def read_source(source: str) -> bytes:
-    """Return the content of a file, or of the standard input for "-".
+    """Return the content of a file, or of the standard input for "-", see `bounded`."""
+    with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
+        return bounded(file, LARGEST)
+
+
+def bounded(file: BinaryIO, largest: int) -> bytes:
+    """Return the content of an open file.
 
     Raises
     ------
     Refused
-        If it has more than `LARGEST` bytes.
+        If it has more than `largest` bytes, or is a device, which may have no end.
     """
-    with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
-        parts, left = [], LARGEST
-        while part := file.read(2**20):
-            parts.append(part)
-            left -= len(part)
-            if left < 0:
-                raise Refused(f"the input has more than {LARGEST} bytes; split it")
-        return b"".join(parts)
+    if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+        raise Refused("the input is a device or a terminal; give a file or a pipe")
+    parts, left = [], largest
+    while part := file.read(2**20):
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            raise Refused(f"the input has more than {largest} bytes; split it")
+    return b"".join(parts)
 
 
 def read_input(

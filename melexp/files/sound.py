@@ -123,9 +123,9 @@ def decode_channels(source: Path | bytes) -> tuple[NDArray[np.float32], int]:
     """Decode the channels of a sound file [shape=(n_channels, n_samples)]; see `decode`."""
     if isinstance(source, Path) and not _is_utf8(source):
         source = source.read_bytes()  # the decoder cannot open a name that is not UTF-8
-    packed = source.stat().st_size if isinstance(source, Path) else len(source)
     file = source if isinstance(source, Path) else _Bytes(source)
     try:
+        packed = source.stat().st_size if isinstance(source, Path) else len(source)
         with soundfile.SoundFile(file) as sound:
             if sound.format in _MATRICES:
                 raise NotSound("it is a MATLAB file")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from melexp.errors import MissingExtra, one_line
-from melexp.files.mels import read_arrays
+from melexp.files.mels import bounded, read_arrays
 
 #: Names of the arrays in the files of ParallelWaveGAN, scikit-learn and others.
 _MEANS = ("mean", "mean_", "mel_mean", "feats_mean", "mu")
@@ -38,31 +38,30 @@ def read_stats(path: Path) -> tuple[np.ndarray, np.ndarray]:
     MissingExtra
         If the package that reads the format is not installed.
     """
-    if path.stat().st_size > _LARGEST:
-        raise ValueError(f"{path}: the file is larger than {_LARGEST >> 20} MB; give statistics")
     try:
-        arrays = read_arrays(path.read_bytes())
+        with path.open("rb") as file:
+            arrays = read_arrays(bounded(file, _LARGEST))
+        if len(arrays) == 1:  # without names
+            (rows,) = arrays.values()
+            if rows.ndim == 0 or len(rows) != 2:
+                raise ValueError(
+                    f"an array must have two rows, mean and deviation; got shape {rows.shape}"
+                )
+            arrays = {"mean": rows[0], "scale": rows[1]}
+        mean, deviation = _mean_and_deviation(arrays)
+        if mean.ndim > 1 or deviation.ndim > 1:
+            raise ValueError(
+                f"mean and deviation must be numbers or one per band; got shapes {mean.shape} and "
+                f"{deviation.shape}"
+            )
     except MissingExtra:
         raise
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # also of values that are no numbers
         raise ValueError(f"{path}: {one_line(error)}") from error
-    if len(arrays) == 1:  # without names
-        (rows,) = arrays.values()
-        if rows.ndim == 0 or len(rows) != 2:
-            raise ValueError(
-                f"{path}: an array must have two rows, mean and deviation; got shape {rows.shape}"
-            )
-        arrays = {"mean": rows[0], "scale": rows[1]}
-    mean, deviation = _mean_and_deviation(arrays, path)
-    if mean.ndim > 1 or deviation.ndim > 1:
-        raise ValueError(
-            f"{path}: mean and deviation must be numbers or one per band; got shapes "
-            f"{mean.shape} and {deviation.shape}"
-        )
     return mean, deviation
 
 
-def _mean_and_deviation(arrays: dict[str, Any], path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_deviation(arrays: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     if {"count", "sum", "sum_square"} <= set(arrays):
         mean = arrays["sum"] / arrays["count"]
         return mean, np.sqrt(arrays["sum_square"] / arrays["count"] - mean * mean)
@@ -72,7 +71,7 @@ def _mean_and_deviation(arrays: dict[str, Any], path: Path) -> tuple[np.ndarray,
         deviation = np.sqrt(arrays["var"])
     if mean is None or deviation is None:
         raise ValueError(
-            f"{path}: there must be arrays 'mean' and 'scale' (or 'std'); the arrays are "
+            "there must be arrays 'mean' and 'scale' (or 'std'); the arrays are "
             f"{', '.join(map(str, arrays)) or 'none'}"
         )
     squeezed = [np.squeeze(np.asarray(v, np.float64)) for v in (mean, deviation)]
