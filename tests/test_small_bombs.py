@@ -306,3 +306,13 @@ def test_the_reason_of_the_decoder_names_no_object() -> None:
     with pytest.raises(ValueError, match="nor sound that can be read") as error:
         read_input(bytes(range(256)))
     assert " at 0x" not in str(error.value)
+
+
+# --- Lists of Kaldi -----------------------------------------------------------------------------
+
+
+def test_a_list_with_many_spaces_is_read_quickly() -> None:
+    data = b"k p.ark:1\na b" + b" " * 30_000 + b"x\n"
+    error, seconds, _ = measured(lambda: read_input(data))
+    assert "the file has no array 'mel'; the arrays are k, a" in str(error)
+    assert seconds < 0.5

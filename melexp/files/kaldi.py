@@ -18,7 +18,6 @@ _KINDS = {b"FM": (4, 0), b"DM": (8, 0), b"CM": (1, 8), b"CM2": (2, 0), b"CM3": (
 _BINARY = re.compile(rb"(\S{1,1000}) \0B(FM|DM|CM|CM2|CM3) ")
 _BLANK = re.compile(r"\s*")
 _TEXT = re.compile(r"\s*(\S+)\s+\[([^\[\]]*)\]")
-_PLACE = re.compile(r"(\S+)[ \t]+(\S.*?)(?::(\d+))?\s*")
 _LISTED = re.compile(r"\S+[ \t]+\S.*(?:\.ark|:\d+|\|)\s*")
 
 
@@ -124,14 +123,18 @@ def list_arrays(text: str, folder: Path | None) -> Arrays:
         Folder of the list: relative paths are looked up there first, then in the working folder.
     """
     arrays: Arrays = {}
-    for line in filter(str.strip, text.splitlines()):
-        place = _PLACE.fullmatch(line)
-        if place is None or place[2].endswith("|") or place[2].startswith("|"):
+    for line in filter(None, map(str.strip, text.splitlines())):
+        key, *rest = line.split(maxsplit=1)
+        place = rest[0] if rest else "|"
+        if place.startswith("|") or place.endswith("|"):
             raise Refused(
-                f"the list has the line {line.strip()[:60]!r}, not a key and a place in an "
-                "archive; programs are not run"
+                f"the list has the line {line[:60]!r}, not a key and a place in an archive; "
+                "programs are not run"
             )
-        arrays[place[1]] = _reader(_at(place[2], int(place[3] or 0), folder))
+        name, _, offset = place.rpartition(":")
+        if not (name and offset.isdecimal()):  # without an offset
+            name, offset = place, "0"
+        arrays[key] = _reader(_at(name, int(offset), folder))
     return arrays
 
 
