@@ -18,6 +18,7 @@ import soundfile
 from sounds import sine
 
 import melexp
+from melexp.commands.invert_files import _several
 from melexp.datasets import ClipError, load_dataset
 from melexp.results.tables import read_table
 
@@ -269,6 +270,34 @@ def test_a_device_without_end_is_refused(tmp_path: Path, arguments: str, name: s
     assert done.returncode == 2
     assert f"{name}: the input is a device or a terminal; give a file or a pipe" in line
     assert time.monotonic() - began < 60
+
+
+# --- Folders with other things than files -------------------------------------------------------
+
+
+@POSIX
+def test_only_files_of_a_folder_are_inverted(sounds: Path) -> None:
+    os.mkfifo(sounds / "pipe.wav")  # reading it would wait for a writer
+    (sounds / "folder.wav").mkdir()
+    for given in (str(sounds), f"{sounds}/**", f"{sounds}/**/?.wav"):
+        found = {str(below) for _, below in _several(given) or ()}
+        assert found == {"a.wav", "b/c.wav", "b/d.wav"}
+
+
+@POSIX
+def test_a_glob_follows_no_link_to_a_folder(sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):  # otherwise there are 2^40 paths
+        (sounds / "b" / name).symlink_to(sounds)
+    (sounds / ".hidden").mkdir()
+    (sounds / ".hidden" / "a.wav").write_bytes(b"")
+    monkeypatch.chdir(sounds.parent)
+    for given, wanted in (
+        ("**/*.wav", {"a.wav", "b/c.wav", "b/d.wav"}),
+        ("sounds/**/b/**/c.wav", {"c.wav"}),
+        ("soun*/**", {"a.wav", "b/c.wav", "b/d.wav"}),
+        ("sounds/b/one/*.wav", {"a.wav"}),
+    ):
+        assert {str(below) for _, below in _several(given) or ()} == wanted
 
 
 # --- Optional packages --------------------------------------------------------------------------

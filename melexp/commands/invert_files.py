@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,16 +76,30 @@ def _several(text: str) -> list[tuple[Path, Path]] | None:
     """Return the files of a folder or glob and their relative paths; None for a single input."""
     path = Path(text)
     if path.is_dir():
-        found = [p for p in path.rglob("*") if p.suffix.lower() in MEL_SUFFIXES + AUDIO_SUFFIXES]
+        suffixes = MEL_SUFFIXES + AUDIO_SUFFIXES
+        found = [p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file()]
         root = path
     elif text != "-" and not path.exists() and glob.has_magic(text):
-        found = [Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file()]
+        found = [p for p in _matches(text) if p.is_file()]
         root = Path(os.path.commonpath([p.parent for p in found])) if found else path
     else:
         return None
     if not found:
         raise ValueError(f"{text}: there is no mel ({', '.join(MEL_SUFFIXES)}) and no sound file")
     return [(p, p.relative_to(root)) for p in sorted(found)]
+
+
+def _matches(pattern: str) -> set[Path]:
+    """Return the paths of a glob; ``**`` follows no link to a folder, which may lead back."""
+    before, *after = re.split(r"(?:^|(?<=[/\\]))\*\*(?:[/\\]|$)", pattern, maxsplit=1)
+    if not after:
+        return {Path(p) for p in glob.glob(pattern)}
+    found: set[Path] = set()
+    for top in glob.glob(before) if before else [os.curdir]:
+        for folder, below, _ in os.walk(top):
+            below[:] = [name for name in below if not name.startswith(".")]  # as glob does
+            found |= _matches(os.path.join(glob.escape(folder), after[0] or "*"))
+    return found
 
 
 def _run_several(inputs: list[tuple[Path, Path]], folder: str, options: InvertOptions) -> int:
