@@ -126,8 +126,14 @@ def test_pictures_that_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     head = png(np.zeros((2, 2), np.uint8))
-    for size in (2**14, 2**16, 2**31 - 1):
-        chunk = b"IHDR" + size.to_bytes(4, "big") * 2 + head[24:29]
+    for size, depth in (
+        (2**14, b"\x08\0"),
+        (2**16, b"\x08\0"),
+        (2**31 - 1, b"\x08\0"),
+        (2**12 + 1, b"\x08\2"),  # in colour
+        (2**12 + 1, b"\x08\6"),  # and with transparency
+    ):
+        chunk = b"IHDR" + size.to_bytes(4, "big") * 2 + depth + head[26:29]
         crc = zlib.crc32(chunk).to_bytes(4, "big")
         assert "more than" in refused(head[:12] + chunk + crc + head[33:])
 

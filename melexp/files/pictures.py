@@ -11,8 +11,9 @@ from melexp.errors import one_line
 from melexp.files.array_files import Refused
 from melexp.transforms.mel import MelTransform
 
-#: Largest number of pixels, checked before they are unpacked: 36 hours of 512 bands at 10 ms.
-LARGEST = 2**26
+#: Largest number of pixels, checked before they are unpacked: 22 minutes of 512 bands at 10 ms, and
+#: a quarter of it in colour, which takes more memory.
+LARGEST, LARGEST_COLOURED = 2**26, 2**24
 #: Distance of pixels up to which they count as equal: what a model or JPEG leaves, of 255.
 _NEAR = 8
 #: Part of the range 0 to 1 by which a value may be outside; it is clipped.
@@ -65,7 +66,8 @@ def read_picture(data: bytes, *, inverted: bool, flipped: bool) -> np.ndarray:
     Raises
     ------
     Refused
-        If the picture is corrupt, larger than `LARGEST`, in colour or transparent.
+        If the picture is corrupt, larger than `LARGEST` or `LARGEST_COLOURED`, in colour or
+        transparent.
     """
     try:
         pixels, largest = _pixels(data)
@@ -91,11 +93,12 @@ def _pixels(data: bytes) -> tuple[np.ndarray, int]:
             picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large() from error
-    if picture.width * picture.height > LARGEST:
+    grey = picture.mode in ("1", "L") or picture.mode.startswith("I")
+    if picture.width * picture.height > (LARGEST if grey else LARGEST_COLOURED):
         raise _too_large()
     if picture.mode.startswith("I"):
         return np.asarray(picture)[..., None], 2**16 - 1
-    if picture.mode in ("1", "L"):
+    if grey:
         return np.asarray(picture.convert("L"))[..., None], 255
     colours = np.asarray(picture.convert("RGBA")).astype(np.int16)
     if colours[..., 3].min() < 255:
@@ -113,7 +116,9 @@ def _pixels(data: bytes) -> tuple[np.ndarray, int]:
 
 
 def _too_large() -> Refused:
-    return Refused(f"the picture has more than {LARGEST} pixels; split it")
+    return Refused(
+        f"the picture has more than {LARGEST} pixels, or {LARGEST_COLOURED} in colour; split it"
+    )
 
 
 def write_picture(mel: np.ndarray, *, inverted: bool, flipped: bool, bits: int = 8) -> bytes:
