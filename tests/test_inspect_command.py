@@ -69,6 +69,20 @@ def test_a_list_of_kaldi_names_files_beside_it(
     assert "80 bands" in out
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_huge_values_leave_no_warning_of_numpy(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).random((80, 50))
+    for factor in (1e45, 1e300, 1e308, -1e308, np.longdouble("1e4000")):
+        np.save("mel.npy", factor * noise)
+        for code, _, err in (
+            command(monkeypatch, capsys, "mel.npy"),
+            run("mel.npy", "out.wav", "--preset", "paper"),
+        ):
+            assert len(err.splitlines()) == (1 if code else 0)
+
+
 # --- melexp invert --------------------------------------------------------------------------
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from melexp.errors import one_line
 from melexp.files.mels import read_input, read_source
 from melexp.files.sound import Audio
 from melexp.inspection.inspect import inspect as inspect_array
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the report says what is not finite
 def inspect(source: str, *, orientation: str = "auto", key: str | None = None) -> str:
     """Return a report on the mel-spectrogram in a file.
 

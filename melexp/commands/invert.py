@@ -37,6 +37,7 @@ _MANY = 3
 Progress = Callable[[int, int], None]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a result that is not finite is refused
 def invert_bytes(
     data: bytes,
     target: Path | None,
