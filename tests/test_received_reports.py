@@ -21,11 +21,13 @@ from melexp.results.records import read_json, write_json
 from melexp.results.tables import read_table, table_checksum, write_table
 from melexp.runs.hydra_app import register
 from melexp.runs.runner import run
+from melexp.transforms.mel import MelTransform
 
 for module in ("jinja2", "plotly", "pyloudnorm"):
     pytest.importorskip(module, reason="the report needs the extra: pip install 'melexp[report]'")
 
 from melexp.report import report  # noqa: E402
+from melexp.report.received import check_size  # noqa: E402
 
 register()
 
@@ -142,7 +144,7 @@ UNKNOWN = r"run\.provenance\.json: NNLS \+ GLA has a setting that this version o
         ({"mel": {"n_fft": 2**16, "n_mels": 2**12}}, r"n_fft \* n_mels = 268435456"),
         ({"mel": {"n_fft": 2**16, "hop_length": 1}}, "n_fft / hop_length = 65536"),
         ({"mel": {"hop_length": 1}}, "n_fft / hop_length = 2048"),
-        ({"mel": {"n_fft": 64, "hop_length": 2, "n_mels": 128}}, "n_mels / hop_length = 64"),
+        ({"mel": {"n_fft": 64, "hop_length": 1, "n_mels": 128}}, "n_mels / hop_length = 128"),
         ({"checkpoints": list(range(1001))}, "the number of checkpoints = 1001"),
         ({"mel": {"n_fft": "x"}}, "is incomplete"),
         ({"mel": {"fmin": "a"}}, "is incomplete"),
@@ -176,6 +178,13 @@ def test_stored_settings_are_bounded(
     assert "\n" not in str(error.value)
     if "use --clips 0" in str(error.value):
         assert report(received, clips=0, datasets=[f"folder={made / 'sounds'}"]).exists()
+
+
+@pytest.mark.parametrize("preset", MelTransform.presets())
+def test_every_preset_can_be_rendered(preset: str) -> None:
+    mel = MelTransform.preset(preset).settings()
+    names = {"method": {"label": "x"}, "dataset": {"name": "x"}}
+    check_size({"checkpoints": [5000], "mel": mel, **names})
 
 
 @pytest.mark.parametrize("metric", ["../../../evil", "/tmp/evil", "evil\n", "..", "x" * 10**4])

@@ -26,7 +26,7 @@ from melexp.transforms.mel import MelTransform
 #: Limits of a clip that is rendered: iterations, samples of a frame, bands of a mel-spectrogram.
 ITERATIONS, N_FFT, N_MELS = 100_000, 2**16, 2**12
 #: Further limits: values of the filter bank, and of a spectrogram for each sample of sound.
-CHECKPOINTS, FILTERS, OVERLAP = 1000, 2**25, 32
+CHECKPOINTS, FILTERS, OVERLAP = 1000, 2**25, 64
 #: Largest sizes in bytes of a figure and of its caption.
 FIGURE, CAPTION = 50 * 10**6, 100_000
 
