@@ -332,9 +332,15 @@ def test_without_clips_there_is_no_listening_page_and_an_old_report_is_replaced(
     assert [path.name for path in tmp_path.iterdir()] == ["pages"]
 
 
-def test_a_table_that_cannot_tell_its_runs_apart_is_refused(tmp_path: Path) -> None:
+def test_a_table_that_cannot_tell_its_runs_apart_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for n_mels in (40, 80):
         go(tmp_path, f"mel.n_mels={n_mels}")
+    (view,) = views(tmp_path)
+    assert set(view.table["mel.n_mels"]) == {40, 80}
+    without = view.table.drop(columns="mel.n_mels")
+    monkeypatch.setattr("melexp.report.views.read_table", lambda *_: without)
     with pytest.raises(ValueError, match="cannot tell apart"):
         views(tmp_path)
 

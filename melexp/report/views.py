@@ -297,7 +297,7 @@ def views(results: Path, where: Sequence[str] = ()) -> list[View]:
         key = canonical(mels) if compares else experiment
         table = chosen(read_table(results, experiment), where)
         told = [name for name in table if name not in ("value", "reason", "seconds")]
-        if len(mels) > 1 or has_twins(table, told):
+        if has_twins(table, told):
             raise ValueError(
                 f"{experiment}.csv has runs that its columns cannot tell apart; use one "
                 "experiment name per mel transform"

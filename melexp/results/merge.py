@@ -60,8 +60,6 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
                 "melexp reproduce wrote has them; run the experiments there first"
             )
         _take_tasks(source, merged, plan, rtol)
-        for experiment in sorted({path.parent.name for path in found}):
-            check_place(target, experiment)
         for path in found:
             place = target.root / path.relative_to(source)
             ours = notes.get(place) or (read_note(place) if place.exists() else None)
@@ -75,6 +73,8 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
                 notes[place] = theirs
     for path in _notes(into):  # the tables need all of them
         read_note(path)
+    for experiment in sorted({place.parent.name for place in notes}):
+        check_place(target, experiment)
     target.begin()
     for bunch in plan.bunches():
         append(into / "tasks", bunch)
