@@ -36,12 +36,8 @@ def changes(table: pd.DataFrame) -> pd.DataFrame:
     the share of the clips that the prior improves.
     """
     rows = table[table["value"].notna()]
-    ends = rows.filter(like="mel.").drop_duplicates()
-    names = {index: front_end(row) for index, row in ends.iterrows()}
-    silent = {names[index] for index, row in ends.iterrows() if loses_level(row)}
-    rows = rows.assign(front_end=rows.apply(front_end, axis=1))
-    rows = rows[~((rows["metric"] == "sc") & rows["front_end"].isin(silent))]
-    rows = rows.assign(prior=rows["prior"].notna())
+    rows = rows[~((rows["metric"] == "sc") & rows.apply(loses_level, axis=1))]
+    rows = rows.assign(front_end=rows.apply(front_end, axis=1), prior=rows["prior"].notna())
     pairs = rows.pivot_table(
         index=["front_end", "dataset", "metric", "clip", "seed"], columns="prior", values="value"
     ).dropna()

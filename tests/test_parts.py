@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import subprocess
 import sys
 import tracemalloc
@@ -16,7 +15,7 @@ import pytest
 from stores import add_job, finished, older, part
 
 from melexp.commands.doctor import doctor
-from melexp.results import parts, tables
+from melexp.results import tables
 from melexp.results.export import UNUSED, latex
 from melexp.results.index import Index
 from melexp.results.merge import merge
@@ -120,29 +119,6 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 # --- The index ----------------------------------------------------------------------------------
-
-
-def test_quick_tasks_share_a_flush_to_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[int] = []
-
-    def sync(handle: int) -> None:
-        status = os.fstat(handle)
-        if stat.S_ISREG(status.st_mode):  # not that of a folder
-            synced.append(status.st_size)
-
-    monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(parts, "FLUSH_EVERY", 1e9)
-    store = Store(tmp_path)
-    for n in range(50):
-        store.save(body(f"{n:02x}"))
-    first, size = len(line_of(body("00"))), part(tmp_path).stat().st_size
-    assert synced == [first]
-    assert len(list(finished(tmp_path))) == 50
-    parts.flush(tmp_path / "tasks")
-    assert synced == [first, size]
-    assert size == 50 * first
 
 
 def test_further_values_of_a_task_are_a_further_line(tmp_path: Path) -> None:

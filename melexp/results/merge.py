@@ -12,14 +12,14 @@ import numpy as np
 
 from melexp.files.received import inside
 from melexp.results.index import Index, stored
-from melexp.results.parts import LARGEST_LINE, Finished, Value, append, line_of
+from melexp.results.parts import LARGEST_LINE, Finished, Value, append, flush, line_of
 from melexp.results.records import DamagedFile, is_task, read_note
 from melexp.results.store import Store
 from melexp.results.tables import check_place, update_table
 
 Note = dict[str, Any]
 
-#: Bytes of lines that are written and flushed at once.
+#: Bytes of lines that are written at once.
 _BUNCH = 2**24
 
 
@@ -78,6 +78,7 @@ def merge(into: Path, sources: Sequence[Path], *, rtol: float = 0.0) -> list[str
     target.begin()
     for bunch in plan.bunches():
         append(into / "tasks", bunch)
+    flush(into / "tasks")  # before a note names these tasks
     for place, note in notes.items():
         target.save_job(place.parent.name, note)
     del merged, notes

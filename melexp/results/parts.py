@@ -166,7 +166,8 @@ def parts_of(folder: Path, *, plain: bool = False) -> list[Path]:
 def append(folder: Path, content: bytes) -> None:
     """Append lines to a part that no other process writes.
 
-    They are flushed to the disk, unless this process did that in the last `FLUSH_EVERY` seconds.
+    They are flushed to the disk, unless this process flushed that part in the last `FLUSH_EVERY`
+    seconds; `flush` does the rest.
 
     Parameters
     ----------
@@ -188,14 +189,14 @@ def append(folder: Path, content: bytes) -> None:
 
 def _append(folder: Path, content: bytes) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    handle, end = _open(folder)
+    path, handle, end = _open(folder)
     try:
         try:
             if os.write(handle, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if time.monotonic() - _flushed.get(folder, -math.inf) >= FLUSH_EVERY:
+            if time.monotonic() - _flushed.get(path, -math.inf) >= FLUSH_EVERY:
                 os.fsync(handle)
-                _flushed[folder] = time.monotonic()
+                _flushed[path] = time.monotonic()
         except BaseException:
             with suppress(OSError):  # a full or read-only disk keeps a torn line
                 os.ftruncate(handle, end)
@@ -206,7 +207,7 @@ def _append(folder: Path, content: bytes) -> None:
         sync_folder(folder)
 
 
-#: When this process last flushed a part of each folder.
+#: When this process last flushed each part.
 _flushed: dict[Path, float] = {}
 
 
@@ -227,12 +228,13 @@ def machine() -> str:
     return hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:8]
 
 
-def _open(folder: Path) -> tuple[int, int]:
-    """Open and lock the first free part for appending; return its handle and its size."""
+def _open(folder: Path) -> tuple[Path, int, int]:
+    """Open and lock the first free part for appending; return it, its handle and its size."""
     name, n = machine(), 0 if HAS_LOCKS else _own()
     while True:
+        path = folder / f"{name}-{n}.jsonl"
         try:
-            handle = os.open(folder / f"{name}-{n}.jsonl", _FLAGS, 0o666)
+            handle = os.open(path, _FLAGS, 0o666)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 raise
@@ -248,7 +250,7 @@ def _open(folder: Path) -> tuple[int, int]:
             else:
                 end = _whole(handle, status) if locked is not False else None
                 if end is not None:
-                    return handle, end
+                    return path, handle, end
                 n += 1
         except BaseException:
             os.close(handle)

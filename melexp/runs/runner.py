@@ -22,6 +22,7 @@ from melexp.methods import Peer, make_method
 from melexp.metrics import available_metrics, check_installed
 from melexp.results.index import Stamp
 from melexp.results.pairs import Pair, pairs
+from melexp.results.parts import flush
 from melexp.results.provenance import provenance
 from melexp.results.records import canonical, check_job, check_name
 from melexp.results.store import Store
@@ -157,7 +158,8 @@ class Job:
         return self.config["workers"] or os.cpu_count() or 1
 
     def save(self) -> None:
-        """Write the note of the job."""
+        """Write the note of the job, after the tasks of this machine are on the disk."""
+        flush(self.store.root / "tasks")
         seconds = round(time.perf_counter() - self.began, 3)
         body = self.note()
         body["provenance"] |= {"wall_seconds": seconds}

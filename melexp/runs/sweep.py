@@ -9,7 +9,6 @@ from contextlib import ExitStack
 import pandas as pd
 from omegaconf import DictConfig
 
-from melexp.results.parts import flush
 from melexp.results.records import read_note
 from melexp.results.statistics import named_setting, parameters_of
 from melexp.results.store import Store
@@ -78,7 +77,6 @@ class Sweep:
         self._open.close()
         if self.store is None:
             return 0
-        flush(self.store.root / "tasks")
         after = self.store.notes()
         changed = [path for path, stamp in after.items() if self.before.get(path) != stamp]
         failed = 0
