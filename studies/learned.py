@@ -3,8 +3,12 @@
     python studies/learned.py --clips 14    # makes results/prior/
     python studies/learned.py --clips 7 --weights 0 0.7 --truth 0 0.2 0.4 1 --layouts librosa \
         torchaudio "1024 / 512" --output results/prior/limit
+    python studies/learned.py --clips 7 --truth 0 1 --bands 0 500 1000 3000 12000 \
+        --layouts librosa "1024 / 512" --output results/prior/bands
+    python studies/learned.py --clips 14 --network out/prior.npz --output results/prior/seed1
 
-The second asks what a better network could give: its magnitude moves towards the true one.
+The second and third ask what a better network could give: its magnitude moves towards the true one,
+at all frequencies or in a band. The fourth tries other weights of the network.
 
 Each run has 100 iterations of `admm_ramp` on the first seconds of a clip. The rows have the results
 without a prior and with the network, and what the test of `melexp.start.prior.guarded` compares.
@@ -65,8 +69,9 @@ def rows_of(
     n_iter: int,
     weights: list[float],
     truth: list[float],
+    bands: list[tuple[float, float]],
 ) -> Iterator[dict[str, object]]:
-    """Yield a row for the run without a prior, and for each weight and share of the truth."""
+    """Yield a row for the run without a prior, and for each weight, share of the truth and band."""
     transform = LAYOUTS[layout]
     x = clip.load(round(transform.sr))[: round(seconds * transform.sr)]
     problem = Problem(transform(x), transform, length=len(x))
@@ -83,10 +88,13 @@ def rows_of(
         / prior.inconsistency(A, None, problem),
     }
     runs: dict[str, dict[str, object]] = {"none": {}}
-    for weight, share in itertools.product(weights, truth):
-        magnitude = guess.magnitude + np.float32(share) * (true - guess.magnitude)
+    frequency = transform.sr / transform.n_fft * np.arange(len(A))[:, None]
+    for weight, share, (low, high) in itertools.product(weights, truth, bands):
+        part = np.float32(share) * ((frequency >= low) & (frequency < high))
+        magnitude = guess.magnitude + part * (true - guess.magnitude)
         moved = dataclasses.replace(guess, magnitude=magnitude)
         name = f"{weight}, {share:.0%} of the truth" if share else str(weight)
+        name += f", {low:g} to {high:g} Hz" if share and high < np.inf else ""
         runs[name] = {"prior": lambda *_, moved=moved: moved, "prior_weight": weight}
     for name, params in runs.items():
         method = make_method("admm_ramp", **params).for_budget(n_iter)
@@ -147,6 +155,8 @@ def main() -> None:
     parser.add_argument("--n-iter", type=int, default=100)
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0])
     parser.add_argument("--truth", type=float, nargs="+", default=[0.0], help="shares, 0 to 1")
+    parser.add_argument("--bands", type=float, nargs="+", default=[], help="edges of bands in Hz")
+    parser.add_argument("--network", type=Path, help="weights in place of the shipped ones")
     parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=list(LAYOUTS))
     parser.add_argument("--output", type=Path, default=Path("results/prior"))
     parser.add_argument("--table", action="store_true", help="only make the table again")
@@ -154,6 +164,9 @@ def main() -> None:
     if a.table:
         write_text(a.output / "prior.md", markdown(pd.read_csv(a.output / "prior.csv")))
         return
+    if a.network:
+        prior.WEIGHTS = a.network
+    bands = [(0.0, np.inf), *itertools.pairwise(a.bands)]
     sets = {name: load_dataset(name) for name in SETS}
     rows: list[dict[str, object]] = []
     for n in range(a.clips):
@@ -168,6 +181,7 @@ def main() -> None:
                     n_iter=a.n_iter,
                     weights=a.weights,
                     truth=a.truth,
+                    bands=bands,
                 )
             a.output.mkdir(parents=True, exist_ok=True)
             table = pd.DataFrame(rows)

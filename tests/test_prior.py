@@ -20,6 +20,7 @@ from melexp.datasets import load_dataset
 from melexp.metrics import score
 from melexp.start import Guess, kl, network, pghi
 from melexp.start import prior as priors
+from melexp.start.harmonics import Combs
 
 ROOT = Path(__file__).resolve().parents[1]
 JOINT = ["admm", "admm_ramp", "ipalm", "ipalm_tuned"]
@@ -195,6 +196,31 @@ def test_the_network_equals_its_transcription() -> None:
         h = h + layer(f"blocks.{n}.out", np.maximum(layer(f"blocks.{n}.conv", h, dilation), 0), 1)
     h = layer("head", h, 1).reshape(network.N_OUT, 4, 8, 9).transpose(0, 2, 1, 3)
     np.testing.assert_allclose(out, h.reshape(network.N_OUT, 32, 9)[:, :30], atol=2e-3)
+
+
+def comb_of(A: np.ndarray, transform: MelTransform, *, mean: float) -> np.ndarray:
+    """Return the comb of a magnitude around a flat mean."""
+    return Combs.of(transform).expected(A, np.full_like(A, mean), network.level_of(A))
+
+
+@pytest.mark.parametrize("pitch", [80.0, 133.3, 421.0])
+def test_the_comb_continues_the_harmonics(pitch: float) -> None:
+    transform = MelTransform.preset("paper")
+    frequency = transform.sr / transform.n_fft * np.arange(transform.n_fft // 2 + 1)[:, None]
+    comb = np.cos(2 * np.pi * frequency / pitch)
+    A = np.where(frequency < 1500, np.exp(1.5 * comb), 1).astype(np.float32)  # flat above
+    found = comb_of(A, transform, mean=1)
+    part = ((frequency > 2000) & (frequency < 2500)).ravel()
+    assert np.corrcoef(found[part, 0], comb[part, 0])[0, 1] > 0.95
+    np.testing.assert_allclose(comb_of(8 * A, transform, mean=8), found, atol=1e-4)
+
+
+def test_the_comb_is_flat_without_harmonics() -> None:
+    transform = MelTransform.preset("paper")
+    A = np.ones((transform.n_fft // 2 + 1, 3), np.float32)
+    found = comb_of(A, transform, mean=1)
+    assert np.abs(found[200:]).max() < 0.1
+    assert not np.isnan(comb_of(0 * A, transform, mean=0)).any()
 
 
 def test_the_shipped_weights_are_small() -> None:

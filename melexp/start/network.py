@@ -15,6 +15,7 @@ import numpy as np
 import scipy.ndimage
 
 from melexp.problem import Problem, density_of
+from melexp.start.harmonics import Combs
 from melexp.transforms.mel import MelTransform
 
 #: Bins in a patch.
@@ -24,13 +25,13 @@ AROUND = 8
 #: Lower limit of magnitudes relative to the level.
 FLOOR = 1e-5
 #: Values of a bin that the network takes and returns.
-N_PLANES, N_OUT = 8, 4
+N_PLANES, N_OUT = 9, 4
 #: Patches that a convolution treats at a time, which stay in the cache.
 _CHUNK = 2048
 
 
 def static_planes(transform: MelTransform) -> np.ndarray:
-    """Return the inputs that describe the front end [shape=(N_PLANES - 2, n_bins), float32].
+    """Return the inputs that describe the front end [shape=(N_PLANES - 3, n_bins), float32].
 
     They are the width of the bin's mel bands in bins, its frequency, its distance from the next
     bin in Hz, the overlap of the windows, the exponent of the mel, and whether a band has the bin.
@@ -56,7 +57,7 @@ def static_planes(transform: MelTransform) -> np.ndarray:
     return np.stack(values).astype(np.float32)
 
 
-_STATIC: WeakKeyDictionary[Any, np.ndarray] = WeakKeyDictionary()
+_STATIC: WeakKeyDictionary[Any, tuple[np.ndarray, Combs]] = WeakKeyDictionary()
 
 
 def level_of(A: np.ndarray) -> np.ndarray:
@@ -69,6 +70,9 @@ def level_of(A: np.ndarray) -> np.ndarray:
 def planes(problem: Problem, A: np.ndarray) -> np.ndarray:
     """Return the input of the network [shape=(N_PLANES, n_bins, n_frames), float32].
 
+    The planes are the logarithm of the magnitude and of its mean over the mel bands, the comb of
+    the harmonics, and those of `static_planes`.
+
     Parameters
     ----------
     problem : Problem
@@ -76,8 +80,9 @@ def planes(problem: Problem, A: np.ndarray) -> np.ndarray:
         The magnitude to correct.
     """
     if problem.filters not in _STATIC:
-        _STATIC[problem.filters] = static_planes(problem.transform)
-    static = _STATIC[problem.filters]
+        transform = problem.transform
+        _STATIC[problem.filters] = static_planes(transform), Combs.of(transform)
+    static, combs = _STATIC[problem.filters]
     level = level_of(A)
     out = np.empty((N_PLANES, *A.shape), np.float32)
     density = density_of(problem.mel, problem.transform).astype(np.float32)
@@ -88,7 +93,8 @@ def planes(problem: Problem, A: np.ndarray) -> np.ndarray:
         np.log(plane, out=plane)
         plane += 4
         plane *= np.float32(1 / 3)
-    out[2:] = static[:, :, None]
+    out[2] = combs.expected(A, smooth, level)
+    out[3:] = static[:, :, None]
     return out
 
 

@@ -1,6 +1,6 @@
 """Train the network of the shipped prior, melexp/start/prior.npz (needs torch).
 
-    python tools/prior/train.py out/prior --steps 8000
+    python tools/prior/train.py out/prior
 
 It writes ``out/prior.npz``, the averaged weights; ``out/prior.pt``, from which ``--resume``
 continues; ``out/prior.csv``, the loss; and ``out/prior.clips.csv``, the sounds. One thread trains.
@@ -41,7 +41,7 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--resume", type=Path)
