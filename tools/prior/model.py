@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from melexp.start.network import N_OUT, N_PLANES, PATCH
 
+#: Channels of the shipped network.
 CHANNELS = 48
 #: Dilations along frequency, in patches: one block each.
 DILATIONS = (1, 2, 4, 8, 1, 2)
@@ -21,10 +22,10 @@ EDGE = 2
 class Block(nn.Module):
     """A residual: a dilated 3 x 3 convolution, ReLU and a pointwise layer."""
 
-    def __init__(self, dilation: int) -> None:
+    def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=(dilation, 1), dilation=(dilation, 1))
-        self.out = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=(dilation, 1), dilation=(dilation, 1))
+        self.out = nn.Conv2d(channels, channels, 1)
         with torch.no_grad():
             self.out.weight *= 0.3
             self.out.bias.zero_()
@@ -40,11 +41,11 @@ class Network(nn.Module):
     It has no normalisation, whose cost in training exceeds that of the convolutions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(N_PLANES * PATCH, CHANNELS, 3, padding=1)
-        self.blocks = nn.ModuleList([Block(d) for d in DILATIONS])
-        self.head = nn.Conv2d(CHANNELS, N_OUT * PATCH, 1)
+        self.stem = nn.Conv2d(N_PLANES * PATCH, channels, 3, padding=1)
+        self.blocks = nn.ModuleList([Block(channels, d) for d in DILATIONS])
+        self.head = nn.Conv2d(channels, N_OUT * PATCH, 1)
         nn.init.zeros_(self.head.weight)  # the first output is that of no prior
         nn.init.zeros_(self.head.bias)
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from data import Sounds, draw_batch
-from model import Network, losses, total, weights_of
+from model import CHANNELS, Network, losses, total, weights_of
 
 #: Steps between two rows of the table of losses.
 EVERY = 100
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--channels", type=int, default=CHANNELS)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--resume", type=Path)
     a = parser.parse_args()
@@ -56,7 +57,7 @@ def main() -> None:
     print(f"{len(sounds.speech)} clips of speech, {len(sounds.foley)} of foley", flush=True)
     if sounds.missing:
         print(f"without {len(sounds.missing)} clips: {', '.join(sounds.missing)}", flush=True)
-    net = Network().to(memory_format=torch.channels_last)
+    net = Network(a.channels).to(memory_format=torch.channels_last)
     opt = torch.optim.AdamW(net.parameters(), weight_decay=1e-2, betas=(0.9, 0.98))
     first = 0
     if a.resume:
