@@ -12,7 +12,7 @@ from melexp.results.statistics import mean_interval, metric_facts
 
 #: Metrics of the panels, and of the table.
 PANELS = ["pesq", "sc"]
-TABULATED = ["pesq", "estoi", "sc", "scm", "zimtohrli", "dnsmos"]
+TABULATED = ["pesq", "estoi", "sc", "scm", "zimtohrli", "visqol_speech", "dnsmos"]
 
 
 def front_end(row: pd.Series) -> str:
