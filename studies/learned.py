@@ -187,7 +187,9 @@ def main() -> None:
             table = pd.DataFrame(rows)
             write_text(a.output / "prior.csv", table.round(4).to_csv(index=False))
             write_text(a.output / "prior.md", markdown(table))
-            notes = {"command": vars(a) | {"output": ""}, **provenance()}
+            network = a.network.stem if a.network else "shipped"
+            command = vars(a) | {"output": "", "network": network}
+            notes = {"command": command, **provenance()}
             write_text(a.output / "prior.provenance.json", json.dumps(notes, indent=1, default=str))
             print(n, dataset, len(rows), flush=True)
 
