@@ -76,7 +76,7 @@ def rows_of(
     x = clip.load(round(transform.sr))[: round(seconds * transform.sr)]
     problem = Problem(transform(x), transform, length=len(x))
     A = magnitude_of(kl(problem), transform.power)
-    guess = prior.of_network(A, problem)
+    guess, inconsistency = prior.settled(prior.of_network(A, problem), problem)
     true = np.abs(problem.stft.forward(x / np.float32(problem.scale)))
     facts = {
         "layout": layout,
@@ -84,8 +84,7 @@ def rows_of(
         "clip": clip.id,
         "kl_error": relative_error(A, true),
         "prior_error": relative_error(guess.magnitude, true),
-        "ratio": prior.inconsistency(guess.magnitude, guess.corrections, problem)
-        / prior.inconsistency(A, None, problem),
+        "ratio": inconsistency / prior.start_errors(A, None, problem)[0],
     }
     runs: dict[str, dict[str, object]] = {"none": {}}
     frequency = transform.sr / transform.n_fft * np.arange(len(A))[:, None]

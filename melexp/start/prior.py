@@ -8,7 +8,7 @@ magnitude. A method with a prior starts there, and may hold the magnitude while 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -84,9 +84,9 @@ def of_network(magnitude: np.ndarray, problem: Problem) -> Guess:
 def guarded(guess: Guess, magnitude: np.ndarray, problem: Problem) -> Guess:
     r"""Return a guess if its spectrogram is more consistent than that of a magnitude.
 
-    The spectrogram X has the phase of :func:`melexp.start.pghi`. Its inconsistency
-    :math:`\|X - P_C X\| / \|X\|` needs no knowledge of the sound. A magnitude nearer to the truth
-    usually has a smaller one.
+    The spectrogram X has the phase of :func:`melexp.start.pghi`, with the corrections of the guess
+    if `settled` keeps them. Its inconsistency :math:`\|X - P_C X\| / \|X\|` needs no knowledge of
+    the sound. A magnitude nearer to the truth usually has a smaller one.
 
     Parameters
     ----------
@@ -99,13 +99,37 @@ def guarded(guess: Guess, magnitude: np.ndarray, problem: Problem) -> Guess:
     -------
     guess : Guess
     """
-    before = inconsistency(magnitude, None, problem)
-    after = inconsistency(guess.magnitude, guess.corrections, problem)
-    return guess if after < MARGIN * before else Guess(magnitude, 0.0)
+    kept, after = settled(guess, problem)
+    before, _ = start_errors(magnitude, None, problem)
+    return kept if after < MARGIN * before else Guess(magnitude, 0.0)
 
 
-def inconsistency(A: np.ndarray, corrections: np.ndarray | None, problem: Problem) -> float:
-    """Return the relative distance of a magnitude with the phase of `pghi` from the nearest STFT.
+def settled(guess: Guess, problem: Problem) -> tuple[Guess, float]:
+    """Return a guess with its corrections only if its start then fits the mel better.
+
+    Parameters
+    ----------
+    guess : Guess
+    problem : Problem
+
+    Returns
+    -------
+    guess : Guess
+    inconsistency : float
+        As of `start_errors`.
+    """
+    plain = replace(guess, corrections=None)
+    inconsistency, mel_error = start_errors(guess.magnitude, None, problem)
+    if guess.corrections is None:
+        return guess, inconsistency
+    corrected = start_errors(guess.magnitude, guess.corrections, problem)
+    return (guess, corrected[0]) if corrected[1] < mel_error else (plain, inconsistency)
+
+
+def start_errors(
+    A: np.ndarray, corrections: np.ndarray | None, problem: Problem
+) -> tuple[float, float]:
+    """Return what a magnitude with the phase of `pghi` lacks as a start; both need no truth.
 
     Parameters
     ----------
@@ -116,13 +140,22 @@ def inconsistency(A: np.ndarray, corrections: np.ndarray | None, problem: Proble
 
     Returns
     -------
-    distance : float
-        From 0 to 1; 1 for a magnitude of zero.
+    inconsistency : float
+        Relative distance from the nearest STFT, from 0 to 1; 1 for a magnitude of zero.
+    mel_error : float
+        Relative distance of the mel of that STFT from the mel of the problem.
     """
     angle = pghi(A, problem, np.random.default_rng(0), corrections=corrections)
     X = (A * np.exp(1j * angle)).astype(np.result_type(problem.dtype, np.complex64))
-    size = np.linalg.norm(X)
-    return float(np.linalg.norm(X - problem.stft.project(X)) / size) if size > 0 else 1.0
+    size, mel_size = np.linalg.norm(X), np.linalg.norm(problem.mel)
+    if size == 0 or mel_size == 0:
+        return 1.0, 1.0
+    nearest = problem.stft.project(X)
+    mel = problem.filters.apply(problem.transform.spectrum(nearest))
+    return (
+        float(np.linalg.norm(X - nearest) / size),
+        float(np.linalg.norm(mel - problem.mel) / mel_size),
+    )
 
 
 def refitted(A: np.ndarray, problem: Problem, *, n_iter: int = 2) -> np.ndarray:
