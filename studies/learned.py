@@ -76,7 +76,7 @@ def rows_of(
     x = clip.load(round(transform.sr))[: round(seconds * transform.sr)]
     problem = Problem(transform(x), transform, length=len(x))
     A = magnitude_of(kl(problem), transform.power)
-    guess, inconsistency = prior.settled(prior.of_network(A, problem), problem)
+    guess, inconsistency = prior.with_better_phase(prior.of_network(A, problem), problem)
     true = np.abs(problem.stft.forward(x / np.float32(problem.scale)))
     facts = {
         "layout": layout,

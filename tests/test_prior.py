@@ -260,12 +260,12 @@ def test_corrections_that_do_not_help_are_dropped(x: np.ndarray) -> None:
     problem = problem_of(x, transform)
     A = truth(x)(kl(problem), problem)
     wrong = np.random.default_rng(0).uniform(-2, 2, (2, *A.shape)).astype(A.dtype)
-    without, inconsistency = priors.settled(priors.Guess(A, 1.0, wrong), problem)
+    without, inconsistency = priors.with_better_phase(priors.Guess(A, 1.0, wrong), problem)
     assert without.corrections is None
     assert without.magnitude is A
     assert inconsistency < priors.start_errors(A, wrong, problem)[0]
     none = priors.Guess(A, 1.0, 0 * wrong)  # no better than no corrections
-    assert priors.settled(none, problem)[0].corrections is None
+    assert priors.with_better_phase(none, problem)[0].corrections is None
 
 
 def test_the_shipped_prior_is_left_out_where_it_does_not_help(

@@ -20,6 +20,7 @@ from melexp.problem import Problem
 from melexp.start import network
 from melexp.start.magnitude import MAGNITUDES, magnitude_of
 from melexp.start.pghi import pghi
+from melexp.transforms.arrays import relative_error
 
 #: The weights of the shipped network, from ``tools/prior``.
 WEIGHTS = Path(__file__).with_name("prior.npz")
@@ -85,8 +86,8 @@ def guarded(guess: Guess, magnitude: np.ndarray, problem: Problem) -> Guess:
     r"""Return a guess if its spectrogram is more consistent than that of a magnitude.
 
     The spectrogram X has the phase of :func:`melexp.start.pghi`, with the corrections of the guess
-    if `settled` keeps them. Its inconsistency :math:`\|X - P_C X\| / \|X\|` needs no knowledge of
-    the sound. A magnitude nearer to the truth usually has a smaller one.
+    if `with_better_phase` keeps them. Its inconsistency :math:`\|X - P_C X\| / \|X\|` needs no
+    knowledge of the sound. A magnitude nearer to the truth usually has a smaller one.
 
     Parameters
     ----------
@@ -99,12 +100,12 @@ def guarded(guess: Guess, magnitude: np.ndarray, problem: Problem) -> Guess:
     -------
     guess : Guess
     """
-    kept, after = settled(guess, problem)
+    kept, after = with_better_phase(guess, problem)
     before, _ = start_errors(magnitude, None, problem)
     return kept if after < MARGIN * before else Guess(magnitude, 0.0)
 
 
-def settled(guess: Guess, problem: Problem) -> tuple[Guess, float]:
+def with_better_phase(guess: Guess, problem: Problem) -> tuple[Guess, float]:
     """Return a guess with its corrections only if its start then fits the mel better.
 
     Parameters
@@ -141,21 +142,15 @@ def start_errors(
     Returns
     -------
     inconsistency : float
-        Relative distance from the nearest STFT, from 0 to 1; 1 for a magnitude of zero.
+        Relative distance from the nearest STFT, from 0 to 1; NaN for a magnitude of zero.
     mel_error : float
-        Relative distance of the mel of that STFT from the mel of the problem.
+        Relative distance of the mel of that STFT from the mel of the problem; NaN for silence.
     """
     angle = pghi(A, problem, np.random.default_rng(0), corrections=corrections)
     X = (A * np.exp(1j * angle)).astype(np.result_type(problem.dtype, np.complex64))
-    size, mel_size = np.linalg.norm(X), np.linalg.norm(problem.mel)
-    if size == 0 or mel_size == 0:
-        return 1.0, 1.0
     nearest = problem.stft.project(X)
     mel = problem.filters.apply(problem.transform.spectrum(nearest))
-    return (
-        float(np.linalg.norm(X - nearest) / size),
-        float(np.linalg.norm(mel - problem.mel) / mel_size),
-    )
+    return relative_error(X, nearest), relative_error(problem.mel, mel)
 
 
 def refitted(A: np.ndarray, problem: Problem, *, n_iter: int = 2) -> np.ndarray:
